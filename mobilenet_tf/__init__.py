@@ -1,0 +1,1 @@
+"""MobileNets from training to the phone."""

@@ -1,0 +1,14 @@
+"""The one exception that means "the user can mend this"."""
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave: a path, a key, a file, a label.
+
+    The message is one line that names the thing, says what was expected and ends in `Received: ...`.
+    The command line prints it without a traceback and exits with code 2.
+    """
+
+
+def missing_extra(package: str, extra: str) -> UserError:
+    """The error for an optional dependency that is not installed."""
+    return UserError(f'{package} is not installed; this needs: pip install "mobilenet-tf[{extra}]"')

@@ -1,0 +1,42 @@
+"""What a task is: a record of callables. The harness receives one and knows nothing else of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Task:
+    """The parts that turn a MobileNet into an application. `cfg` is the task's own `Config`.
+
+    source:    (cfg, split) -> Source. Splits are "train", "validation" and "test".
+    transform: (cfg, training) -> (Sample -> Sample). One definition for training, evaluation, calibration and predict.
+    encode:    (cfg, source) -> (batch of Samples -> (images, targets)). Runs in the graph; targets may be nested.
+    mix:       (cfg) -> ((images, targets), seed) -> (images, targets), or None: mixup and the like, on batches.
+    model:     (cfg, source) -> keras.Model from images [N, H, W, 3] in 0..255 to raw outputs; its backbone is the
+               nested layer "backbone".
+    loss:      (cfg) -> fn(targets, raw) -> scalar or [N].
+    decode:    (cfg, raw) -> list of predictions (dicts of numpy arrays), one an image, in original coordinates.
+    metric:    (cfg, classes) -> object with update(sample, prediction) and result() -> dict of numbers.
+    monitor:   (name, mode): the metric that picks the best checkpoint; mode is "max" or "min".
+    report:    (metric, classes, folder) -> list of the pictures written.
+    draw:      (image, prediction, classes) -> image.
+    """
+
+    name: str
+    source: Callable
+    transform: Callable
+    encode: Callable
+    mix: Callable
+    model: Callable
+    loss: Callable
+    decode: Callable
+    metric: Callable
+    monitor: tuple[str, str]
+    report: Callable
+    draw: Callable
+
+
+Prediction = dict[str, Any]
