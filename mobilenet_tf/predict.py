@@ -1,0 +1,296 @@
+"""One call for every kind of model: Keras, SavedModel, TFLite, ONNX look alike. Imports TensorFlow only when needed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobilenet_tf import artifact
+from mobilenet_tf.artifact import Metadata
+from mobilenet_tf.errors import UserError, missing_extra
+
+Raw = np.ndarray | list[np.ndarray] | dict[str, np.ndarray]
+Named = dict[str, np.ndarray]
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model that can be called: images uint8 or float32 [N, H, W, 3] in 0..255 -> raw outputs, batch first.
+
+    One output is an array, several are a dict by name, or a list where the model only numbers them. An instance
+    serves one thread at a time.
+    """
+
+    run: Callable[[np.ndarray], Named]
+    format: str  # "keras", "savedmodel", "tflite" or "onnx"
+    name: str
+    input_shape: Shape  # as the model declares it: None where any size will do
+    metadata: Metadata | None = None
+    path: Path | None = None
+    threads: int | None = None  # None: TensorFlow's pool, which a process sizes once
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """Height and width in pixels that the model expects; None when neither the model nor its metadata says."""
+        if self.metadata:
+            return self.metadata.input_size
+        size = self.input_shape[1:3]
+        return size if len(size) == 2 and None not in size else None
+
+    def __call__(self, images: np.ndarray) -> Raw:
+        """Runs the model. Raises UserError when the shape of `images` is not the model's."""
+        images = np.asarray(images)
+        rest = self.input_shape[1:]
+        fits = images.ndim == len(self.input_shape) and len(images) > 0
+        if not (fits and all(want in (None, got) for want, got in zip(rest, images.shape[1:], strict=True))):
+            shape = ", ".join(["N", *("any" if size is None else str(size) for size in rest)])
+            raise UserError(f"{self.name} takes images of shape [{shape}]. Received: shape {list(images.shape)}")
+        return _structure(_in_batches(self.run, images, self.input_shape[0]))
+
+
+def load_predictor(path: str | Path, *, threads: int | None = None) -> Predictor:
+    """Loads a .keras, .tflite or .onnx file, a SavedModel folder or a run folder (its model.keras).
+
+    `threads` (None: all cores) is for .tflite and .onnx. Raises UserError for a missing, unknown or corrupt model.
+    """
+    path, kind = artifact.locate(path)
+    loader = {"keras": _keras, "savedmodel": _saved_model, "tflite": _tflite, "onnx": _onnx}[kind]
+    threads = threads or os.cpu_count() if kind in ("tflite", "onnx") else None
+    run, shape = loader(path, threads)
+    return Predictor(run, kind, path.name, shape, artifact.read(path), path, threads)
+
+
+def keras_predictor(model: Any, metadata: Metadata | None = None) -> Predictor:
+    """Makes a Predictor of a Keras model in memory. It follows the model's weights when they change."""
+    run, shape = _keras_runner(model)
+    return Predictor(run, "keras", model.name, shape, metadata)
+
+
+def load_keras(path: str | Path) -> Any:
+    """Loads a .keras file in safe mode, with this package's layers. Raises UserError when it cannot be."""
+    import keras
+
+    importlib.import_module("mobilenet_tf.layers")  # registers our layers
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # zipfile, h5py, json and Keras each raise their own
+        if "lambda" in str(error).lower():
+            raise UserError(
+                f"{path} must not hold a Lambda layer: it would run code from the file. Received: a Lambda"
+            ) from error
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{path} must be a whole Keras model. Received: {type(error).__name__}: {reason}") from error
+
+
+def open_tflite(path: str | Path, *, threads: int | None = None, **options: Any) -> Any:
+    """Opens a .tflite file in LiteRT's interpreter, or TensorFlow's where that is not installed.
+
+    Returns the interpreter with its tensors allocated. Raises UserError when the file is truncated or corrupt.
+    """
+    try:
+        with quiet(), warnings.catch_warnings(action="ignore"):
+            # By content: TensorFlow's interpreter crashes on a truncated file that it is given by path.
+            content = Path(path).read_bytes()
+            interpreter = _interpreter_class()(model_content=content, num_threads=threads, **options)
+            interpreter.allocate_tensors()
+            return interpreter
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{path} must be a whole TFLite model. Received: {reason}") from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Holds back what native code logs to stderr; sys.stderr keeps working. Logged text is dropped."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as sink, os.fdopen(saved, "w", buffering=1) as screen:
+        is_native = _fileno(sys.stderr) == 2
+        os.dup2(sink.fileno(), 2)
+        try:
+            with contextlib.redirect_stderr(screen) if is_native else contextlib.nullcontext():
+                yield
+        finally:
+            os.dup2(saved, 2)
+
+
+def _fileno(stream: Any) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError, AttributeError):  # a notebook's or a test's stand-in for stderr
+        return None
+
+
+def _structure(named: Named) -> Raw:
+    if len(named) == 1:
+        return next(iter(named.values()))
+    numbered = [f"output_{i}" for i in range(len(named))]  # Keras's names for a list of outputs
+    return [named[key] for key in numbered] if set(numbered) == set(named) else named
+
+
+def _name(raw: Any) -> Named:
+    if not isinstance(raw, dict):
+        raw = {f"output_{i}": value for i, value in enumerate(raw if isinstance(raw, (list, tuple)) else [raw])}
+    return {key: np.asarray(value) for key, value in raw.items()}
+
+
+def _in_batches(run: Callable[[np.ndarray], Named], images: np.ndarray, batch: int | None) -> Named:
+    """Feeds a model whose batch is fixed; the last chunk is filled up with copies of its last image."""
+    if batch in (None, len(images)):
+        return run(images)
+    parts = []
+    for start in range(0, len(images), batch):
+        chunk = images[start : start + batch]
+        fill = [(0, batch - len(chunk))] + [(0, 0)] * (images.ndim - 1)
+        parts.append(run(np.pad(chunk, fill, mode="edge")))
+    return {key: np.concatenate([part[key] for part in parts])[: len(images)] for key in parts[0]}
+
+
+def _keras(path: Path, threads: int | None) -> tuple[Callable, Shape]:
+    return _keras_runner(load_keras(path))
+
+
+def _keras_runner(model: Any) -> tuple[Callable, Shape]:
+    import tensorflow as tf
+
+    inputs = model.inputs or []  # a subclassed model has none
+    if len(inputs) != 1:
+        raise UserError(f"{model.name} must take one input, images. Received: {len(inputs)} inputs")
+    shape = tuple(inputs[0].shape)
+    floats = tf.float32  # a model of another compute type casts its images itself
+    signature = [tf.TensorSpec(shape, floats)]
+
+    @tf.function(input_signature=signature, autograph=False)
+    def forward(images):
+        raw = model(images, training=False)
+        return tf.nest.map_structure(lambda x: tf.cast(x, floats) if x.dtype.is_floating else x, raw)
+
+    return lambda images: _name(forward(tf.constant(images, floats))), shape
+
+
+def _saved_model(path: Path, threads: int | None) -> tuple[Callable, Shape]:
+    import tensorflow as tf
+
+    try:
+        with quiet():
+            model = tf.saved_model.load(str(path))
+        serve = model.signatures["serving_default"]
+    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{path} must be a SavedModel with a serving_default signature. Received: {reason}") from error
+    specs = serve.structured_input_signature[1]
+    if len(specs) != 1:
+        raise UserError(f"{path} must take one input, images. Received: {len(specs)} inputs, {', '.join(specs)}")
+    [(key, spec)] = specs.items()
+
+    def run(images: np.ndarray, _owner: Any = model) -> Named:  # the function holds its variables weakly
+        return _name(serve(**{key: tf.constant(images, spec.dtype)}))
+
+    return run, tuple(spec.shape)
+
+
+def _interpreter_class() -> type:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        from tensorflow.lite.python.interpreter import Interpreter
+    return Interpreter
+
+
+def _tflite(path: Path, threads: int | None) -> tuple[Callable, Shape]:
+    interpreter = open_tflite(path, threads=threads)
+    details = interpreter.get_input_details()
+    if len(details) != 1:
+        names = ", ".join(detail["name"] for detail in details)
+        raise UserError(f"{path} must take one input, images. Received: {len(details)} inputs, {names}")
+    [detail] = details
+    outputs = _tflite_outputs(interpreter)
+    quantise = _quantiser(detail)
+
+    def run(images: np.ndarray) -> Named:
+        if tuple(interpreter.get_input_details()[0]["shape"]) != images.shape:
+            interpreter.resize_tensor_input(detail["index"], images.shape)
+            interpreter.allocate_tensors()
+        interpreter.set_tensor(detail["index"], quantise(images))
+        interpreter.invoke()
+        return {key: _dequantise(interpreter.get_tensor(out["index"]), out) for key, out in outputs.items()}
+
+    signature = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
+    return run, tuple(None if size < 0 else int(size) for size in signature)
+
+
+def _tflite_outputs(interpreter: Any) -> dict[str, dict]:
+    """Output details by signature name, since their order differs; by tensor name where there is no one signature."""
+    signatures = list(interpreter.get_signature_list())
+    if len(signatures) == 1:
+        return interpreter.get_signature_runner(signatures[0]).get_output_details()
+    return {detail["name"]: detail for detail in interpreter.get_output_details()}
+
+
+def _quantiser(detail: dict) -> Callable[[np.ndarray], np.ndarray]:
+    dtype, (scale, zero_point) = np.dtype(detail["dtype"]), detail["quantization"]
+    if dtype.kind not in "iu" or not scale:
+        return lambda images: images.astype(dtype, copy=False)
+    limits = np.iinfo(dtype)
+
+    def quantise(images: np.ndarray) -> np.ndarray:
+        return np.clip(np.round(images / scale) + zero_point, limits.min, limits.max).astype(dtype)
+
+    table = quantise(np.arange(256, dtype=np.float32))  # a uint8 image is looked up: 20 times faster
+    return lambda images: table[images] if images.dtype == np.uint8 else quantise(images.astype(np.float32))
+
+
+def _dequantise(values: np.ndarray, detail: dict) -> np.ndarray:
+    scale, zero_point = detail["quantization"]
+    if values.dtype.kind not in "iu" or not scale:
+        return values
+    return (values.astype(np.float32) - zero_point) * np.float32(scale)
+
+
+ONNX_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+}
+
+
+def _onnx(path: Path, threads: int | None) -> tuple[Callable, Shape]:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise missing_extra("onnxruntime", "onnx") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors only
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own classes derive from Exception alone
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{path} must be a whole ONNX model. Received: {reason}") from error
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or inputs[0].type not in ONNX_TYPES:
+        received = ", ".join(f"{entry.name} {entry.type}" for entry in inputs)
+        raise UserError(f"{path} must take one input, images. Received: {received}")
+    [image] = inputs
+    dtype, names = ONNX_TYPES[image.type], [output.name for output in session.get_outputs()]
+
+    def run(images: np.ndarray) -> Named:
+        values = session.run(names, {image.name: images.astype(dtype, copy=False)})
+        return dict(zip(names, values, strict=True))
+
+    return run, tuple(size if isinstance(size, int) and size > 0 else None for size in image.shape)
