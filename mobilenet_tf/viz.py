@@ -1,0 +1,504 @@
+"""Pictures of a run: curves, confusion matrix, per-class bars, sheets of images, annotated images.
+
+Plots use matplotlib's Figure objects (no pyplot, no global state), pictures Pillow. Every file is written atomically.
+No TensorFlow here.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from PIL import Image, ImageDraw, ImageFont
+
+from mobilenet_tf.errors import UserError
+
+# Okabe and Ito, "Color Universal Design" (2008): told apart with every common kind of colour blindness.
+BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+INK, MUTED, FAINT, PAPER, BAND = "#1F2933", "#616E7C", "#E4E7EB", "#FFFFFF", "#1F2933"
+RIGHT, WRONG = BLUE, VERMILION
+
+DPI = 130
+PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+COUNTS_UP_TO = 20  # classes whose confusion matrix prints its counts
+PAIRS_FROM = 31  # classes from which the most confused pairs are listed
+# Families that draw what DejaVu Sans (shipped with matplotlib) does not; used where they are installed.
+OTHER_SCRIPTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans SC",
+    "Noto Sans JP",
+    "WenQuanYi Zen Hei",
+    "Microsoft YaHei",
+    "Yu Gothic",
+    "Malgun Gothic",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Arial Unicode MS",
+    "Nirmala UI",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+)
+
+
+# --- files ---
+
+
+def write_atomic(path: str | Path, data: bytes) -> Path:
+    """Write `data` to `path` through a temporary file beside it, so that a reader never sees half a file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def save_image(image: np.ndarray | Image.Image, path: str | Path) -> Path:
+    """Write an image (uint8 [H, W, 3] or Pillow) atomically, in the format that the suffix of `path` names.
+
+    Raises UserError for any other suffix than .png, .jpg, .jpeg and .webp.
+    """
+    path = Path(path)
+    picture = image if isinstance(image, Image.Image) else _picture(image)
+    kind = PICTURES.get(path.suffix.lower())
+    if kind is None:
+        raise UserError(f"a picture's name must end in {', '.join(PICTURES)}. Received: {path}")
+    buffer = io.BytesIO()
+    picture.save(buffer, format=kind, quality=92)
+    return write_atomic(path, buffer.getvalue())
+
+
+def _save_figure(figure: Figure, path: str | Path) -> Path:
+    texts = figure.findobj(Text)
+    _warn_undrawable("".join(text.get_text() for text in texts))
+    for text in texts:
+        text.set_family(list(_families()))
+        text.set_parse_math(False)  # a "$" in a class name is a dollar
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # said once, in one line, above
+        figure.savefig(buffer, format="png", dpi=DPI, facecolor=PAPER)
+    return write_atomic(path, buffer.getvalue())
+
+
+# --- text ---
+
+
+def shorten(text: str, width: int) -> str:
+    """At most `width` characters on one line; what is cut out of the middle becomes an ellipsis."""
+    # Undecodable bytes of a file name arrive as lone surrogates, which no font library takes.
+    text = " ".join(str(text).encode("utf-8", "replace").decode().split())
+    if len(text) <= width:
+        return text
+    head = width // 2
+    tail = width - 1 - head
+    return f"{text[:head]}…{text[len(text) - tail :]}"
+
+
+@cache
+def _families() -> tuple[str, ...]:
+    installed = set(font_manager.fontManager.get_font_names())
+    return ("DejaVu Sans", *(family for family in OTHER_SCRIPTS if family in installed))
+
+
+@cache
+def _charset(family: str) -> frozenset[int]:
+    return frozenset(font_manager.get_font(font_manager.findfont(family)).get_charmap())
+
+
+@cache
+def _drawable() -> frozenset[int]:
+    return frozenset().union(*map(_charset, _families()))
+
+
+def _warn_undrawable(text: str) -> None:
+    missing = sorted({char for char in text if ord(char) not in _drawable() and char.isprintable()})
+    if missing:
+        sample = "".join(missing[:10])
+        warnings.warn(f"no installed font can draw {sample!r}; install one, such as Noto Sans CJK", stacklevel=4)
+
+
+def _font(text: str, size: int) -> ImageFont.FreeTypeFont:
+    """The first family that draws most of `text`; Pillow, unlike matplotlib, does not mix fonts."""
+    family = max(_families(), key=lambda family: sum(ord(char) in _charset(family) for char in text))
+    return ImageFont.truetype(font_manager.findfont(family), size)
+
+
+def _write(draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, size: int, width: float, fill: str) -> None:
+    """Write `text` from its left end and vertical middle, cut in its middle to `width` pixels."""
+    text = shorten(text, 400)
+    _warn_undrawable(text)
+    font = _font(text, size)
+    while font.getlength(text) > width and len(text) > 1:
+        text = shorten(text, max(1, min(len(text) - 1, int(len(text) * width / font.getlength(text)))))
+    draw.text(xy, text, fill=fill, font=font, anchor="lm")
+
+
+# --- plots ---
+
+
+def _axes_style(axes, grid: str) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(MUTED)
+    axes.tick_params(colors=MUTED, labelcolor=INK, labelsize=9)
+    axes.set_axisbelow(True)
+    axes.grid(axis=grid, color=FAINT, linewidth=0.8)
+
+
+def _title(axes, text: str, pad: float = 6) -> None:
+    axes.set_title(text, loc="left", fontsize=11, color=INK, fontweight="bold", pad=pad)
+
+
+def _number(cell: str | None) -> float:
+    try:
+        return float(cell)
+    except (TypeError, ValueError):  # an empty cell, or the "NA" of an epoch without validation
+        return math.nan
+
+
+def _read_log(path: Path) -> tuple[np.ndarray, list[str], dict[str, np.ndarray]]:
+    """Epochs, the stage of each, and the other columns that hold at least one finite number."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        raise UserError(f"a training log must be a CSV file that exists. Received: {path}") from None
+    if not rows:
+        raise UserError(f"{path} must hold at least one finished epoch. Received: no rows")
+    if "epoch" not in rows[0]:
+        raise UserError(f"{path} must have a column 'epoch'. Received: {', '.join(map(str, rows[0]))}")
+    epochs = np.array([_number(row["epoch"]) for row in rows])
+    if not np.all(np.diff(epochs) > 0):  # counted anew in every stage
+        epochs = np.arange(1, len(rows) + 1)
+    stages = [row.get("stage") or "" for row in rows]
+    names = [name for name in rows[0] if name not in (None, "epoch", "stage")]
+    columns = {name: np.array([_number(row[name]) for row in rows]) for name in names}
+    return epochs, stages, {name: column for name, column in columns.items() if np.isfinite(column).any()}
+
+
+def _is_score(name: str, column: np.ndarray) -> bool:
+    finite = column[np.isfinite(column)]
+    return not name.endswith("loss") and name != "learning_rate" and finite.min() >= 0 and finite.max() <= 1
+
+
+# title -> does this column belong to the panel?
+PANELS: dict[str, Callable[[str, np.ndarray], bool]] = {
+    "Loss": lambda name, column: name.endswith("loss"),
+    "Scores": _is_score,
+    "Learning rate": lambda name, column: name == "learning_rate",
+}
+
+
+def curves(log_csv: str | Path, path: str | Path) -> Path:
+    """Training curves from a log with the columns epoch, loss, learning_rate, val_… and perhaps stage.
+
+    One panel each for losses, scores (every other column within 0..1) and the learning rate; solid lines are
+    validation, dashed ones training. Stages are divided by a line and named. Raises UserError for a log without rows.
+    """
+    epochs, stages, columns = _read_log(Path(log_csv))
+    panels = {
+        title: {name: column for name, column in columns.items() if belongs(name, column)}
+        for title, belongs in PANELS.items()
+    }
+    panels = {title: lines for title, lines in panels.items() if lines}
+    if not panels:
+        raise UserError(f"{log_csv} must have a loss, a score or a learning rate. Received: {', '.join(columns)}")
+    figure = Figure(figsize=(5.2 * len(panels), 4.2), layout="constrained")
+    for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        _axes_style(axes, grid="y")
+        _title(axes, title, pad=18 if len(set(stages)) > 1 else 6)  # above the names of the stages
+        _lines(axes, epochs, lines)
+        _stage_marks(axes, epochs, stages)
+    return _save_figure(figure, path)
+
+
+def _lines(axes, epochs: np.ndarray, lines: Mapping[str, np.ndarray]) -> None:
+    kinds = list(dict.fromkeys(_kind(name) for name in lines))
+    for name, column in lines.items():
+        known = np.isfinite(column)
+        trained = name != "learning_rate" and not name.startswith("val_")
+        axes.plot(
+            epochs[known],
+            column[known],
+            color=COLOURS[kinds.index(_kind(name)) % len(COLOURS)],
+            linestyle=(0, (4, 2)) if trained else "-",
+            linewidth=1.4 if trained else 2,
+            marker="o" if len(epochs) <= 30 else None,
+            markersize=3.5,
+            label=f"{name.lstrip('_')}  {column[known][-1]:.4g}",
+        )
+    values = np.concatenate([column[np.isfinite(column)] for column in lines.values()])
+    if "learning_rate" in lines and values.min() > 0 and values.max() / values.min() > 20:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter("")
+    axes.set_xlabel("epoch", color=INK, fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
+    axes.margins(y=0.08)
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.14), fontsize=8.5, frameon=False, ncols=2, handlelength=2.8)
+
+
+def _kind(name: str) -> str:
+    """What a column measures, so that training and validation share a colour: val_log_loss and loss are one."""
+    return name.removeprefix("val_").removeprefix("log_")
+
+
+def _stage_marks(axes, epochs: np.ndarray, stages: Sequence[str]) -> None:
+    starts = [0] + [i for i, (before, after) in enumerate(pairwise(stages), 1) if before != after]
+    if len(starts) == 1:
+        return
+    top = axes.get_xaxis_transform()  # x in epochs, y as a fraction of the panel
+    for start, end in pairwise([*starts, len(stages)]):
+        if start:
+            axes.axvline((epochs[start - 1] + epochs[start]) / 2, color=MUTED, linewidth=1, linestyle=":")
+        middle = (epochs[start] + epochs[end - 1]) / 2
+        axes.text(middle, 1.02, shorten(stages[start], 14), transform=top, fontsize=8, color=MUTED, ha="center")
+
+
+def confused_pairs(matrix: np.ndarray, limit: int = 25) -> list[tuple[int, int, int]]:
+    """The most frequent mistakes of a confusion matrix [C, C] (rows = truth): (truth, predicted, count)."""
+    wrong = np.array(matrix)
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
+    pairs = [(int(i), int(j), int(wrong[i, j])) for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True)]
+    return [pair for pair in pairs if pair[2] > 0]
+
+
+def confusion(matrix: np.ndarray, classes: Sequence[str], path: str | Path) -> Path:
+    """Confusion matrix [C, C] of counts (rows = truth), coloured by the share of each row.
+
+    Counts are printed up to 20 classes; from 31 on the most confused pairs are listed beside it and labels are thinned.
+    A class without samples has a grey row.
+    """
+    matrix = np.asarray(matrix)
+    count = len(classes)
+    if matrix.shape != (count, count):
+        raise ValueError(f"matrix must be [{count}, {count}] for {count} classes. Received: {list(matrix.shape)}")
+    support = matrix.sum(axis=1, keepdims=True)
+    shares = np.divide(matrix, support, out=np.full(matrix.shape, np.nan), where=support > 0)
+    listed = count >= PAIRS_FROM
+    side = min(11.0, 3.4 + 0.42 * count)
+    figure = Figure(figsize=(side + 1 + 4.6 * listed, side), layout="constrained")
+    grid = figure.subplots(1, 2, width_ratios=(side, 4.6), squeeze=False)[0] if listed else [figure.add_subplot()]
+    _matrix(figure, grid[0], matrix, shares, classes, fontsize=9 if count <= 30 else 6.5, side=side - 2)
+    if listed:
+        _pair_list(grid[1], matrix, classes, limit=int(side * 72 / 30))
+    return _save_figure(figure, path)
+
+
+def _matrix(figure, axes, counts, shares, classes, fontsize: float, side: float) -> None:
+    # The square root keeps a mistake of a few per cent visible beside the diagonal.
+    norm = PowerNorm(0.5, vmin=0, vmax=1)
+    image = axes.imshow(shares, cmap="Blues", norm=norm, interpolation="nearest")
+    axes.set_facecolor(FAINT)
+    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, ticks=[0, 0.01, 0.05, 0.1, 0.25, 0.5, 1])
+    bar.ax.set_yticklabels(["0", "1 %", "5 %", "10 %", "25 %", "50 %", "100 %"], fontsize=8, color=INK)
+    bar.outline.set_visible(False)
+    step = max(1, math.ceil(len(classes) * fontsize * 1.25 / (side * 72)))  # labels that fit without touching
+    places = np.arange(0, len(classes), step)
+    labels = [shorten(classes[i], 26) for i in places]
+    flat = max(map(len, labels)) * fontsize * 0.7 < side * 72 / len(classes)
+    axes.set_xticks(places, labels, rotation=0 if flat else 90, fontsize=fontsize, color=INK)
+    axes.set_yticks(places, labels, fontsize=fontsize, color=INK)
+    axes.tick_params(length=2, color=MUTED)
+    axes.set_xlabel("predicted", color=INK, fontsize=10)
+    axes.set_ylabel("truth", color=INK, fontsize=10)
+    axes.spines[:].set_color(MUTED)
+    samples = f"Confusion of {counts.sum():,} samples"
+    _title(axes, samples + (", coloured by the share of the row" if len(classes) > 6 else ""))
+    if len(classes) > COUNTS_UP_TO:
+        return
+    for (i, j), number in np.ndenumerate(counts):
+        if number:
+            colour = PAPER if shares[i, j] > 0.4 else INK
+            axes.text(j, i, f"{number:,}", ha="center", va="center", fontsize=8, color=colour)
+
+
+def _pair_list(axes, matrix: np.ndarray, classes: Sequence[str], limit: int) -> None:
+    axes.set_axis_off()
+    _title(axes, "Most confused: truth → predicted")
+    support = matrix.sum(axis=1)
+    pairs = confused_pairs(matrix, limit)
+    for row, (truth, predicted, number) in enumerate(pairs):
+        y = 1 - (row + 0.35) / limit
+        style = {"fontsize": 8, "va": "center", "color": INK}
+        axes.text(0, y, f"{number:,} of {support[truth]:,}", **style | {"color": MUTED})
+        axes.text(0.22, y, shorten(classes[truth], 32), **style)
+        axes.text(0.22, y - 0.45 / limit, "→", **style)
+        axes.text(0.27, y - 0.45 / limit, shorten(classes[predicted], 32), **style)
+    if not pairs:
+        axes.text(0, 0.97, "no mistakes", fontsize=9, color=MUTED, va="top")
+
+
+def bars(
+    values: Sequence[float | None],
+    labels: Sequence[str],
+    path: str | Path,
+    title: str = "",
+    notes: Sequence[str] | None = None,
+    marks: Mapping[str, Sequence[float | None]] | None = None,
+    limit: int = 160,
+) -> Path:
+    """One horizontal bar a label, lowest first, in columns of up to 40; at most `limit` labels, the lowest.
+
+    `notes` stand behind the names; `marks` are further values a label, drawn as points. A value of None or NaN has
+    no bar and comes last. The dotted line is the mean of all values.
+    """
+    values = _floats(values)
+    if not len(values) or len(values) != len(labels):
+        raise ValueError(f"bars needs one value a label. Received: {len(values)} values, {len(labels)} labels")
+    order = np.argsort(np.where(np.isnan(values), np.inf, values), kind="stable")[:limit]
+    points = {name: _floats(column) for name, column in (marks or {}).items()}
+    columns = math.ceil(len(order) / 40)
+    rows = math.ceil(len(order) / columns)
+    figure = Figure(figsize=(max(7.5, 5.0 * columns), 1.4 + 0.23 * rows), layout="constrained")
+    shown = f"{title}: the lowest {limit} of {len(values)}" if len(values) > limit else title
+    figure.suptitle(shown, x=0.01, ha="left", fontsize=12, color=INK, fontweight="bold")
+    highest = np.nanmax([1.0, *values, *(v for column in points.values() for v in column)])
+    for column, axes in enumerate(figure.subplots(1, columns, squeeze=False)[0]):
+        part = order[column * rows : (column + 1) * rows]
+        names = [shorten(labels[i], 30) + (f"  {notes[i]}" if notes else "") for i in part]
+        _bar_column(axes, values[part], names, {name: point[part] for name, point in points.items()}, rows)
+        axes.set_xlim(0, highest * 1.18)  # room for the numbers
+        if np.isfinite(values).any():
+            axes.axvline(np.nanmean(values), color=MUTED, linewidth=1, linestyle=":")
+    if points:
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=4, frameon=False, fontsize=9)
+    return _save_figure(figure, path)
+
+
+def _floats(values: Sequence[float | None]) -> np.ndarray:
+    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _bar_column(axes, values: np.ndarray, names: list[str], points: Mapping[str, np.ndarray], rows: int) -> None:
+    _axes_style(axes, grid="x")
+    places = np.arange(len(values))
+    axes.barh(places, values, height=0.72, color=SKY)
+    for (name, column), colour, shape in zip(points.items(), (VERMILION, INK, GREEN), "|x+", strict=False):
+        axes.scatter(column, places, color=colour, marker=shape, s=38, linewidths=1.7, label=name, zorder=3)
+    for place, value in zip(places, values, strict=True):
+        text = "no samples" if np.isnan(value) else f"{value:.2f}"
+        axes.text(1, place, text, transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=8, color=INK)
+    axes.set_yticks(places, names, fontsize=8, color=INK)
+    axes.set_ylim(rows - 0.4, -0.6)  # first row on top; columns keep the same scale
+
+
+# --- pictures ---
+
+
+def _picture(image: np.ndarray) -> Image.Image:
+    """An image (uint8 or float 0..255; [H, W], [H, W, 1] or [H, W, 3]) as an RGB Pillow image."""
+    array = np.asarray(image)
+    array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
+    if array.dtype != np.uint8:
+        array = np.clip(np.rint(np.nan_to_num(array)), 0, 255).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
+
+
+def _scaled(picture: Image.Image, side: int) -> Image.Image:
+    """The picture with its longest side at `side` pixels, its shape kept."""
+    scale = side / max(picture.size)
+    size = tuple(max(1, round(length * scale)) for length in picture.size)
+    return picture.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
+
+
+def thumbnail(image: np.ndarray, side: int = 160) -> np.ndarray:
+    """The image as uint8 [h, w, 3] with no side over `side` pixels."""
+    picture = _picture(image)
+    return np.asarray(_scaled(picture, side) if max(picture.size) > side else picture)
+
+
+def sheet(
+    images: Sequence[np.ndarray],
+    captions: Sequence[str],
+    path: str | Path,
+    columns: int | None = None,
+    right: Sequence[bool | None] | None = None,
+    cell: int = 216,
+) -> Path:
+    """A grid of images (uint8 [H, W, 3], any sizes) with captions (several lines allowed) below them.
+
+    `right` colours the borders: blue and a tick for True, vermilion and a cross for False, grey for None.
+    """
+    if not images or len(images) != len(captions):
+        raise ValueError(f"sheet needs one caption an image. Received: {len(images)} images, {len(captions)} captions")
+    marks = list(right) if right is not None else [None] * len(images)
+    columns = columns or min(len(images), max(3, math.ceil(math.sqrt(len(images) * 1.3))))
+    rows = math.ceil(len(images) / columns)
+    size, gap, border = 13, 12, 4
+    leading = round(size * 1.35)
+    lines = [str(caption).split("\n") for caption in captions]
+    height = cell + leading * max(map(len, lines)) + 6
+    canvas = Image.new("RGB", (columns * (cell + gap) + gap, rows * (height + gap) + gap), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for index, (image, mark) in enumerate(zip(images, marks, strict=True)):
+        x = gap + index % columns * (cell + gap)
+        y = gap + index // columns * (height + gap)
+        colour = {True: RIGHT, False: WRONG, None: "#CBD2D9"}[None if mark is None else bool(mark)]
+        draw.rectangle((x, y, x + cell - 1, y + cell - 1), fill=FAINT, outline=colour, width=border)
+        picture = _scaled(_picture(image), cell - 2 * border)
+        canvas.paste(picture, (x + (cell - picture.width) // 2, y + (cell - picture.height) // 2))
+        if mark is not None:  # not by colour alone
+            draw.rectangle((x, y, x + 21, y + 21), fill=colour)
+            draw.text((x + 11, y + 11), "✓" if mark else "✗", fill=PAPER, font=_font("✓", 16), anchor="mm")
+        for row, line in enumerate(lines[index]):
+            _write(
+                draw, (x + 1, y + cell + 4 + leading * (row + 0.5)), line, size, cell - 2, INK if row == 0 else MUTED
+            )
+    return save_image(canvas, path)
+
+
+def annotate(image: np.ndarray, lines: Sequence[str | tuple[str, float]], smallest: int = 256) -> np.ndarray:
+    """The image (uint8 [H, W, 3]) over a band of lines: a text, or (text, share 0..1) with a percentage and a bar.
+
+    Images below `smallest` pixels are enlarged so that the text is legible; result: uint8 [H', W', 3].
+    """
+    picture = _picture(image)
+    if max(picture.size) < smallest:
+        picture = _scaled(picture, smallest)
+    width = max(smallest, picture.width)
+    size = round(min(max(15, width / 26), max(15, picture.height / 12)))
+    row, pad = round(size * 1.75), round(size * 0.6)
+    canvas = Image.new("RGB", (width, picture.height + row * len(lines) + 2 * pad * bool(lines)), BAND)
+    canvas.paste(picture, ((width - picture.width) // 2, 0))
+    draw = ImageDraw.Draw(canvas)
+    for index, line in enumerate(lines):
+        text, share = (line, None) if isinstance(line, str) else line
+        top = picture.height + pad + row * index
+        room = width - 2 * pad
+        if share is not None:
+            percent = f"{share:.1%}" if math.isfinite(share) else "—"
+            draw.text((width - pad, top + row * 0.4), percent, fill=PAPER, font=_font(percent, size), anchor="rm")
+            _share_bar(
+                draw, pad, top + round(row * 0.78), room, max(2, size // 6), share, SKY if index == 0 else "#9AA5B1"
+            )
+            room -= _font("0", size).getlength("100.0%") + size / 2
+        _write(draw, (pad, top + row * 0.4), text, size, room, PAPER)
+    return np.asarray(canvas)
+
+
+def _share_bar(draw: ImageDraw.ImageDraw, x: int, y: int, width: float, height: int, share: float, colour: str) -> None:
+    draw.rectangle((x, y, x + width - 1, y + height), fill="#3E4C59")
+    filled = width * min(max(share, 0), 1) if math.isfinite(share) else 0
+    if filled >= 1:
+        draw.rectangle((x, y, x + filled - 1, y + height), fill=colour)

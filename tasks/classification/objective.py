@@ -1,0 +1,259 @@
+"""What a classifier is trained on and judged by: loss, decoding, metrics, and the pictures of an evaluation."""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from warnings import warn
+
+import numpy as np
+import tensorflow as tf
+
+from mobilenet_tf import viz
+from mobilenet_tf.errors import UserError
+from mobilenet_tf.task import Prediction
+
+EPSILON = 1e-7  # smallest probability in the log loss, Keras's own
+ECE_BINS = 15  # Guo et al. 2017
+WORST = 40  # mistakes kept for the sheet
+THUMBNAIL = 208  # pixels
+
+
+def loss(label_smoothing: float = 0.0) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Categorical cross entropy: fn(targets [N, C] one-hot or soft, logits [N, C]) -> float32 [N].
+
+    Computed in float32 under mixed precision too. Smoothing as in Szegedy et al. 2016, section 7.
+    Raises UserError unless 0 <= label_smoothing < 1.
+    """
+    if not 0 <= label_smoothing < 1:
+        raise UserError(f"label_smoothing must be at least 0 and below 1. Received: label_smoothing={label_smoothing}")
+
+    def cross_entropy(targets, logits):
+        targets, logits = tf.cast(targets, tf.float32), tf.cast(logits, tf.float32)
+        classes = tf.cast(tf.shape(logits)[-1], tf.float32)
+        smoothed = targets * (1 - label_smoothing) + label_smoothing / classes
+        return tf.nn.softmax_cross_entropy_with_logits(smoothed, logits)
+
+    return cross_entropy
+
+
+def decode(raw: np.ndarray, from_logits: bool = True) -> list[Prediction]:
+    """Model outputs [N, C] -> one {"probabilities": float32 [C]} an image.
+
+    from_logits: apply the softmax; False where the model already ends in one.
+    """
+    probabilities = np.asarray(raw, dtype=np.float32)
+    if from_logits:
+        shifted = np.exp(probabilities - probabilities.max(axis=-1, keepdims=True))  # no overflow
+        probabilities = shifted / shifted.sum(axis=-1, keepdims=True)
+    return [{"probabilities": row} for row in probabilities]
+
+
+def top_k(prediction: Prediction, classes: Sequence[str], k: int = 3) -> list[tuple[str, float]]:
+    """The k most probable (class name, probability), best first; ties in the order of the classes."""
+    probabilities = np.asarray(prediction["probabilities"])
+    best = np.argsort(-probabilities, kind="stable")[:k]
+    return [(classes[i], float(probabilities[i])) for i in best]
+
+
+def draw(image: np.ndarray, prediction: Prediction, classes: Sequence[str]) -> np.ndarray:
+    """The image (uint8 [H, W, 3]) over a band with the three most probable classes; uint8 [H', W', 3]."""
+    return viz.annotate(image, top_k(prediction, classes))
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrongly classified sample; `confidence` is the probability of the predicted class."""
+
+    id: str
+    truth: int
+    predicted: int
+    confidence: float
+    thumbnail: np.ndarray | None  # uint8 [h, w, 3]
+
+
+class ClassificationMetric:
+    """Scores of a classifier, averaged over samples.
+
+    Equal probabilities rank in the order of the classes, as argmax does, so a constant output earns nothing from ties
+    (int8 models have many). A sample with a NaN or infinite probability counts as wrong, with probability 0 for its
+    truth, and appears in no column of the confusion matrix. `macro_f1` and `balanced_accuracy` average over the classes
+    that occur in the split.
+
+    confusion: int64 [C, C], rows = truth. support: int64 [C], samples of each class.
+    """
+
+    def __init__(self, classes: Sequence[str]):
+        self.classes = list(classes)
+        size = len(self.classes)
+        self.confusion = np.zeros((size, size), np.int64)
+        self.support = np.zeros(size, np.int64)
+        self._top5 = 0
+        self._log_loss = 0.0
+        self._bins = np.zeros((ECE_BINS, 3))  # count, sum of confidences, number right
+        self._mistakes: list[tuple[float, int, Mistake]] = []  # heap, the least confident first
+        self._not_finite = 0
+
+    def update(self, sample: dict, prediction: Prediction) -> None:
+        """Count one sample: `label` int (and `id`, `image` for the sheet); `probabilities` float32 [C].
+
+        Raises ValueError for a label or probabilities that do not fit the classes.
+        """
+        truth, probabilities = self._checked(sample, prediction)
+        self.support[truth] += 1
+        if not np.isfinite(probabilities).all():
+            self._not_finite += 1
+            self._log_loss -= np.log(EPSILON)
+            return
+        predicted = int(probabilities.argmax())
+        confidence = float(probabilities[predicted])
+        own = probabilities[truth]
+        rank = np.count_nonzero(probabilities > own) + np.count_nonzero(probabilities[:truth] == own)
+        self.confusion[truth, predicted] += 1
+        self._top5 += int(rank < 5)
+        self._log_loss -= np.log(np.clip(own, EPSILON, 1.0))
+        bin_index = int(np.clip(np.ceil(confidence * ECE_BINS) - 1, 0, ECE_BINS - 1))  # (lower, upper]
+        self._bins[bin_index] += (1, confidence, predicted == truth)
+        if predicted != truth:
+            self._keep(sample, truth, predicted, confidence)
+
+    def _checked(self, sample: dict, prediction: Prediction) -> tuple[int, np.ndarray]:
+        size = len(self.classes)
+        truth = int(sample["label"])
+        probabilities = np.asarray(prediction["probabilities"], np.float64)
+        if not 0 <= truth < size:
+            raise ValueError(f"label must be between 0 and {size - 1} for {size} classes. Received: {truth}")
+        if probabilities.shape != (size,):
+            raise ValueError(f"probabilities must be [{size}]. Received: {list(probabilities.shape)}")
+        finite = probabilities[np.isfinite(probabilities)]
+        if finite.size and (finite.min() < -1e-3 or finite.max() > 1 + 1e-3):
+            low, high = finite.min(), finite.max()
+            raise ValueError(f"probabilities must lie in 0..1; logits need decode. Received: {low:.4g} to {high:.4g}")
+        return truth, probabilities
+
+    def _keep(self, sample: dict, truth: int, predicted: int, confidence: float) -> None:
+        order = (confidence, -int(self.support.sum()))  # among equals the earlier sample stays
+        if len(self._mistakes) == WORST and order < self._mistakes[0][:2]:
+            return
+        image = sample.get("image")
+        small = None if image is None else viz.thumbnail(np.asarray(image), THUMBNAIL)
+        mistake = Mistake(_text(sample.get("id", "")), truth, predicted, confidence, small)
+        push = heapq.heappush if len(self._mistakes) < WORST else heapq.heapreplace
+        push(self._mistakes, (*order, mistake))
+
+    @property
+    def worst(self) -> list[Mistake]:
+        """The most confident mistakes, the worst first; at most 40."""
+        return [mistake for *_, mistake in sorted(self._mistakes, key=lambda entry: entry[:2], reverse=True)]
+
+    def per_class(self) -> list[dict]:
+        """One {name, precision, recall, f1, support} a class.
+
+        None where a score is undefined: precision of a class never predicted, recall of a class without samples, F1 of
+        a class with neither.
+        """
+        right = self.confusion.diagonal()
+        predicted = self.confusion.sum(axis=0)
+        return [
+            {
+                "name": name,
+                "precision": _ratio(right[i], predicted[i]),
+                "recall": _ratio(right[i], self.support[i]),
+                "f1": _ratio(2 * right[i], predicted[i] + self.support[i]),
+                "support": int(self.support[i]),
+            }
+            for i, name in enumerate(self.classes)
+        ]
+
+    def result(self) -> dict[str, float]:
+        """top1, top5 (more than 5 classes only), log_loss, macro_f1, balanced_accuracy, ece and count.
+
+        ece: expected calibration error over 15 equal-width bins of the top probability (Guo et al. 2017, eq. 3).
+        Warns as `warnings` says. Raises UserError where no sample was counted.
+        """
+        count = int(self.support.sum())
+        if not count:
+            raise UserError("an evaluation must have at least one sample. Received: 0 samples")
+        for line in self.warnings:
+            warn(line, stacklevel=2)
+        present = [row for row in self.per_class() if row["support"]]
+        gaps = np.abs(self._bins[:, 1] - self._bins[:, 2])  # count x |confidence - accuracy|
+        scores = {
+            "top1": int(self.confusion.trace()) / count,
+            "top5": self._top5 / count,
+            "log_loss": float(self._log_loss) / count,
+            "macro_f1": float(np.mean([row["f1"] for row in present])),
+            "balanced_accuracy": float(np.mean([row["recall"] for row in present])),
+            "ece": float(gaps.sum()) / max(1, count - self._not_finite),
+            "count": count,
+        }
+        return {name: value for name, value in scores.items() if name != "top5" or len(self.classes) > 5}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes the scores doubtful, one line each."""
+        lines = []
+        count = int(self.support.sum())
+        if self._not_finite:
+            lines.append(
+                f"{self._not_finite} of {count} predictions hold NaN or infinite probabilities: counted as wrong"
+            )
+        predicted = np.flatnonzero(self.confusion.sum(axis=0))
+        if len(predicted) == 1 and np.count_nonzero(self.support) > 1:
+            name = self.classes[predicted[0]]
+            lines.append(f"all predictions are {name!r}: the model is untrained, or its input is scaled wrongly")
+        return lines
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return float(part / whole) if whole else None
+
+
+def _text(value) -> str:
+    value = value.numpy() if hasattr(value, "numpy") else value
+    value = value.item() if isinstance(value, np.ndarray) else value
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def report(metric: ClassificationMetric, classes: Sequence[str], folder: str | Path) -> list[Path]:
+    """Write confusion.png, per_class.png, per_class.csv and, where there are mistakes, worst.png and worst.csv."""
+    folder = Path(folder)
+    rows = metric.per_class()
+    column = {key: [row[key] for row in rows] for key in rows[0]}
+    written = [
+        viz.confusion(metric.confusion, classes, folder / "confusion.png"),
+        viz.bars(
+            [row["f1"] if row["support"] else None for row in rows],
+            classes,
+            folder / "per_class.png",
+            title="F1 per class",
+            notes=[f"({support})" for support in column["support"]],
+            marks={"precision": column["precision"], "recall": column["recall"]},
+        ),
+        _csv(rows, folder / "per_class.csv"),
+    ]
+    return written + (_worst(metric, classes, folder) if metric.worst else [])
+
+
+def _worst(metric: ClassificationMetric, classes: Sequence[str], folder: Path) -> list[Path]:
+    rows = [
+        {"id": m.id, "truth": classes[m.truth], "predicted": classes[m.predicted], "confidence": round(m.confidence, 6)}
+        for m in metric.worst
+    ]
+    seen = [(m.thumbnail, row) for m, row in zip(metric.worst, rows, strict=True) if m.thumbnail is not None]
+    captions = [f"{row['predicted']} {row['confidence']:.0%}\ntruth: {row['truth']}\n{row['id']}" for _, row in seen]
+    table = [_csv(rows, folder / "worst.csv")]
+    images = [image for image, _ in seen]
+    return [viz.sheet(images, captions, folder / "worst.png", right=[False] * len(seen)), *table] if seen else table
+
+
+def _csv(rows: list[dict], path: Path) -> Path:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return viz.write_atomic(path, buffer.getvalue().encode("utf-8", "replace"))
