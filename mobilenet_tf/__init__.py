@@ -1,1 +1,16 @@
-"""MobileNets from training to the phone."""
+"""MobileNets from training to the phone. Importing this package imports no TensorFlow; using a builder does."""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+__all__ = ["MobileNetV1", "MobileNetV2", "MobileNetV3Large", "MobileNetV3Small", "backbone"]
+
+
+def __getattr__(name):
+    if name in __all__:
+        return getattr(import_module("mobilenet_tf.build"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])
