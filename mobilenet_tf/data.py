@@ -1,24 +1,42 @@
-"""The Sample convention, the readers every task can share, and batching."""
+"""The Sample convention, reading image files, and batching for training and evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from PIL import Image
+
+from mobilenet_tf import images
+from mobilenet_tf.errors import UserError
 
 Sample = dict[str, tf.Tensor]
+Batch = dict[str, tf.Tensor]
+
+AUTOTUNE = tf.data.AUTOTUNE
+CORRUPT_POLICIES = ("skip", "error")
+PADDING = {"labels": -1, "mask": 255}  # of what differs in length between the samples of a batch; 0 and "" otherwise
+MIX_STREAM = 0x6D6978  # sets the batch's random numbers apart from its first sample's
 
 
 @dataclass(frozen=True)
 class Source:
     """Where samples come from.
 
-    items:   one cheap record a sample in a fixed order; has at least "id" (string scalar). Shuffled before `load`.
-    load:    record -> Sample: adds "image" uint8 [H, W, 3] RGB, EXIF applied. Runs in tf.data.
-    count:   the number of items.
+    items:   one record a sample in a fixed order; has at least "id" (string scalar). Shuffled before `load`.
+    load:    record -> Sample: adds "image" uint8 [H, W, 3] RGB, EXIF applied. Runs in tf.data. Of image files it also
+             adds "original_size" int32 [2] (H, W; [0, 0] where the item cannot be read: the batchers drop it) and
+             "encoded", the bytes that `images.decode` takes: a crop can decode its own part only.
+    count:   the number of items, unreadable ones included.
     classes: the class names; labels are indices into them.
     corrupt: {id: reason} of the items that could not be read so far (filled while reading; such items are skipped).
+    shuffle_buffer: how many items shuffling holds at most; fewer where items carry bytes.
     """
 
     items: tf.data.Dataset
@@ -26,3 +44,167 @@ class Source:
     count: int
     classes: list[str]
     corrupt: dict[str, str] = field(default_factory=dict)
+    shuffle_buffer: int = 100_000
+
+
+def steps_per_epoch(source: Source, batch_size: int) -> int:
+    """The number of batches in an epoch, the last partial one included."""
+    return -(-source.count // batch_size)
+
+
+# Reading image files
+
+
+def file_source(
+    paths: Sequence[str], columns: Mapping[str, Any], classes: Sequence[str], *, on_corrupt: str = "skip"
+) -> Source:
+    """Source over image files, identified by their paths; `columns` are arrays of the same length (e.g. "label").
+
+    Files that cannot be read are skipped and named in `corrupt`, or end the run (on_corrupt="error") with a UserError.
+    """
+    corrupt = {}
+    load = image_loader(len(paths), corrupt, on_corrupt=on_corrupt)
+    items = tf.data.Dataset.from_tensor_slices({"id": [str(path) for path in paths], **columns})
+    return Source(items, load, len(paths), list(classes), corrupt)
+
+
+def image_loader(count: int, corrupt: dict[str, str], *, on_corrupt: str = "skip") -> Callable[[Sample], Sample]:
+    """The `load` of a Source of `count` images: bytes in the record's "encoded", or else in the file named by its "id".
+
+    Enters items that cannot be read in `corrupt`. They, with on_corrupt="error", or all of them unreadable raise a
+    UserError (inside tf.data: see `user_errors`).
+    """
+    if on_corrupt not in CORRUPT_POLICIES:
+        raise UserError(f"on_corrupt must be one of {', '.join(CORRUPT_POLICIES)}. Received: {on_corrupt!r}")
+
+    def fetch(name: bytes, data: bytes):
+        name = name.decode()
+        try:
+            if not data:
+                with open(name, "rb") as file:
+                    data = file.read()
+            encoded, size = images.normalise(data)
+        except (OSError, images.UnreadableImage) as error:
+            encoded, size = _blank(), (0, 0)
+            corrupt[name] = getattr(error, "strerror", None) or str(error)
+        fatal = not size[0] and (on_corrupt == "error" or len(corrupt) == count)
+        message = f"UserError: {name} must be an image that can be used. Received: {corrupt[name]}" if fatal else ""
+        return encoded, np.array(size, np.int32), message
+
+    def load(record: Sample) -> Sample:
+        sample = dict(record)
+        data = sample.pop("encoded", tf.constant(b""))
+        encoded, size, error = tf.numpy_function(fetch, [sample["id"], data], [tf.string, tf.int32, tf.string])
+        encoded, size = tf.ensure_shape(encoded, []), tf.ensure_shape(size, [2])
+        with tf.control_dependencies([tf.debugging.Assert(error == b"", [error])]):
+            encoded = tf.identity(encoded)
+        return {**sample, "image": images.decode(encoded), "encoded": encoded, "original_size": size}
+
+    return load
+
+
+def _blank() -> bytes:
+    bmp = io.BytesIO()
+    Image.new("RGB", (images.MIN_SIDE, images.MIN_SIDE)).save(bmp, "BMP")
+    return bmp.getvalue()
+
+
+@contextlib.contextmanager
+def user_errors() -> Iterator[None]:
+    """Around code that reads batches: turns a UserError raised inside tf.data back into that one-line UserError."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        message = re.search(r"\[UserError: (.*)\]", str(error))
+        if message is None:
+            raise
+        raise UserError(message[1]) from None
+
+
+# Batching
+
+
+def training_batches(
+    source: Source,
+    transform: Callable[[Sample], Sample],
+    encode: Callable[[Batch], tuple],
+    *,
+    batch_size: int,
+    seed: int,
+    start_epoch: int = 0,
+    mix: Callable | None = None,
+) -> tf.data.Dataset:
+    """Endless batches (images, targets), `steps_per_epoch` of them an epoch, from epoch `start_epoch` on.
+
+    Samples carry "index" int64 (their place in the source) and "seed" int32 [2] for `transform`. Order and seeds follow
+    from (seed, epoch, index) alone, so a run that starts at epoch k goes on exactly as one that was never stopped.
+    Every epoch has each sample once and keeps its last partial batch; where k items cannot be read, the first k
+    of the epoch's order come a second time, so that its number of batches stays the same.
+    `mix` gets ((images, targets), seed).
+    """
+    items = source.items.enumerate().map(lambda index, record: {**record, "index": index})
+
+    def epoch_batches(epoch):
+        epoch_seed = fold_in([seed, 0], epoch)
+
+        def prepare(record):
+            sample_seed = fold_in(epoch_seed, record["index"])
+            return _prepare({**record, "seed": sample_seed}, source.load, transform)
+
+        shuffle_seed = tf.random.stateless_uniform([], epoch_seed, minval=0, maxval=tf.int64.max, dtype=tf.int64)
+        samples = items.shuffle(
+            max(1, min(source.count, source.shuffle_buffer)), seed=shuffle_seed, reshuffle_each_iteration=False
+        )
+        samples = samples.map(prepare, num_parallel_calls=AUTOTUNE).filter(_readable)
+        return _batch(samples.repeat().take(source.count), batch_size)
+
+    def finish(batch):
+        encoded = encode(batch)
+        return mix(encoded, fold_in(batch["seed"][0], MIX_STREAM)) if mix else encoded
+
+    epochs = tf.data.Dataset.range(start_epoch, tf.int64.max)
+    batches = epochs.flat_map(epoch_batches).map(finish, num_parallel_calls=AUTOTUNE)
+    return _in_order(batches.prefetch(AUTOTUNE))
+
+
+def evaluation_batches(source: Source, transform: Callable[[Sample], Sample], *, batch_size: int) -> tf.data.Dataset:
+    """Batches of Samples: every readable sample once, in the source's order; the last batch may be partial.
+
+    "image" is [N, H, W, 3]; "original_size" int32 [N, 2] is (H, W) before `transform`. What differs in length ("boxes")
+    is padded with 0, "labels" with -1 and "mask" with 255.
+    """
+    samples = source.items.map(lambda record: _prepare(record, source.load, transform), num_parallel_calls=AUTOTUNE)
+    return _in_order(_batch(samples.filter(_readable), batch_size).prefetch(AUTOTUNE))
+
+
+def fold_in(seed: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+    """A new stateless seed int32 [2] from a seed and a number."""
+    return tf.random.fold_in(tf.cast(seed, tf.int32), tf.cast(number, tf.int32))
+
+
+def _prepare(record, load, transform):
+    sample = load(record)
+    sample.setdefault("original_size", tf.shape(sample["image"])[:2])
+    sample = dict(transform(sample))
+    sample.pop("encoded", None)  # the undecoded image has served its purpose
+    return sample
+
+
+def _readable(sample):
+    return sample["original_size"][0] > 0
+
+
+def _batch(samples, batch_size):
+    spec = samples.element_spec
+    if not spec["image"].shape.is_fully_defined():
+        raise ValueError(f"transform must give images of one fixed size. Received: {spec['image'].shape}")
+    if all(part.shape.is_fully_defined() for part in spec.values()):
+        return samples.batch(batch_size)
+    padding = {key: tf.constant(PADDING[key], part.dtype) if key in PADDING else None for key, part in spec.items()}
+    return samples.padded_batch(batch_size, padding_values=padding)
+
+
+def _in_order(batches):
+    options = tf.data.Options()
+    options.deterministic = True
+    return batches.with_options(options)

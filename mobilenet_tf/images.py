@@ -1,0 +1,122 @@
+"""Decoding: any JPEG, PNG, BMP, GIF or WebP becomes RGB uint8 with its EXIF orientation applied."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import warnings
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from mobilenet_tf.errors import UserError
+
+EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
+MIN_SIDE = 4  # px
+MAX_PIXELS = 89_478_485  # Pillow's limit against decompression bombs
+
+ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+ONE_PIXEL = np.array([0, 0, 1, 1], np.int32)
+MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # in a scan, all but stuffing, fill bytes and restart markers
+# `normalise` checks the size itself and gives its own reason.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+class UnreadableImage(ValueError):
+    """The bytes are no image that can be used; the message is the reason."""
+
+
+def normalise(data: bytes) -> tuple[bytes, tuple[int, int]]:
+    """Bytes of an image file -> (bytes that `decode` takes, (height, width) upright).
+
+    A plain JPEG (RGB or grey, upright, whole) stays as it is, so that TensorFlow decodes it, or only a part of it;
+    everything else is decoded here by Pillow and handed on as an uncompressed BMP.
+    Raises UnreadableImage: not an image, truncated, a side under 4 px, more than 89,478,485 pixels.
+    """
+    if not data:
+        raise UnreadableImage("the file is empty")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+            _check_size(width, height)
+            if _is_plain_jpeg(image, data):
+                return data, (height, width)
+            image = _to_rgb(ImageOps.exif_transpose(image))
+    except UnreadableImage:
+        raise
+    except Image.UnidentifiedImageError:
+        raise UnreadableImage(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from None
+    except Image.DecompressionBombError:
+        raise UnreadableImage(f"more than {2 * MAX_PIXELS:,} pixels (limit {MAX_PIXELS:,})") from None
+    except Exception as error:  # Pillow's plugins raise nearly any exception on damaged files
+        raise UnreadableImage(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
+    bmp = io.BytesIO()
+    image.save(bmp, "BMP")
+    return bmp.getvalue(), (image.height, image.width)
+
+
+def _check_size(width, height):
+    if min(width, height) < MIN_SIDE:
+        raise UnreadableImage(f"{width}x{height} pixels, a side under {MIN_SIDE}")
+    if width * height > MAX_PIXELS:
+        raise UnreadableImage(f"{width}x{height} pixels, more than {MAX_PIXELS:,}")
+
+
+def _is_plain_jpeg(image, data):
+    # Only what TensorFlow decodes without an error, for an error inside tf.data ends the run: anything unusual is left
+    # to Pillow, which decodes it or gives the reason.
+    return (
+        image.format in ("JPEG", "MPO")
+        and image.mode in ("RGB", "L")
+        and image.getexif().get(ORIENTATION, 1) in (0, 1)
+        and data.endswith(b"\xff\xd9")  # EOI: not truncated
+        and ("progressive" in image.info or MARKER.search(data, image.fp.tell()).end() == len(data))
+        and _first_row_decodes(data)
+    )
+
+
+def _first_row_decodes(data):
+    # Finds broken tables in 0.2 ms; in a progressive JPEG it goes through all scans.
+    try:
+        tf.raw_ops.DecodeAndCropJpeg(contents=data, crop_window=ONE_PIXEL, ratio=8)
+    except tf.errors.InvalidArgumentError:
+        return False
+    return True
+
+
+def _to_rgb(image):
+    if image.mode.startswith(("I", "F")):  # 16 bits a channel: `convert` would clip at 255
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def decode(encoded: tf.Tensor) -> tf.Tensor:
+    """Bytes from `normalise` -> uint8 [H, W, 3] RGB. Works in tf.data."""
+    image = tf.cond(
+        is_jpeg(encoded),
+        lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_bmp(encoded, channels=3),
+    )
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def is_jpeg(encoded: tf.Tensor) -> tf.Tensor:
+    """Whether bytes from `normalise` are a JPEG."""
+    return tf.strings.substr(encoded, 0, 2) == b"\xff\xd8"
+
+
+def read(path: str | os.PathLike) -> np.ndarray:
+    """Reads one image file -> uint8 [H, W, 3] RGB. Raises UserError that names the file and the reason."""
+    try:
+        with open(path, "rb") as file:
+            encoded, _ = normalise(file.read())
+        return decode(encoded).numpy()
+    except OSError as error:
+        raise UserError(f"{path} must be an image file. Received: {error.strerror}") from None
+    except UnreadableImage as error:
+        raise UserError(f"{path} must be an image that can be decoded. Received: {error}") from None
+    except tf.errors.InvalidArgumentError:
+        raise UserError(f"{path} must be an image that can be decoded. Received: a damaged JPEG") from None
