@@ -1,0 +1,274 @@
+"""The command line. TensorFlow is imported by the commands that need it, once their arguments have been checked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mobilenet_tf.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="MobileNets from training to the phone.",
+)
+configs_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List or show the shipped configs.")
+app.add_typer(configs_app, name="configs")
+
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="changes to the config")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
+Threads = Annotated[int | None, typer.Option(min=1, help="threads for .tflite and .onnx; default: all cores")]
+ModelPath = Annotated[Path, typer.Argument(help="run folder, .keras, SavedModel, .tflite or .onnx")]
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake is one line on stderr and exit code 2."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.command()
+def demo(
+    run_dir: Annotated[Path, typer.Option(help="where the run goes")] = Path("runs/demo"),
+    as_json: Json = False,
+):
+    """Train, evaluate, export, verify, predict and benchmark on the built-in pictures, in under three minutes."""
+    from mobilenet_tf.demo import run
+
+    numbers = run(run_dir)
+    if as_json:
+        _print_json(numbers)
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="a shipped config's name or a YAML path")],
+    overrides: Overrides = None,
+    run_dir: Annotated[Path | None, typer.Option(help="default: runs/<config>; an interrupted run continues")] = None,
+    as_json: Json = False,
+):
+    """Train a model; the run folder holds everything that comes of it."""
+    from mobilenet_tf.workflow import train_run
+
+    try:
+        with _tables_to_stderr(as_json):
+            run = train_run(config, overrides or (), run_dir)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command continues from the last finished epoch", file=sys.stderr)
+        sys.exit(130)
+    if as_json:
+        _print_json({"run": str(run.folder), "validation": run.metrics})
+    else:
+        _print_numbers("validation", run.metrics)
+        print(f"model, plots and log: {run.folder}")
+
+
+@app.command()
+def evaluate(
+    model: ModelPath,
+    overrides: Overrides = None,
+    split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
+    config: Annotated[str | None, typer.Option(help="a config, for a file that carries none")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="score so many samples only")] = None,
+    plots: Annotated[Path | None, typer.Option(help="folder for plots; default for a run: its plots/<split>")] = None,
+    threads: Threads = None,
+    as_json: Json = False,
+):
+    """Score any artifact on a split, with the preprocessing it was trained with."""
+    if split not in ("train", "validation", "test"):
+        raise UserError(f"--split must be train, validation or test. Received: {split}")
+    from mobilenet_tf.workflow import evaluate_model
+
+    is_run = (model / "model.keras").is_file()
+    numbers = evaluate_model(
+        model,
+        split=split,
+        overrides=overrides or (),
+        name_or_path=config,
+        limit=limit,
+        threads=threads,
+        plots=plots or (model / "plots" / split if is_run else None),
+    )
+    if is_run:
+        _merge_json(model / "metrics.json", {split: numbers})
+    _print_json(numbers) if as_json else _print_numbers(split, numbers)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="run folder or .keras file")],
+    overrides: Overrides = None,
+    formats: Annotated[str | None, typer.Option("--formats", help="comma-separated; default: export.formats")] = None,
+    folder: Annotated[Path | None, typer.Option(help="default: exports/ in the run folder")] = None,
+    allow_drop: Annotated[bool, typer.Option(help="exit with 0 even when the metric drops over export.limit")] = False,
+    as_json: Json = False,
+):
+    """Export a model and prove that every file still gives its answers; exit code 3 when one does not."""
+    from mobilenet_tf.workflow import export_run
+
+    with _tables_to_stderr(as_json):
+        results = export_run(run, formats.split(",") if formats else (), overrides=overrides or (), folder=folder)
+    if as_json:
+        _print_json([result.to_dict() for result in results])
+    else:
+        from mobilenet_tf.export import table
+
+        _print(table(results))
+    failed = [result for result in results if not result.ok]
+    if failed and not allow_drop:
+        sys.exit(3)
+
+
+@app.command()
+def predict(
+    model: ModelPath,
+    paths: Annotated[list[str], typer.Argument(help="pictures, folders, globs")],
+    pictures: Annotated[Path | None, typer.Option(help="folder for annotated copies")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="write the rows to a CSV file")] = None,
+    threads: Threads = None,
+    as_json: Json = False,
+):
+    """Predict pictures with any artifact."""
+    from mobilenet_tf.workflow import predict_files
+
+    rows = predict_files(model, paths, pictures=pictures, threads=threads)
+    if csv_file:
+        _write_rows(csv_file, rows)
+    _print_json(rows) if as_json else _print_rows(rows)
+    if pictures:
+        print(f"pictures: {pictures}", file=sys.stderr)
+    if all("error" in row for row in rows):
+        sys.exit(2)
+
+
+@app.command()
+def benchmark(
+    models: Annotated[list[Path], typer.Argument(help="run folders, .keras, SavedModels, .tflite, .onnx")],
+    threads: Annotated[list[int], typer.Option(min=1, help="repeat for several")] = [1, 2],  # noqa: B006
+    runs: Annotated[int, typer.Option(min=3, help="timed calls of each")] = 50,
+    as_json: Json = False,
+):
+    """Latency and size of artifacts, side by side."""
+    from mobilenet_tf import bench
+
+    results = bench.compare(models, threads=tuple(threads), runs=runs)
+    _print_json([result.to_dict() for result in results]) if as_json else _print(bench.table(results))
+
+
+@app.command()
+def cost(
+    network: Annotated[str, typer.Argument(help="a backbone's name such as mobilenet_v2, or a .keras file")],
+    alpha: Annotated[float, typer.Option(min=0.01)] = 1.0,
+    size: Annotated[str, typer.Option(help="input size, 224 or 224x320")] = "224",
+    layers: Annotated[bool, typer.Option(help="every layer, not only types and totals")] = False,
+    full_convolutions: Annotated[bool, typer.Option(help="V1: the same network without depthwise separation")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="draw width x resolution (the V1 paper's 16 models) to this file")
+    ] = None,
+    as_json: Json = False,
+):
+    """Parameters and multiply-adds per layer, per type and in total."""
+    height, _, width = size.partition("x")
+    if not (height.isdigit() and (width or height).isdigit()):
+        raise UserError(f"--size must be a number of pixels or HEIGHTxWIDTH. Received: {size}")
+    if Path(network).suffix != ".keras":
+        from mobilenet_tf import specs
+
+        specs.find(network)
+    from mobilenet_tf import cost as costs
+
+    raise NotImplementedError(costs)
+
+
+@configs_app.command("list")
+def list_configs(as_json: Json = False):
+    """The shipped configs, each with its first comment line."""
+    from mobilenet_tf import config
+
+    rows = [
+        {"name": name, "about": path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")}
+        for name, path in config.shipped().items()
+    ]
+    _print_json(rows) if as_json else _print_rows(rows)
+
+
+@configs_app.command("show")
+def show_config(name: str, overrides: Overrides = None, as_json: Json = False):
+    """A config with all defaults filled in, as a run would store it."""
+    import yaml
+
+    from mobilenet_tf import config
+
+    values = config.load(name, overrides or ()).to_dict()
+    _print_json(values) if as_json else print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), end="")
+
+
+@app.command()
+def doctor(as_json: Json = False):
+    """Versions, devices, optional extras, threads."""
+    from mobilenet_tf.doctor import examine
+
+    found = examine()
+    _print_json(found) if as_json else _print_rows([{"what": key, "found": str(value)} for key, value in found.items()])
+
+
+def _print(renderable) -> None:
+    from rich.console import Console
+
+    Console().print(renderable)
+
+
+def _print_json(values) -> None:
+    print(json.dumps(values, indent=2, ensure_ascii=False))
+
+
+def _print_numbers(title: str, numbers: dict) -> None:
+    _print_rows(
+        [{title: key, "value": f"{value:.4f}" if isinstance(value, float) else value} for key, value in numbers.items()]
+    )
+
+
+def _print_rows(rows: list[dict]) -> None:
+    from rich.table import Table
+
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*(str(row.get(column, "")) for column in columns))
+    _print(table)
+
+
+def _write_rows(path: Path, rows: list[dict]) -> None:
+    import csv
+
+    from mobilenet_tf.artifact import replacing
+
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _merge_json(path: Path, values: dict) -> None:
+    from mobilenet_tf.artifact import replacing
+
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(known | values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _tables_to_stderr(as_json: bool):
+    """With --json, stdout holds JSON alone: whatever else is printed meanwhile goes to stderr."""
+    return contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()

@@ -1,0 +1,343 @@
+"""Experiments as typed, validated YAML. No TensorFlow here: a mistake is reported before anything heavy loads.
+
+A config is one YAML file; each task extends the sections below with its own keys in `mobilenet_tf.tasks.<task>.config`.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import importlib
+import math
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+
+from mobilenet_tf.errors import UserError
+
+UNITS = ("epochs", "steps", "samples")
+
+
+@dataclass(frozen=True)
+class Duration:
+    """A length of training in epochs, steps or samples: `20 epochs`, `500 steps`, `1e6 samples`; a bare number is epochs."""
+
+    amount: float
+    unit: str = "epochs"
+
+    @classmethod
+    def parse(cls, value: Any) -> Duration:
+        if isinstance(value, Duration):
+            return value
+        match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*(epoch|step|sample)?s?\s*", str(value))
+        try:
+            return cls(float(match[1]), (match[2] or "epoch") + "s")
+        except (TypeError, ValueError):
+            raise ValueError(
+                "must be a number of epochs, steps or samples such as '20 epochs' or '500 steps'"
+            ) from None
+
+    def steps(self, steps_per_epoch: int, batch_size: int) -> int:
+        """The duration in optimiser steps, rounded up."""
+        per_unit = {"epochs": steps_per_epoch, "steps": 1, "samples": 1 / batch_size}[self.unit]
+        return math.ceil(self.amount * per_unit)
+
+    def __str__(self) -> str:
+        return f"{self.amount:g} {self.unit}"
+
+
+Length = Annotated[Duration, BeforeValidator(Duration.parse), PlainSerializer(str)]
+
+
+class Section(BaseModel):
+    """A part of a config: immutable, and strict about unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class SGD(Section):
+    name: Literal["sgd"] = "sgd"
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(0.0, ge=0)
+
+
+class AdamW(Section):
+    name: Literal["adamw"] = "adamw"
+    beta_1: float = Field(0.9, ge=0, lt=1)
+    beta_2: float = Field(0.999, ge=0, lt=1)
+    epsilon: float = Field(1e-7, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+
+
+class RMSprop(Section):
+    name: Literal["rmsprop"] = "rmsprop"
+    rho: float = Field(0.9, ge=0, lt=1)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    epsilon: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+
+
+Optimizer = Annotated[SGD | AdamW | RMSprop, Field(discriminator="name")]
+
+
+class Cosine(Section):
+    name: Literal["cosine"] = "cosine"
+    warmup: Length = Duration(0)
+    final: float = Field(0.0, ge=0, le=1, description="last learning rate as a fraction of the first")
+
+
+class Polynomial(Section):
+    name: Literal["polynomial"] = "polynomial"
+    warmup: Length = Duration(0)
+    power: float = Field(0.9, gt=0)
+    final: float = Field(0.0, ge=0, le=1)
+
+
+class Exponential(Section):
+    name: Literal["exponential"] = "exponential"
+    warmup: Length = Duration(0)
+    rate: float = Field(0.98, gt=0, le=1)
+    every: Length = Duration(1)
+    staircase: bool = True
+
+
+class Step(Section):
+    name: Literal["step"] = "step"
+    warmup: Length = Duration(0)
+    at: list[Length] = Field(min_length=1)
+    rate: float = Field(0.1, gt=0, le=1)
+
+
+class Constant(Section):
+    name: Literal["constant"] = "constant"
+    warmup: Length = Duration(0)
+
+
+Schedule = Annotated[Cosine | Polynomial | Exponential | Step | Constant, Field(discriminator="name")]
+
+
+class Stage(Section):
+    """One stage of training, with an optimiser and a schedule of its own."""
+
+    train: Literal["head", "all", "s2", "s4", "s8", "s16"] = Field(
+        "all", description="head: backbone frozen; all; or a backbone endpoint: only what lies above it is trained"
+    )
+    duration: Length = Duration(10)
+    learning_rate: float = Field(gt=0)
+    layer_decay: float = Field(1.0, gt=0, le=1, description="learning-rate factor per stride going down from the head")
+    freeze_batch_norm: bool = Field(False, description="keep the statistics and scales of the backbone's BatchNorm")
+    augment: bool = Field(
+        True, description="false: evaluation preprocessing; with train=head the features are then computed once"
+    )
+
+
+class Train(Section):
+    batch_size: int = Field(32, ge=1)
+    stages: list[Stage] = Field(min_length=1)
+    optimizer: Optimizer = SGD()
+    schedule: Schedule = Cosine()
+    decay_depthwise: bool = Field(False, description="weight decay on depthwise kernels too (V1 paper: little or none)")
+    clip_norm: float | None = Field(None, gt=0, description="largest global norm of the gradient")
+    ema: float | None = Field(None, gt=0, lt=1, description="decay of the moving average of the weights")
+    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
+    jit: Literal["auto", "on", "off"] = "auto"
+    evaluate_every: int = Field(1, ge=1, description="epochs between evaluations on the validation split")
+    patience: int | None = Field(None, ge=1, description="stop after so many evaluations without a better one")
+    resume: Path | None = Field(None, description="run folder or checkpoint to start from where this run has none")
+
+
+class Model(Section):
+    backbone: Literal[
+        "mobilenet_v1",
+        "mobilenet_v2",
+        "mobilenet_v3_large",
+        "mobilenet_v3_small",
+        "mobilenet_v3_large_minimalistic",
+        "mobilenet_v3_small_minimalistic",
+    ] = "mobilenet_v2"
+    alpha: float = Field(1.0, gt=0)
+    input_size: tuple[int, int] = Field((224, 224), description="height, width in pixels")
+    weights: str | None = Field("imagenet", description="imagenet, a path to .h5, .weights.h5 or .keras, or null")
+
+
+class Export(Section):
+    formats: list[str] = ["tflite", "tflite_int8"]
+    inputs: Literal["float32", "int8", "uint8"] = Field(
+        "float32", description="input and output type of full int8 files"
+    )
+    outputs: Literal["logits", "softmax"] = Field("softmax", description="what exported files end in")
+    calibration_samples: int = Field(200, ge=1)
+    parity_samples: int = Field(64, ge=1, description="samples for the numerical comparison")
+    verify_samples: int | None = Field(1000, ge=1, description="samples scored with both models; null for all")
+    limit: float = Field(0.02, ge=0, description="largest accepted drop of the metric")
+
+
+class Config(Section):
+    """What every experiment has. Tasks narrow `model` and `data`."""
+
+    task: str
+    seed: int = Field(0, ge=0)
+    model: Model
+    data: Section
+    train: Train
+    export: Export = Export()
+
+    @classmethod
+    def parse(cls, values: dict, origin: str = "config") -> Config:
+        """Validates plain values. Raises UserError with one line for all mistakes."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise UserError(f"{origin}: " + "; ".join(_explain(e, cls) for e in error.errors())) from None
+
+    def to_dict(self) -> dict:
+        return self.model_dump(mode="json")
+
+    def save(self, path: Path) -> None:
+        """Writes the resolved config, atomically."""
+        temporary = Path(f"{path}.tmp")
+        temporary.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        os.replace(temporary, path)
+
+
+def shipped() -> dict[str, Path]:
+    """The configs that come with the package, by name."""
+    import mobilenet_tf.configs as package
+
+    folders = [Path(p) for p in package.__path__]
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*/*.yaml"))}
+
+
+def find(name_or_path: str | Path) -> Path:
+    """The file of a shipped config's name or of a YAML path. Raises UserError where there is neither."""
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        if path.is_file():
+            return path
+        raise UserError(
+            f"config must be an existing YAML file or the name of a shipped config. Received: {name_or_path}"
+        )
+    configs = shipped()
+    if str(name_or_path) in configs:
+        return configs[str(name_or_path)]
+    near = difflib.get_close_matches(str(name_or_path), configs, n=3, cutoff=0.4) or list(configs)
+    raise UserError(
+        f"config must be a YAML path or one of the shipped configs (nearest: {', '.join(near)}). Received: {name_or_path}"
+    )
+
+
+def schema(task: str) -> type[Config]:
+    """The config class of a task, found by its name."""
+    tasks = sorted(p.parent.name for folder in _task_folders() for p in Path(folder).glob("*/config.py"))
+    if task not in tasks:
+        raise UserError(f"task must be one of {', '.join(tasks)}. Received: task={task}")
+    return importlib.import_module(f"mobilenet_tf.tasks.{task}.config").Config
+
+
+def load(name_or_path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+    """A validated config from a shipped name or a YAML path, with `a.b=value` overrides applied in order."""
+    path = find(name_or_path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict) or "task" not in values:
+        raise UserError(f"{path} must be a mapping with a key 'task'. Received: {str(values)[:60]!r}")
+    return override(values, overrides, path.name)
+
+
+def override(values: dict, overrides: list[str] | tuple[str, ...], origin: str) -> Config:
+    """A validated config from plain values, such as those stored in an artifact, with overrides applied in order."""
+    values = copy.deepcopy(values)
+    for item in overrides:
+        _override(values, item)
+    return schema(values.get("task", "")).parse(values, origin)
+
+
+def _task_folders() -> list[str]:
+    import mobilenet_tf.tasks as package
+
+    return list(package.__path__)
+
+
+def _override(values: dict, item: str) -> None:
+    key, separator, text = item.partition("=")
+    if not separator or not key:
+        raise UserError(f"an override must look like key=value, for instance train.batch_size=16. Received: {item}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"the value of {key} must be valid YAML. Received: {text}") from None
+    if isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
+        value = _number(value)
+    *parents, last = key.split(".")
+    node: Any = values
+    for depth, part in enumerate(parents):
+        node = _child(node, part, ".".join(parents[: depth + 1]), item)
+    if isinstance(node, list):
+        _child(node, last, key, item)
+        node[int(last)] = value
+    else:
+        node[last] = value
+
+
+def _child(node: Any, part: str, path: str, item: str) -> Any:
+    if isinstance(node, list):
+        if not part.isdigit() or int(part) >= len(node):
+            raise UserError(f"{path} must be an index from 0 to {len(node) - 1}. Received: {item}")
+        return node[int(part)]
+    child = node.setdefault(part, {})
+    if not isinstance(child, dict | list):
+        raise UserError(f"{path} is a single value, not a section. Received: {item}")
+    return child
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text) if re.fullmatch(r"[-+]?[0-9.]+e[-+]?[0-9]+", text, re.IGNORECASE) else text
+    except ValueError:
+        return text
+
+
+def _explain(error: dict, config: type[Config]) -> str:
+    tags = {"sgd", "adamw", "rmsprop", "cosine", "polynomial", "exponential", "step", "constant"}  # of the unions
+    key = ".".join(str(part) for part in error["loc"] if part not in tags)
+    if error["type"] == "extra_forbidden":
+        keys = _keys(config)
+        near = difflib.get_close_matches(key, keys, n=3, cutoff=0.6)
+        hint = f"nearest: {', '.join(near)}" if near else f"known here: {', '.join(_siblings(keys, key))}"
+        return f"unknown key {key} ({hint})"
+    if error["type"] == "union_tag_not_found":
+        return f"{key} must have a key 'name' that says which one it is. Received: {error['input']!r}"
+    received = "" if error["type"] == "missing" else f". Received: {error['input']!r}"
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("should", "must")
+    if message.startswith(f"{key}."):  # a check of a whole section names its keys itself
+        return message
+    return f"{key} {message}{received}"
+
+
+def _keys(section: Any, prefix: str = "") -> list[str]:
+    """All dotted keys of a config class, unions and lists included; list indices and tags are left out."""
+    keys = []
+    for name, field in section.model_fields.items():
+        keys.append(prefix + name)
+        for inner in _sections(field.annotation):
+            keys += _keys(inner, f"{prefix}{name}.")
+    return list(dict.fromkeys(keys))
+
+
+def _sections(annotation: Any) -> list[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [s for argument in getattr(annotation, "__args__", ()) for s in _sections(argument)]
+
+
+def _siblings(keys: list[str], key: str) -> list[str]:
+    parent = key.rpartition(".")[0]
+    return sorted({k for k in keys if k.rpartition(".")[0] == parent})

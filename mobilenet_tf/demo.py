@@ -1,0 +1,57 @@
+"""The whole way on the built-in pictures: train, evaluate, export, verify, predict, benchmark."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from mobilenet_tf import bench, export, scenes, workflow
+
+
+def run(folder: Path) -> dict:
+    """Runs the demo into `folder` (or the next free name beside it) and returns its numbers."""
+    console, started = Console(), time.perf_counter()
+    folder = _free(folder)
+
+    console.rule("1  train a MobileNetV2 0.35 on drawn animals, from scratch")
+    workflow.train_run("demo", folder=folder)
+
+    console.rule("2  evaluate it on pictures it has not seen")
+    scores = workflow.evaluate_model(folder, plots=folder / "plots" / "test")
+    console.print({key: round(value, 4) for key, value in scores.items()})
+
+    console.rule("3  export to TFLite, float32 and int8, and compare with the float model")
+    results = workflow.export_run(folder)
+    console.print(export.table(results))
+
+    console.rule("4  predict with the int8 file")
+    pictures = scenes.write_folder(folder / "pictures", {"test": 12}, size=224, seed=7)
+    int8 = folder / "exports" / export.FORMATS["tflite_int8"].filename
+    rows = workflow.predict_files(int8, [str(pictures)], pictures=folder / "predictions")
+    for row in rows:
+        console.print(f"{row['file']}: {row['label']} ({row['probability']:.0%})")
+
+    console.rule("5  benchmark")
+    latencies = bench.compare([folder, *(result.path for result in results)], threads=(1, 2), runs=30)
+    console.print(bench.table(latencies))
+
+    console.rule(f"done in {time.perf_counter() - started:.0f} s")
+    for what, path in {"plots": folder / "plots", "annotated pictures": folder / "predictions", "model": int8}.items():
+        console.print(f"{what}: [bold]{path}[/bold]")
+    return {
+        "run": str(folder),
+        "test": scores,
+        "exports": [result.to_dict() for result in results],
+        "latency": [latency.to_dict() for latency in latencies],
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def _free(folder: Path) -> Path:
+    number, candidate = 1, folder
+    while candidate.exists():
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate

@@ -1,0 +1,66 @@
+"""Features of a frozen backbone, computed once: training a head then costs a head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from rich.progress import track
+
+from mobilenet_tf.data import Source, evaluation_batches
+
+
+def split(network: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """A network as (trunk: images -> features, head: features -> raw outputs), cut behind its layer "features"."""
+    features = network.get_layer("features").output
+    return keras.Model(network.input, features, name="trunk"), keras.Model(features, network.output, name="head")
+
+
+@dataclass(frozen=True)
+class Features:
+    """One row of features a sample, on disk and mapped into memory, with the samples' other fields."""
+
+    rows: np.ndarray  # [count, ...]
+    fields: dict[str, np.ndarray]  # each [count, ...]
+    classes: list[str]
+
+    @classmethod
+    def compute(
+        cls, trunk: keras.Model, source: Source, transform: Callable, path: Path, *, batch_size: int
+    ) -> Features:
+        """Runs every sample of a source through the trunk once and keeps the outputs in the .npy file `path`."""
+        rows, collected, count = None, [], 0
+        batches = evaluation_batches(source, transform, batch_size=batch_size)
+        run = tf.function(lambda images: trunk(images, training=False))
+        for batch in track(batches, f"features of {path.stem}", -(-source.count // batch_size), transient=True):
+            outputs = run(tf.cast(batch["image"], tf.float32)).numpy()
+            if rows is None:
+                shape = (source.count, *outputs.shape[1:])
+                rows = np.lib.format.open_memmap(path, "w+", outputs.dtype, shape)
+            rows[count : count + len(outputs)] = outputs
+            count += len(outputs)
+            collected.append({key: value.numpy() for key, value in batch.items() if key != "image"})
+        fields = {key: np.concatenate([batch[key] for batch in collected]) for key in collected[0]}
+        return cls(rows[:count], fields, source.classes)
+
+    def source(self) -> Source:
+        """The features as a Source whose "image" is a row of features."""
+
+        def load(item):
+            item = dict(item)
+            row = item.pop("row")
+            features = tf.numpy_function(self.rows.__getitem__, [row], self.rows.dtype, stateful=False)
+            return item | {"image": tf.ensure_shape(features, self.rows.shape[1:])}
+
+        items = tf.data.Dataset.from_tensor_slices(self.fields | {"row": np.arange(len(self.rows))})
+        return Source(items, load, len(self.rows), self.classes)
+
+    def batches(self, batch_size: int) -> Iterator[dict]:
+        """All rows in order, for `evaluate.score`."""
+        for start in range(0, len(self.rows), batch_size):
+            part = slice(start, start + batch_size)
+            yield {key: value[part] for key, value in self.fields.items()} | {"image": self.rows[part]}

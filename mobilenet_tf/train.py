@@ -1,0 +1,388 @@
+"""The one training loop: compile, fit, and callbacks that evaluate, average, log and save.
+
+The order in which a run finds its start: its own last checkpoint, then `train.resume`, then `model.weights`, then scratch.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import shutil
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from mobilenet_tf import artifact, checkpoint, optim, viz
+from mobilenet_tf.config import Config, Stage
+from mobilenet_tf.data import Source, steps_per_epoch, training_batches
+from mobilenet_tf.errors import UserError
+from mobilenet_tf.evaluate import evaluate, score
+from mobilenet_tf.features import Features, split
+from mobilenet_tf.predict import keras_predictor
+from mobilenet_tf.task import Task
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, the float32 model with the best weights and the metrics on the validation split."""
+
+    folder: Path
+    model: keras.Model
+    metrics: dict[str, float]
+
+
+@dataclass
+class Progress:
+    """Where training stands: what a checkpoint holds beside the variables."""
+
+    stage: int = 0  # index of the stage in work
+    epoch: int = 0  # epochs done, over all stages
+    stage_epoch: int = 0  # epochs done in this stage
+    step: int = 0  # optimiser steps done in this stage
+    seconds: float = 0.0  # spent in training so far
+    best: float | None = None  # best value of the monitored metric
+    waited: int = 0  # evaluations since then
+    history: list[dict] = field(default_factory=list)  # one row an epoch
+
+
+class Trainer(keras.Model):
+    """A network with a task's loss, whatever the structure of the targets."""
+
+    def __init__(self, network: keras.Model, loss):
+        super().__init__(name="trainer")
+        self.network, self.loss_function = network, loss
+        self.step_loss = tf.Variable(0.0, trainable=False)  # of the last batch alone; Keras logs the epoch's mean
+
+    def call(self, images, training=False):
+        return self.network(images, training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = tf.reduce_mean(self.loss_function(y, y_pred))
+        self.step_loss.assign(loss)
+        return loss
+
+
+def train(task: Task, cfg: Config, folder: Path | str) -> Run:
+    """Trains a task as its config says and leaves everything in the run folder; continues a run that was interrupted.
+
+    The folder then holds config.yaml, log.csv, tensorboard/, checkpoints/last.npz and best.keras, model.keras,
+    metrics.json and plots/.
+
+    Raises:
+        UserError: an unusable folder, a checkpoint of another model, or a loss that is not finite.
+    """
+    folder = _prepare(Path(folder), cfg)
+    keras.utils.set_random_seed(cfg.seed)
+    precision, jit = device_settings(cfg.train.precision, cfg.train.jit)
+    source, validation = task.source(cfg, "train"), task.source(cfg, "validation")
+    start = _start(folder, cfg)
+    network, serving = _networks(task, cfg, source, precision, pretrained=start is None)
+    run = _Loop(task, cfg, folder, jit, source, validation, network, serving)
+    if start:
+        run.restore(start)
+    for index in range(run.progress.stage, len(cfg.train.stages)):
+        run.stage(index, start if index == run.progress.stage and run.progress.step else None)
+    return run.finish()
+
+
+def device_settings(precision: str, jit: str) -> tuple[str, bool]:
+    """Resolves "auto" for this machine and prints the choice.
+
+    On CPU: float32 (depthwise kernels have no fast path below it) and no XLA, whose CPU convolutions are many times
+    slower. On GPU: bfloat16 from compute capability 8 on, float16 from 7 on, and XLA.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    name = f"CPU ({os.cpu_count()} cores)"
+    automatic = "float32"
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        name, capability = details.get("device_name", "GPU"), details.get("compute_capability", (0, 0))[0]
+        automatic = "mixed_bfloat16" if capability >= 8 else "mixed_float16" if capability >= 7 else "float32"
+    precision = automatic if precision == "auto" else precision
+    use_jit = bool(gpus) if jit == "auto" else jit == "on"
+    print(f"device {name} · precision {precision} · XLA {'on' if use_jit else 'off'} · fused BatchNormalization")
+    return precision, use_jit
+
+
+class _Loop:
+    """The state that stages share: the networks, the moving average, the progress."""
+
+    def __init__(self, task, cfg, folder, jit, source, validation, network, serving):
+        self.task, self.cfg, self.folder, self.jit = task, cfg, folder, jit
+        self.source, self.validation = source, validation
+        self.network, self.serving = network, serving
+        self.predictor = keras_predictor(serving)  # traced once; follows the weights
+        self.average = optim.MovingAverage(network, cfg.train.ema) if cfg.train.ema else None
+        self.progress = Progress()
+
+    # --- state -----------------------------------------------------------------------------------------------------
+
+    def groups(self, optimizer=None) -> dict[str, list]:
+        """The variables a checkpoint holds, by group."""
+        groups = {"network": self.network.variables}
+        if self.average:
+            groups["average"] = self.average.variables
+        if optimizer:
+            groups["optimizer"] = optimizer.variables
+        return groups
+
+    def restore(self, path: Path) -> None:
+        self.progress = Progress(**checkpoint.load_state(path))
+        checkpoint.restore(path, self.groups())
+        print(f"continuing from {path}: {self.progress.epoch} epochs done")
+
+    def publish(self) -> None:
+        """Copies the averaged, or else the live, weights into the float32 serving model."""
+        if not self.average:
+            return self.serving.set_weights(self.network.get_weights())
+        floats = [v for v in self.serving.variables if v.dtype.startswith(("float", "bfloat"))]
+        for target, value in zip(floats, self.average.averages, strict=True):
+            target.assign(value)
+
+    # --- one stage -------------------------------------------------------------------------------------------------
+
+    def stage(self, index: int, resume_from: Path | None) -> None:
+        stage, train = self.cfg.train.stages[index], self.cfg.train
+        optim.set_trainable(self.network, stage.train, freeze_batch_norm=stage.freeze_batch_norm)
+        trained, source, transform, mix, validate = self.inputs(stage)
+        epoch_steps = steps_per_epoch(source, train.batch_size)
+        total = stage.duration.steps(epoch_steps, train.batch_size)
+        trainer = Trainer(trained, self.task.loss(self.cfg))
+        trainer.compile(self.optimizer(stage, total, epoch_steps), jit_compile=self.jit)
+        trainer.optimizer.build(trained.trainable_variables)
+        if resume_from:
+            checkpoint.restore(resume_from, {"optimizer": trainer.optimizer.variables})
+        progress = self.progress
+        parameters = sum(math.prod(v.shape) for v in trained.trainable_variables)
+        print(
+            f"stage {index + 1} of {len(train.stages)}: {stage.train} trained ({parameters:,} parameters), {source.count} samples, "
+            f"{stage.duration} = {total} steps, learning rate {stage.learning_rate:g}"
+        )
+        if progress.step < total:
+            batches = training_batches(
+                source,
+                transform,
+                self.task.encode(self.cfg, source),
+                batch_size=train.batch_size,
+                seed=self.cfg.seed,
+                start_epoch=progress.epoch,
+                mix=mix,
+            )
+            trainer.fit(
+                batches,
+                steps_per_epoch=epoch_steps,
+                initial_epoch=progress.epoch,
+                epochs=progress.epoch - progress.stage_epoch + math.ceil(total / epoch_steps),
+                callbacks=[_AfterStep(self, total), _AfterEpoch(self, stage, validate)],
+                verbose=1 if os.isatty(1) else 2,
+            )
+        self.progress.stage, self.progress.stage_epoch, self.progress.step, self.progress.waited = index + 1, 0, 0, 0
+        self.save(None)
+
+    def inputs(self, stage: Stage):
+        """What a stage trains on: pictures, or features computed once where the backbone and its input stand still."""
+        transform = self.task.transform(self.cfg, training=stage.augment)
+        if stage.augment or stage.train != "head" or not self.has_features():
+            mix = self.task.mix(self.cfg) if stage.augment else None
+            return self.network, self.source, transform, mix, self.evaluate_pictures
+        trunk, head = split(self.network)
+        self.publish()
+        predictor = keras_predictor(split(self.serving)[1])
+        cache = self.folder / "cache"
+        cache.mkdir(exist_ok=True)
+        batch_size = self.cfg.train.batch_size
+        features = Features.compute(trunk, self.source, transform, cache / "train.npy", batch_size=batch_size)
+        held_out = Features.compute(trunk, self.validation, transform, cache / "validation.npy", batch_size=batch_size)
+
+        def evaluate_features() -> dict[str, float]:
+            metric = self.task.metric(self.cfg, self.validation.classes)
+            return score(self.task, self.cfg, predictor, held_out.batches(batch_size), metric)
+
+        return head, features.source(), lambda sample: sample, None, evaluate_features
+
+    def has_features(self) -> bool:
+        return any(layer.name == "features" for layer in self.network.layers)
+
+    def evaluate_pictures(self) -> dict[str, float]:
+        return evaluate(self.task, self.cfg, self.predictor, self.validation)
+
+    def optimizer(self, stage: Stage, total: int, epoch_steps: int):
+        train = self.cfg.train
+        rate = optim.schedule(train.schedule, stage.learning_rate, total, epoch_steps, train.batch_size)
+        return optim.optimizer(
+            train.optimizer,
+            rate,
+            self.network,
+            layer_decay=stage.layer_decay,
+            decay_depthwise=train.decay_depthwise,
+            clip_norm=train.clip_norm,
+        )
+
+    # --- saving ----------------------------------------------------------------------------------------------------
+
+    def save(self, optimizer) -> None:
+        checkpoint.save(self.folder / "checkpoints" / "last.npz", self.groups(optimizer), vars(self.progress))
+        _write_csv(self.folder / "log.csv", self.progress.history)
+
+    def save_model(self, path: Path) -> None:
+        """The serving model with its metadata, as one .keras file, atomically."""
+        temporary = path.with_name("." + path.name)
+        self.serving.save(temporary)
+        artifact.write(temporary, metadata(self.task, self.cfg, self.source.classes))
+        os.replace(temporary, path)
+
+    def finish(self) -> Run:
+        """Takes the best weights, scores them on the validation split, draws the plots."""
+        best = self.folder / "checkpoints" / "best.keras"
+        if best.exists():
+            self.serving.set_weights(keras.saving.load_model(best, compile=False, safe_mode=True).get_weights())
+        self.save_model(self.folder / "model.keras")
+        metric = self.task.metric(self.cfg, self.validation.classes)
+        numbers = evaluate(self.task, self.cfg, self.predictor, self.validation, metric=metric)
+        write_json(
+            self.folder / "metrics.json", {"validation": numbers, "train_seconds": round(self.progress.seconds, 1)}
+        )
+        plots = self.folder / "plots"
+        plots.mkdir(exist_ok=True)
+        viz.curves(self.folder / "log.csv", plots / "curves.png")
+        self.task.report(metric, self.validation.classes, plots)
+        shutil.rmtree(self.folder / "cache", ignore_errors=True)
+        for name, reason in [*self.source.corrupt.items(), *self.validation.corrupt.items()]:
+            print(f"skipped {name}: {reason}")
+        return Run(self.folder, self.serving, numbers)
+
+
+class _AfterStep(keras.callbacks.Callback):
+    """Stops at a loss that is not finite or at the stage's last step; feeds the moving average."""
+
+    def __init__(self, loop: _Loop, total: int):
+        super().__init__()
+        self.loop, self.total = loop, total
+        self.losses: deque[float] = deque(maxlen=5)
+
+    def on_train_batch_end(self, batch, logs=None):
+        progress = self.loop.progress
+        progress.step += 1
+        loss = float(self.model.step_loss)
+        if not math.isfinite(loss):
+            last = ", ".join(f"{value:.4g}" for value in self.losses)
+            raise UserError(
+                f"the loss became {loss} at step {progress.step} of stage {progress.stage + 1} (epoch {progress.epoch + 1}); "
+                f"the last losses were: {last or 'none'}. Lower train.stages.{progress.stage}.learning_rate or set train.clip_norm; "
+                "the last checkpoint is kept"
+            )
+        self.losses.append(loss)
+        if self.loop.average:
+            self.loop.average.update()
+        if progress.step >= self.total:
+            self.model.stop_training = True
+
+
+class _AfterEpoch(keras.callbacks.Callback):
+    """Evaluates, keeps the best model, writes the checkpoint and the logs."""
+
+    def __init__(self, loop: _Loop, stage: Stage, validate):
+        super().__init__()
+        self.loop, self.stage, self.validate = loop, stage, validate
+        self.writer = tf.summary.create_file_writer(str(loop.folder / "tensorboard"))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        loop, progress, train = self.loop, self.loop.progress, self.loop.cfg.train
+        rate = float(self.model.optimizer.learning_rate)
+        progress.seconds += time.perf_counter() - self.started
+        progress.epoch, progress.stage_epoch = epoch + 1, progress.stage_epoch + 1
+        row = {"epoch": progress.epoch, "stage": progress.stage + 1, "loss": logs["loss"], "learning_rate": rate}
+        if progress.stage_epoch % train.evaluate_every == 0 or self.model.stop_training:
+            loop.publish()
+            scores = {f"val_{key}": value for key, value in self.validate().items()}
+            logs.update(scores)
+            row |= scores
+            self.keep_best(scores)
+        row["seconds"] = round(time.perf_counter() - self.started, 2)
+        progress.history.append(row)
+        loop.save(self.model.optimizer)
+        with self.writer.as_default(step=progress.epoch):
+            for key, value in row.items():
+                tf.summary.scalar(key, value)
+        self.writer.flush()
+
+    def keep_best(self, scores: dict[str, float]) -> None:
+        progress, (name, mode) = self.loop.progress, self.loop.task.monitor
+        value = scores[f"val_{name}"]
+        sign = 1 if mode == "max" else -1
+        if progress.best is None or sign * value > sign * progress.best:
+            progress.best, progress.waited = value, 0
+            self.loop.save_model(self.loop.folder / "checkpoints" / "best.keras")
+        else:
+            progress.waited += 1
+            patience = self.loop.cfg.train.patience
+            if patience and progress.waited >= patience:
+                print(f"\nno better {name} in {patience} evaluations: the stage ends here")
+                self.model.stop_training = True
+
+
+def metadata(task: Task, cfg: Config, classes: list[str]) -> artifact.Metadata:
+    """What travels inside every file made from this run."""
+    return artifact.Metadata(
+        task=task.name, classes=list(classes), input_size=tuple(cfg.model.input_size), config=cfg.to_dict()
+    )
+
+
+def write_json(path: Path, values: dict) -> None:
+    """Writes JSON atomically."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _prepare(folder: Path, cfg: Config) -> Path:
+    try:
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        cfg.save(folder / "config.yaml")
+    except OSError as error:
+        raise UserError(f"the run folder must be writable: {error.strerror}. Received: {folder}") from None
+    return folder
+
+
+def _start(folder: Path, cfg: Config) -> Path | None:
+    """The checkpoint to start from: the run's own, or that of `train.resume`."""
+    own = folder / "checkpoints" / "last.npz"
+    if own.exists() or cfg.train.resume is None:
+        return own if own.exists() else None
+    other = cfg.train.resume if cfg.train.resume.suffix == ".npz" else cfg.train.resume / "checkpoints" / "last.npz"
+    if not other.exists():
+        raise UserError(f"train.resume must be a run folder or a checkpoint .npz. Received: {cfg.train.resume}")
+    return other
+
+
+def _networks(task: Task, cfg: Config, source: Source, precision: str, *, pretrained: bool):
+    """The network that is trained, and its float32 twin that is evaluated, saved and exported."""
+    blank = cfg.model_copy(update={"model": cfg.model.model_copy(update={"weights": None})})
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        network = task.model(cfg if pretrained else blank, source)
+    finally:
+        keras.config.set_dtype_policy(previous)
+    return network, task.model(blank, source)
+
+
+def _write_csv(path: Path, rows: list[dict]) -> None:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text.getvalue())
+    os.replace(temporary, path)

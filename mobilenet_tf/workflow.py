@@ -1,0 +1,179 @@
+"""What the commands do, as functions for programs and notebooks. The only module that finds a task by its name."""
+
+from __future__ import annotations
+
+import glob
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mobilenet_tf import artifact, config
+from mobilenet_tf.config import Config
+from mobilenet_tf.errors import UserError
+from mobilenet_tf.task import Task
+
+
+def find_task(name: str) -> Task:
+    """The Task record of `mobilenet_tf.tasks.<name>.task`."""
+    return importlib.import_module(f"mobilenet_tf.tasks.{name}.task").task
+
+
+def train_run(name_or_path: str, overrides: Sequence[str] = (), folder: Path | None = None):
+    """Trains a config into a run folder (default `runs/<name>`) and returns the Run; continues an interrupted one."""
+    cfg = config.load(name_or_path, list(overrides))
+    folder = folder or Path("runs") / Path(name_or_path).stem
+    if (folder / "model.keras").exists():
+        raise UserError(f"the run in {folder} is finished; choose another --run-dir or delete it. Received: {folder}")
+    from mobilenet_tf.train import train
+
+    return train(find_task(cfg.task), cfg, folder)
+
+
+def open_config(model: Path, overrides: Sequence[str] = (), name_or_path: str | None = None) -> Config:
+    """The config stored inside a model file or run folder, or the given one, with overrides applied."""
+    if name_or_path:
+        return config.load(name_or_path, list(overrides))
+    metadata = artifact.read(model)
+    if metadata is None or not metadata.config:
+        raise UserError(
+            f"{model} carries no mobilenet_tf metadata (task, classes, config), so its preprocessing is unknown: "
+            f"name a config with --config; benchmark works without. Received: {model}"
+        )
+    return config.override(metadata.config, list(overrides), str(model))
+
+
+def evaluate_model(
+    model: Path,
+    *,
+    split: str = "test",
+    overrides: Sequence[str] = (),
+    name_or_path: str | None = None,
+    limit: int | None = None,
+    threads: int | None = None,
+    plots: Path | None = None,
+) -> dict[str, float]:
+    """Scores any model file or run folder on a split; a run folder gets the numbers in metrics.json and the plots.
+
+    Raises:
+        UserError: the file's class names are not those of the data.
+    """
+    cfg = open_config(model, overrides, name_or_path)
+    from mobilenet_tf.evaluate import evaluate
+    from mobilenet_tf.predict import load_predictor
+
+    task, predictor = find_task(cfg.task), load_predictor(model, threads=threads)
+    source = task.source(cfg, split)
+    if predictor.metadata and list(predictor.metadata.classes) != list(source.classes):
+        raise UserError(
+            f"the classes of the data must be those of {model}: {_names(predictor.metadata.classes)}. "
+            f"Received: {_names(source.classes)}"
+        )
+    metric = task.metric(cfg, source.classes)
+    numbers = evaluate(task, cfg, predictor, source, limit=limit, metric=metric)
+    if plots:
+        plots.mkdir(parents=True, exist_ok=True)
+        task.report(metric, source.classes, plots)
+    return numbers
+
+
+def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[str] = (), folder: Path | None = None):
+    """Exports a run's model, compares every file with the float model on validation samples, and stores the figures.
+
+    Returns:
+        One `export.Verification` a file, in the order of `formats` (default: `export.formats` of the config).
+    """
+    cfg = open_config(run, overrides)
+    from mobilenet_tf import export
+    from mobilenet_tf.evaluate import evaluate, evaluation_inputs
+    from mobilenet_tf.predict import keras_predictor, load_keras, load_predictor
+
+    task, metadata = find_task(cfg.task), artifact.read(run)
+    model_file, _ = artifact.locate(run)
+    folder = folder or model_file.parent / "exports"
+    validation = task.source(cfg, "validation")
+    calibration = evaluation_inputs(task, cfg, task.source(cfg, "train"), cfg.export.calibration_samples)
+    images = np.concatenate(list(evaluation_inputs(task, cfg, validation, cfg.export.parity_samples)))
+    model = load_keras(model_file)
+    reference = keras_predictor(model, metadata)
+
+    def scored(predictor) -> dict[str, float]:
+        return evaluate(task, cfg, predictor, validation, limit=cfg.export.verify_samples)
+
+    results, expected = [], scored(reference)
+    for name in formats or cfg.export.formats:
+        path = export.export(
+            model,
+            folder / export.FORMATS[name].filename,
+            name,
+            metadata=metadata,
+            calibration=calibration,
+            inputs=cfg.export.inputs,
+        )
+        candidate = load_predictor(path)
+        results.append(export.verify(reference, candidate, images, expected, scored(candidate)))
+    return results
+
+
+def predict_files(
+    model: Path,
+    patterns: Sequence[str],
+    *,
+    pictures: Path | None = None,
+    threads: int | None = None,
+    batch_size: int = 32,
+) -> list[dict]:
+    """Predicts files, folders and globs. Returns one row a picture; annotated copies go to `pictures`.
+
+    A file that cannot be read becomes a row with "error"; the others are predicted all the same.
+    """
+    cfg = open_config(model)
+    from rich.progress import track
+
+    from mobilenet_tf import images, viz
+    from mobilenet_tf.predict import load_predictor
+
+    task, predictor, paths = find_task(cfg.task), load_predictor(model, threads=threads), find_pictures(patterns)
+    transform, classes = task.transform(cfg, training=False), predictor.metadata.classes
+    rows = []
+    for start in track(range(0, len(paths), batch_size), "predict", transient=True):
+        loaded = {}
+        for path in paths[start : start + batch_size]:
+            try:
+                loaded[path] = images.read(path)
+            except (images.UnreadableImage, UserError) as error:
+                rows.append({"file": str(path), "error": str(error)})
+        if not loaded:
+            continue
+        inputs = np.stack([transform({"image": image})["image"] for image in loaded.values()])
+        for (path, image), prediction in zip(loaded.items(), task.decode(cfg, predictor(inputs), predictor.outputs), strict=True):
+            rows.append({"file": str(path)} | task.summary(prediction, classes))
+            if pictures:
+                pictures.mkdir(parents=True, exist_ok=True)
+                viz.save_image(task.draw(image, prediction, classes), pictures / f"{path.stem}.png")
+    return rows
+
+
+def find_pictures(patterns: Sequence[str]) -> list[Path]:
+    """The picture files that paths, folders (searched whole) and glob patterns name, sorted within each, without repeats."""
+    from mobilenet_tf.images import EXTENSIONS
+
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            matches = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS)
+        else:
+            matches = [path] if path.is_file() else sorted(Path(p) for p in glob.glob(pattern, recursive=True))
+        if not matches:
+            raise UserError(
+                f"a picture, a folder with pictures or a glob that matches some is needed. Received: {pattern}"
+            )
+        found |= dict.fromkeys(matches)
+    return list(found)
+
+
+def _names(classes: Sequence[str]) -> str:
+    shown = ", ".join(classes[:4])
+    return f"{len(classes)} classes {shown}{', …' if len(classes) > 4 else ''}"

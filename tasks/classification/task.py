@@ -1,0 +1,94 @@
+"""Classification, wired together."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from mobilenet_tf import transforms
+from mobilenet_tf.data import Source
+from mobilenet_tf.task import Task
+from mobilenet_tf.tasks.classification import data, objective
+from mobilenet_tf.tasks.classification.config import Config
+from mobilenet_tf.tasks.classification.model import classifier
+
+
+def source(cfg: Config, split: str) -> Source:
+    """The samples of a split: "id", "image" uint8 [H, W, 3], "label" int32."""
+    keys = cfg.data.model_dump(exclude={"reader", "root", "augment", "crop_fraction"})
+    return data.read(cfg.data.reader, cfg.data.root, split, seed=cfg.seed, size=max(cfg.model.input_size), **keys)
+
+
+def transform(cfg: Config, training: bool):
+    """Sample -> Sample with a float32 image [H, W, 3] of the input size, in 0..255."""
+    size, augment = cfg.model.input_size, cfg.data.augment
+    if not training:
+        return transforms.resize(size, cfg.data.crop_fraction)
+    ops = []
+    if augment.crop_scale:
+        ops.append(transforms.random_resized_crop(size, augment.crop_scale, augment.crop_ratio))
+    else:
+        ops.append(transforms.resize(size))
+    if augment.flip:
+        ops.append(transforms.random_flip())
+    if augment.color_jitter:
+        ops.append(transforms.color_jitter(*[augment.color_jitter] * 3))
+    if augment.rand_augment_layers:
+        ops.append(transforms.rand_augment(augment.rand_augment_layers, augment.rand_augment_magnitude))
+    if augment.erasing:
+        ops.append(transforms.random_erasing(augment.erasing))
+    return transforms.compose(ops)
+
+
+def encode(cfg: Config, source: Source):
+    """Batch of Samples -> (images [N, H, W, 3], one-hot labels [N, C])."""
+    return lambda batch: (batch["image"], tf.one_hot(batch["label"], len(source.classes)))
+
+
+def mix(cfg: Config):
+    """Mixup or cutmix on (images, targets), each on half of the batches where both are on."""
+    chosen = [op(alpha) for op, alpha in _mixers(cfg) if alpha]
+    if len(chosen) < 2:
+        return chosen[0] if chosen else None
+
+    def either(batch, seed):
+        first = tf.random.stateless_uniform([], transforms.fold_in(seed, 0)) < 0.5
+        return tf.cond(first, lambda: chosen[0](batch, seed), lambda: chosen[1](batch, seed))
+
+    return either
+
+
+def _mixers(cfg: Config):
+    return (transforms.mixup, cfg.data.augment.mixup), (transforms.cutmix, cfg.data.augment.cutmix)
+
+
+def model(cfg: Config, source: Source):
+    """Images [N, H, W, 3] in 0..255 -> logits [N, C]."""
+    keys = cfg.model.model_dump(exclude={"backbone"})
+    return classifier(cfg.model.backbone, len(source.classes), **keys)
+
+
+def summary(prediction, classes) -> dict:
+    """The best class and, as text, the five best with their probabilities."""
+    best = objective.top_k(prediction, classes, 5)
+    return {
+        "label": best[0][0],
+        "probability": round(best[0][1], 4),
+        "top5": ", ".join(f"{name} {probability:.3f}" for name, probability in best),
+    }
+
+
+task = Task(
+    name="classification",
+    source=source,
+    transform=transform,
+    encode=encode,
+    mix=mix,
+    model=model,
+    loss=lambda cfg: objective.loss(cfg.label_smoothing),
+    decode=lambda cfg, raw, outputs: objective.decode(raw, from_logits=outputs == "logits"),
+    metric=lambda cfg, classes: objective.ClassificationMetric(classes),
+    monitor=("top1", "max"),
+    report=objective.report,
+    summary=summary,
+    draw=objective.draw,
+)

@@ -1,0 +1,48 @@
+"""The house rules: which way dependencies point, and what must not import TensorFlow."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LIBRARY = {path.stem: path for path in (ROOT / "mobilenet_tf").glob("*.py")}
+ALONE = {"specs", "config", "optim", "transforms", "errors", "layers", "images"}  # may use config, errors, images only
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of this package that a file names at any depth."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mobilenet_tf"):
+            rest = node.module.split(".")[1:]
+            found |= {".".join(rest)} if rest else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {a.name.partition(".")[2] for a in node.names if a.name.startswith("mobilenet_tf.")}
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(LIBRARY))
+def test_the_library_imports_no_task(name):
+    assert not {module for module in imports(LIBRARY[name]) if module.startswith("tasks")} - {"tasks"}
+
+
+@pytest.mark.parametrize("name", sorted(ALONE))
+def test_the_foundations_stand_alone(name):
+    assert imports(LIBRARY[name]) <= {"errors", "config", "images", "configs", "tasks"}, name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tasks").glob("*/*.py")), ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_tasks_do_not_import_each_other(path):
+    others = {module for module in imports(path) if module.startswith("tasks.")}
+    assert all(module.split(".")[1] == path.parent.name for module in others)
+
+
+@pytest.mark.parametrize(
+    "module", ["", ".cli", ".config", ".specs", ".errors", ".task", ".workflow", ".tasks.classification.config"]
+)
+def test_no_tensorflow_where_it_must_start_fast(module):
+    code = f"import sys, mobilenet_tf{module}; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd="/").returncode == 0

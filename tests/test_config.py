@@ -1,0 +1,95 @@
+"""Configs: loading, overriding, validation with the nearest key, round trips."""
+
+import pytest
+import yaml
+
+from mobilenet_tf import config
+from mobilenet_tf.config import Duration
+from mobilenet_tf.errors import UserError
+
+MINIMAL = {"task": "classification", "data": {"reader": "scenes"}, "train": {"stages": [{"learning_rate": 0.1}]}}
+
+
+def load(tmp_path, *overrides, values=MINIMAL):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return config.load(path, overrides)
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [("3 epochs", 30), ("3", 30), (1.5, 15), ("7 steps", 7), ("1 step", 1), ("1e3 samples", 32), ("33 samples", 2)],
+)
+def test_durations_become_steps(text, steps):
+    assert Duration.parse(text).steps(steps_per_epoch=10, batch_size=32) == steps
+
+
+@pytest.mark.parametrize("text", ["5 parsecs", "epochs", "", None, "-3"])
+def test_a_duration_that_is_none_is_refused(text):
+    with pytest.raises(ValueError, match="epochs, steps or samples"):
+        Duration.parse(text)
+
+
+def test_overrides_reach_nested_keys_lists_and_scientific_notation(tmp_path):
+    cfg = load(tmp_path, "train.stages.0.learning_rate=1e-3", "model.input_size=[96, 128]", "data.augment.flip=false")
+    assert cfg.train.stages[0].learning_rate == 1e-3
+    assert cfg.model.input_size == (96, 128)
+    assert cfg.data.augment.flip is False
+
+
+def test_what_is_saved_loads_as_the_same_config(tmp_path):
+    cfg = load(tmp_path, "train.schedule={name: step, at: [5, 300 steps]}", "train.optimizer={name: rmsprop, rho: 0.8}")
+    cfg.save(tmp_path / "config.yaml")
+    assert config.load(tmp_path / "config.yaml") == cfg
+    assert config.override(cfg.to_dict(), (), "stored") == cfg
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.optimzer.name=adamw", "unknown key train.optimzer (nearest: train.optimizer"),
+        ("train.optimizer.nme=adamw", "unknown key train.optimizer.nme (nearest: train.optimizer.name"),
+        ("data.augment.mixpu=1", "nearest: data.augment.mixup"),
+        ("qqq=1", "unknown key qqq (known here: data, export, label_smoothing, model, seed, task, train)"),
+        ("model.alpha=-1", "model.alpha must be greater than 0. Received: -1"),
+        ("train.stages.0.duration=5 parsecs", "train.stages.0.duration must be a number of epochs, steps or samples"),
+        ("train.stages.7.learning_rate=1", "train.stages.7 must be an index from 0 to 0"),
+        ("train.schedule={warmup: 3}", "train.schedule must have a key 'name'"),
+        ("train.optimizer.name=adam", "'sgd', 'adamw', 'rmsprop'"),
+        ("data.reader=folder", "data.root must be set for data.reader=folder"),
+        ("train.batch_size.x=1", "train.batch_size is a single value"),
+        ("nonsense", "must look like key=value"),
+        ("task=weather", "task must be one of classification"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key(tmp_path, override, message):
+    values = MINIMAL | {"train": MINIMAL["train"] | {"batch_size": 8, "optimizer": {"name": "sgd"}}}
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, override, values=values)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_config_names_the_nearest():
+    with pytest.raises(UserError, match="stanford_dogs_v2"):
+        config.find("standford_dogs_v2")
+    with pytest.raises(UserError, match="existing YAML file"):
+        config.find("missing.yaml")
+
+
+@pytest.mark.parametrize("text", ["[1, 2", "just text", "- a\n- b"])
+def test_a_file_that_is_no_config_is_one_line(tmp_path, text):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"bad\.yaml") as caught:
+        config.load(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", config.shipped())
+def test_every_shipped_config_is_valid(name):
+    text = config.find(name).read_text()
+    assert text.startswith("# "), "the header says what it is"
+    needs_root = "reader: folder" in text or "reader: csv" in text
+    assert config.load(name, ["data.root=."] if needs_root else []).task == "classification"
