@@ -83,6 +83,14 @@ def read(path: str | Path) -> Metadata | None:
     return None if text is None else Metadata.from_json(text)
 
 
+def size(path: str | Path) -> int:
+    """The size in bytes of a model file, or of all files in a model folder."""
+    path = Path(path)
+    return (
+        sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
+    )
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, for a file or a folder, that takes its place when the block succeeds.

@@ -22,14 +22,16 @@ from mobilenet_tf.errors import UserError, missing_extra
 Raw = np.ndarray | list[np.ndarray] | dict[str, np.ndarray]
 Named = dict[str, np.ndarray]
 Shape = tuple[int | None, ...]
+TINY = np.float32(1e-9)  # a quantised probability may be 0
 
 
 @dataclass(frozen=True)
 class Predictor:
     """A model that can be called: images uint8 or float32 [N, H, W, 3] in 0..255 -> raw outputs, batch first.
 
-    One output is an array, several are a dict by name, or a list where the model only numbers them. An instance
-    serves one thread at a time.
+    One output is an array, several are a dict by name, or a list where the model only numbers them. A file that ends
+    in softmax, by its metadata, gives the logarithm of its probabilities: logits again, up to a constant that no
+    softmax sees, so the same decode serves both. An instance serves one thread at a time.
     """
 
     run: Callable[[np.ndarray], Named]
@@ -56,7 +58,10 @@ class Predictor:
         if not (fits and all(want in (None, got) for want, got in zip(rest, images.shape[1:], strict=True))):
             shape = ", ".join(["N", *("any" if size is None else str(size) for size in rest)])
             raise UserError(f"{self.name} takes images of shape [{shape}]. Received: shape {list(images.shape)}")
-        return _structure(_in_batches(self.run, images, self.input_shape[0]))
+        named = _in_batches(self.run, images, self.input_shape[0])
+        if self.metadata and self.metadata.outputs == "softmax":
+            named = {key: np.log(np.maximum(value, TINY)) for key, value in named.items()}
+        return _structure(named)
 
 
 def load_predictor(path: str | Path, *, threads: int | None = None) -> Predictor:

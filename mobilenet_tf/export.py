@@ -1,0 +1,404 @@
+"""SavedModel, TFLite (float32, float16, dynamic, int8) and ONNX, and the proof that a file does what its model did."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.python.convert_phase import ConverterError
+
+from mobilenet_tf import artifact
+from mobilenet_tf.artifact import Metadata
+from mobilenet_tf.errors import UserError, missing_extra
+from mobilenet_tf.predict import Predictor, load_predictor, quiet
+
+OPSET = 18
+VARIABLES = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"}  # signs of a graph that was not frozen
+IO_TYPES = {"float32": tf.float32, "int8": tf.int8, "uint8": tf.uint8}
+
+Images = Iterable[np.ndarray]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a conversion may need beside the SavedModel."""
+
+    calibration: Images | None
+    inputs: str
+    say: Say
+
+
+@dataclass(frozen=True)
+class Format:
+    """One row of FORMATS: the usual file name and the function that converts a SavedModel into it."""
+
+    filename: str
+    convert: Callable[[Path, Path, Job], None]  # SavedModel folder, file to write, job
+    dynamic: bool = False  # the batch size is always free
+    calibrated: bool = False
+
+
+def export(
+    model: keras.Model,
+    path: str | Path,
+    format: str,
+    *,
+    metadata: Metadata,
+    calibration: Images | None = None,
+    classifier_output: Literal["logits", "softmax"] = "logits",
+    inputs: Literal["float32", "int8", "uint8"] = "float32",
+    dynamic_batch: bool = False,
+) -> Path:
+    """Writes a model file that runs without this package, with the metadata inside, and checks that it runs.
+
+    Args:
+        model: images [N, H, W, 3] in 0..255 -> raw outputs; mixed precision is exported as float32.
+        path: the file to write, or the folder of a SavedModel. It is replaced at once, when all is done.
+        format: a key of FORMATS.
+        metadata: travels in the file; its input_size is the size the file will take.
+        calibration: batches of float32 images [N, H, W, 3] in 0..255 that went through the evaluation preprocessing;
+            for tflite_int8, which needs 100 or more.
+        classifier_output: "softmax" puts one after the logits.
+        inputs: the type of both the inputs and the outputs of a tflite_int8 file.
+        dynamic_batch: leave the batch size free, as it always is in a SavedModel; else it is 1, which every delegate of
+            a phone takes.
+
+    Returns:
+        The path. Raises UserError on a bad option, on ops that TFLite lacks and on outputs that are not finite.
+    """
+    path = Path(path)
+    chosen = _check(model, path, format, metadata, calibration, inputs)
+    net = _deployable(model, classifier_output, metadata)
+    metadata = replace(metadata, outputs=classifier_output)
+    batch = None if dynamic_batch or chosen.dynamic else 1
+    signature = [tf.TensorSpec((batch, *metadata.input_size, 3), tf.float32, name="image")]
+    with _progress(f"export {path.name}") as say, tempfile.TemporaryDirectory() as folder:
+        say("tracing the graph")
+        net.export(Path(folder) / "saved_model", input_signature=signature, verbose=False)
+        with artifact.replacing(path) as temporary:
+            chosen.convert(Path(folder) / "saved_model", temporary, Job(calibration, inputs, say))
+            artifact.write(temporary, metadata)
+            say("checking the file")
+            _prove(temporary, path, metadata)
+    return path
+
+
+def _check(model, path, format, metadata, calibration, inputs) -> Format:
+    if format not in FORMATS:
+        raise UserError(f"format must be one of {', '.join(FORMATS)}. Received: format={format}")
+    chosen = FORMATS[format]
+    suffix = Path(chosen.filename).suffix
+    if path.suffix != suffix:
+        expected = f"end in {suffix}" if suffix else "be a folder name without a suffix"
+        raise UserError(f"the path of a {format} export must {expected}. Received: {path}")
+    if chosen.calibrated and calibration is None:
+        raise UserError(f"{format} must have calibration images. Received: calibration=None")
+    if inputs not in IO_TYPES or (inputs != "float32" and not chosen.calibrated):
+        allowed = ", ".join(IO_TYPES) if chosen.calibrated else "float32"
+        raise UserError(f"inputs of {format} must be {allowed}. Received: inputs={inputs}")
+    size = tuple(model.inputs[0].shape[1:3])
+    if not all(have in (None, want) for have, want in zip(size, metadata.input_size, strict=True)):
+        raise UserError(f"input_size must be the model's, {size[0]}x{size[1]}. Received: {metadata.input_size}")
+    return chosen
+
+
+def _deployable(model: keras.Model, classifier_output: str, metadata: Metadata) -> keras.Model:
+    """The model in float32 with its single output named after what it is; several outputs keep their names."""
+    if any(layer.compute_dtype != "float32" for layer in model._flatten_layers()):
+        weights = model.get_weights()
+        model = keras.models.model_from_json(re.sub(r'"(mixed_)?b?float16"', '"float32"', model.to_json()))
+        model.set_weights([np.asarray(value, np.float32) for value in weights])
+    several = len(model.outputs) > 1
+    if classifier_output not in ("logits", "softmax") or (several and classifier_output == "softmax"):
+        allowed = "logits for a model of several outputs" if several else "logits or softmax"
+        raise UserError(f"classifier_output must be {allowed}. Received: classifier_output={classifier_output}")
+    if several:
+        return model
+    [raw] = model.outputs
+    if metadata.outputs == "softmax" and classifier_output == "logits":
+        raise UserError("classifier_output must be softmax, with which this model ends. Received: logits")
+    if metadata.outputs == "logits" and classifier_output == "softmax":
+        raw = keras.layers.Softmax(name="softmax")(raw)
+    return keras.Model(model.inputs, {classifier_output: raw}, name=model.name)
+
+
+def _copy(saved: Path, path: Path, job: Job) -> None:
+    shutil.copytree(saved, path)
+
+
+def _tflite(saved: Path, path: Path, job: Job, tune: Callable[[Any, Job], None] | None = None) -> None:
+    job.say("converting to TFLite")
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
+    if tune:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        tune(converter, job)
+    try:
+        path.write_bytes(converter.convert())
+    except ConverterError as error:
+        lacking = re.findall(r"(?:Select|Custom) ops: (.*)", str(error)) or [str(error).strip().partition("\n")[0]]
+        raise UserError(f"the model must be made of TFLite's own operations. Received: {lacking[0]}") from error
+
+
+def _float16(converter: Any, job: Job) -> None:
+    converter.target_spec.supported_types = [tf.float16]
+
+
+def _dynamic(converter: Any, job: Job) -> None:
+    """Without calibration images the default optimisation quantises weights only."""
+
+
+def _int8(converter: Any, job: Job) -> None:
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.representative_dataset = lambda: _representative(job.calibration, job.say)
+    converter.inference_input_type = converter.inference_output_type = IO_TYPES[job.inputs]
+
+
+def _representative(calibration: Images, say: Say) -> Iterator[list[np.ndarray]]:
+    count = 0
+    for batch in calibration:
+        for image in np.asarray(batch, np.float32):
+            image = image[None].copy()  # [1, H, W, 3]
+            if count == 0:
+                # Two pixels of the first image pin the input's range to 0..255: one step is one grey level, so
+                # a uint8 file takes an image as it is.
+                image[0, 0, :2] = [[0.0], [255.0]]
+            count += 1
+            say(f"calibrating on image {count}")
+            yield [image]
+    if not count:
+        raise UserError("calibration must hold images. Received: none")
+
+
+def _onnx(saved: Path, path: Path, job: Job) -> None:
+    """By way of a float32 .tflite: BatchNorm is folded there and few Transposes are left."""
+    try:
+        import onnx
+        import tf2onnx
+    except ImportError as error:
+        raise missing_extra("tf2onnx", "onnx") from error
+    with tempfile.TemporaryDirectory() as folder:
+        flat = Path(folder) / "model.tflite"
+        _tflite(saved, flat, job)
+        job.say("converting to ONNX")
+        model, _ = tf2onnx.convert.from_tflite(str(flat), opset=OPSET)
+        _rename(model.graph, _tensor_names(flat))
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def _tensor_names(path: Path) -> dict[str, str]:
+    """{tensor name: signature name} of a .tflite file's inputs and outputs."""
+    with quiet():
+        runner = tf.lite.Interpreter(model_content=path.read_bytes()).get_signature_runner()
+    details = {**runner.get_input_details(), **runner.get_output_details()}
+    return {detail["name"]: key for key, detail in details.items()}
+
+
+def _rename(graph: Any, names: dict[str, str]) -> None:
+    for value in [*graph.input, *graph.output, *graph.value_info]:
+        value.name = names.get(value.name, value.name)
+    for node in graph.node:
+        for values in (node.input, node.output):
+            values[:] = [names.get(name, name) for name in values]
+
+
+FORMATS = {
+    "savedmodel": Format("saved_model", _copy, dynamic=True),
+    "tflite": Format("model.tflite", _tflite),
+    "tflite_float16": Format("model_float16.tflite", partial(_tflite, tune=_float16)),
+    "tflite_dynamic": Format("model_dynamic.tflite", partial(_tflite, tune=_dynamic)),
+    "tflite_int8": Format("model_int8.tflite", partial(_tflite, tune=_int8), calibrated=True),
+    "onnx": Format("model.onnx", _onnx),
+}
+
+
+def tflite_ops(path: str | Path) -> Counter[str]:
+    """Counts the operations of a .tflite file by name; custom ones by their own ("FlexErf")."""
+    model = schema.Model.GetRootAs(Path(path).read_bytes(), 0)
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items()}
+    codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
+    # Files for old runtimes have the code in the deprecated byte alone, new operations in the other alone.
+    builtin = [names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in codes]
+    ops = [code.CustomCode().decode() if name == "CUSTOM" else name for code, name in zip(codes, builtin, strict=True)]
+    graphs = [model.Subgraphs(i) for i in range(model.SubgraphsLength())]
+    return Counter(ops[graph.Operators(i).OpcodeIndex()] for graph in graphs for i in range(graph.OperatorsLength()))
+
+
+def _prove(file: Path, path: Path, metadata: Metadata) -> None:
+    """Conversions can "succeed" with variables left in the graph, with Flex operations, or with NaN outputs."""
+    if file.suffix == ".tflite":
+        bad = [op for op in tflite_ops(file) if op in VARIABLES or op.startswith("Flex")]
+        if bad:
+            raise UserError(f"{path} must hold TFLite's own operations and no variables. Received: {', '.join(bad)}")
+    noise = np.random.default_rng(0).uniform(0, 255, (1, *metadata.input_size, 3)).astype(np.float32)
+    if not all(np.isfinite(values).all() for values in _leaves(load_predictor(file)(noise))):
+        raise UserError(f"{path} must give finite outputs; look for NaN in the weights. Received: NaN or infinity")
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Say]:
+    """Shows what is being done on stderr, and holds back what TensorFlow logs meanwhile."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    title = escape(title)
+    try:
+        with quiet(), warnings.catch_warnings(action="ignore"), Console(stderr=True).status(title) as status:
+            yield lambda text: status.update(f"{title}: {text}")
+    finally:
+        logging.disable(disabled)
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a file's outputs are from the model's, over all outputs on the same images."""
+
+    max_diff: float
+    mean_diff: float
+    agreement: float  # share of equal argmax over the last axis
+    images: int
+
+
+def check_parity(reference: Predictor, candidate: Predictor, images: np.ndarray, *, batch: int = 32) -> Parity:
+    """Compares the raw outputs of two predictors on images [N, H, W, 3] in 0..255.
+
+    They are compared as logits, or as probabilities where one of the two ends in softmax.
+    """
+    if not len(images):
+        raise UserError("parity must be checked on real images. Received: none")
+    softmax = any(p.metadata and p.metadata.outputs == "softmax" for p in (reference, candidate))
+    diffs, same = [], []
+    for start in range(0, len(images), batch):
+        pair = [_leaves(predictor(images[start : start + batch])) for predictor in (reference, candidate)]
+        for want, got in zip(*pair, strict=True):
+            if softmax:
+                want, got = _softmax(want), _softmax(got)
+            diffs.append(np.abs(want.astype(np.float64) - got).ravel())
+            same.append((want.argmax(-1) == got.argmax(-1)).ravel())
+    diff = np.concatenate(diffs)
+    return Parity(float(diff.max()), float(diff.mean()), float(np.concatenate(same).mean()), len(images))
+
+
+def _leaves(raw: Any) -> list[np.ndarray]:
+    if isinstance(raw, dict):
+        return [raw[key] for key in sorted(raw)]
+    return raw if isinstance(raw, list) else [raw]
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The proof that goes with a file: its parity with the model, and the metrics of both on the same samples."""
+
+    file: str
+    format: str
+    size: int  # bytes
+    parity: Parity
+    reference: dict[str, Any]
+    candidate: dict[str, Any]
+    monitor: tuple[str, str]  # the metric that counts, and "max" or "min": which way is better
+    limit: float
+
+    @property
+    def drop(self) -> float:
+        """How much worse the file is than the model, in the metric's unit; negative when it is better."""
+        name, mode = self.monitor
+        worse = self.reference[name] - self.candidate[name]
+        return float(worse if mode == "max" else -worse)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the drop is within the limit. A NaN never is."""
+        return self.drop <= self.limit
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, verdict included, as plain types for JSON."""
+        values = {**asdict(self), "drop": self.drop, "ok": self.ok}
+        return json.loads(json.dumps(values, default=lambda value: value.tolist()))  # numpy's scalars and arrays
+
+
+def verify(
+    reference: Predictor,
+    candidate: Predictor,
+    images: np.ndarray,
+    evaluate: Callable[[Predictor], dict[str, Any]],
+    monitor: tuple[str, str],
+    limit: float = 0.02,
+    *,
+    reference_metrics: dict[str, Any] | None = None,
+) -> Verification:
+    """Holds a file against the model it was made from, and writes the result beside the file.
+
+    Args:
+        images: [N, H, W, 3] in 0..255, real and preprocessed as for evaluation, for the parity check.
+        evaluate: predictor -> metrics on the same samples for both.
+        monitor: (name, "max" or "min") of the metric that decides.
+        limit: the largest drop of that metric that is no failure; see Verification.ok.
+        reference_metrics: spares scoring the reference again for each of several files.
+    """
+    parity = check_parity(reference, candidate, images)
+    verification = Verification(
+        file=candidate.name,
+        format=candidate.format,
+        size=artifact.size(candidate.path) if candidate.path else 0,
+        parity=parity,
+        reference=evaluate(reference) if reference_metrics is None else reference_metrics,
+        candidate=evaluate(candidate),
+        monitor=tuple(monitor),
+        limit=limit,
+    )
+    if candidate.path:
+        with artifact.replacing(verification_path(candidate.path)) as temporary:
+            temporary.write_text(json.dumps(verification.to_dict(), indent=2), encoding="utf-8")
+    return verification
+
+
+def verification_path(path: Path) -> Path:
+    """Where `verify` writes its result: model.tflite.json, or verification.json in a SavedModel's folder."""
+    return path / "verification.json" if path.is_dir() else path.with_name(f"{path.name}.json")
+
+
+def table(verifications: Iterable[Verification]) -> Table:
+    """The verifications side by side, a row a file."""
+    verifications = list(verifications)
+    metric = verifications[0].monitor[0] if verifications else "metric"
+    result = Table(title=f"Exported files against the model ({metric})", box=SIMPLE, pad_edge=False)
+    result.add_column("file", overflow="fold")
+    for name in ("MB", "max diff", "mean diff", "agree", "model", "file", "drop", "verdict"):
+        result.add_column(name, justify="right", no_wrap=" " not in name)
+    for v in verifications:
+        result.add_row(
+            escape(v.file),
+            f"{v.size / 1e6:.2f}",
+            f"{v.parity.max_diff:.1e}",
+            f"{v.parity.mean_diff:.1e}",
+            f"{v.parity.agreement:.1%}",
+            f"{v.reference[v.monitor[0]]:.4f}",
+            f"{v.candidate[v.monitor[0]]:.4f}",
+            f"{v.drop:+.4f}",
+            "[green]ok[/]" if v.ok else "[red]failed[/]",
+        )
+    return result
