@@ -251,7 +251,7 @@ def _lines(axes, epochs: np.ndarray, lines: Mapping[str, np.ndarray]) -> None:
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_formatter("")
     axes.set_xlabel("epoch", color=INK, fontsize=9)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
     axes.margins(y=0.08)
     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.14), fontsize=8.5, frameon=False, ncols=2, handlelength=2.8)
@@ -271,7 +271,8 @@ def _stage_marks(axes, epochs: np.ndarray, stages: Sequence[str]) -> None:
         if start:
             axes.axvline((epochs[start - 1] + epochs[start]) / 2, color=MUTED, linewidth=1, linestyle=":")
         middle = (epochs[start] + epochs[end - 1]) / 2
-        axes.text(middle, 1.02, shorten(stages[start], 14), transform=top, fontsize=8, color=MUTED, ha="center")
+        name = f"stage {stages[start]}" if stages[start].isdecimal() else shorten(stages[start], 14)
+        axes.text(middle, 1.02, name, transform=top, fontsize=8, color=MUTED, ha="center")
 
 
 def confused_pairs(matrix: np.ndarray, limit: int = 25) -> list[tuple[int, int, int]]:
@@ -296,16 +297,19 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], path: str | Path) -> P
     support = matrix.sum(axis=1, keepdims=True)
     shares = np.divide(matrix, support, out=np.full(matrix.shape, np.nan), where=support > 0)
     listed = count >= PAIRS_FROM
-    side = min(11.0, 3.4 + 0.42 * count)
-    figure = Figure(figsize=(side + 1 + 4.6 * listed, side), layout="constrained")
+    names = [shorten(name, 26) for name in classes]
+    fontsize = 9 if not listed else 6.5
+    cells = min(9.0, max(2.4, 0.44 * count))  # inches
+    side = cells + 1.0 + max(map(len, names)) * fontsize * 0.6 / 72
+    figure = Figure(figsize=(side + 0.6 + 4.6 * listed, side), layout="constrained")
     grid = figure.subplots(1, 2, width_ratios=(side, 4.6), squeeze=False)[0] if listed else [figure.add_subplot()]
-    _matrix(figure, grid[0], matrix, shares, classes, fontsize=9 if count <= 30 else 6.5, side=side - 2)
+    _matrix(figure, grid[0], matrix, shares, names, fontsize, cells)
     if listed:
-        _pair_list(grid[1], matrix, classes, limit=int(side * 72 / 30))
+        _pair_list(grid[1], matrix, classes, limit=int(cells * 72 / 27))
     return _save_figure(figure, path)
 
 
-def _matrix(figure, axes, counts, shares, classes, fontsize: float, side: float) -> None:
+def _matrix(figure, axes, counts, shares, names: Sequence[str], fontsize: float, inches: float) -> None:
     # The square root keeps a mistake of a few per cent visible beside the diagonal.
     norm = PowerNorm(0.5, vmin=0, vmax=1)
     image = axes.imshow(shares, cmap="Blues", norm=norm, interpolation="nearest")
@@ -313,19 +317,19 @@ def _matrix(figure, axes, counts, shares, classes, fontsize: float, side: float)
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, ticks=[0, 0.01, 0.05, 0.1, 0.25, 0.5, 1])
     bar.ax.set_yticklabels(["0", "1 %", "5 %", "10 %", "25 %", "50 %", "100 %"], fontsize=8, color=INK)
     bar.outline.set_visible(False)
-    step = max(1, math.ceil(len(classes) * fontsize * 1.25 / (side * 72)))  # labels that fit without touching
-    places = np.arange(0, len(classes), step)
-    labels = [shorten(classes[i], 26) for i in places]
-    flat = max(map(len, labels)) * fontsize * 0.7 < side * 72 / len(classes)
+    step = max(1, math.ceil(len(names) * fontsize * 1.25 / (inches * 72)))  # labels that fit without touching
+    places = np.arange(0, len(names), step)
+    labels = [names[i] for i in places]
+    flat = max(map(len, labels)) * fontsize * 0.7 < inches * 72 / len(names)
     axes.set_xticks(places, labels, rotation=0 if flat else 90, fontsize=fontsize, color=INK)
     axes.set_yticks(places, labels, fontsize=fontsize, color=INK)
     axes.tick_params(length=2, color=MUTED)
-    axes.set_xlabel("predicted", color=INK, fontsize=10)
-    axes.set_ylabel("truth", color=INK, fontsize=10)
+    axes.set_xlabel("predicted", color=INK, fontsize=10, labelpad=6)
+    axes.set_ylabel("truth", color=INK, fontsize=10, labelpad=6)
     axes.spines[:].set_color(MUTED)
     samples = f"Confusion of {counts.sum():,} samples"
-    _title(axes, samples + (", coloured by the share of the row" if len(classes) > 6 else ""))
-    if len(classes) > COUNTS_UP_TO:
+    _title(axes, samples + (", coloured by the share of the row" if len(names) > 6 else ""))
+    if len(names) > COUNTS_UP_TO:
         return
     for (i, j), number in np.ndenumerate(counts):
         if number:
@@ -376,9 +380,9 @@ def bars(
     highest = np.nanmax([1.0, *values, *(v for column in points.values() for v in column)])
     for column, axes in enumerate(figure.subplots(1, columns, squeeze=False)[0]):
         part = order[column * rows : (column + 1) * rows]
-        names = [shorten(labels[i], 30) + (f"  {notes[i]}" if notes else "") for i in part]
+        names = [f"{shorten(labels[i], 30)}  {notes[i] if notes else ''}   {_shown(values[i])}" for i in part]
         _bar_column(axes, values[part], names, {name: point[part] for name, point in points.items()}, rows)
-        axes.set_xlim(0, highest * 1.18)  # room for the numbers
+        axes.set_xlim(0, highest * 1.03)
         if np.isfinite(values).any():
             axes.axvline(np.nanmean(values), color=MUTED, linewidth=1, linestyle=":")
     if points:
@@ -390,15 +394,16 @@ def _floats(values: Sequence[float | None]) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
 
 
+def _shown(value: float) -> str:
+    return "n/a" if math.isnan(value) else f"{value:.2f}"
+
+
 def _bar_column(axes, values: np.ndarray, names: list[str], points: Mapping[str, np.ndarray], rows: int) -> None:
     _axes_style(axes, grid="x")
     places = np.arange(len(values))
     axes.barh(places, values, height=0.72, color=SKY)
     for (name, column), colour, shape in zip(points.items(), (VERMILION, INK, GREEN), "|x+", strict=False):
         axes.scatter(column, places, color=colour, marker=shape, s=38, linewidths=1.7, label=name, zorder=3)
-    for place, value in zip(places, values, strict=True):
-        text = "no samples" if np.isnan(value) else f"{value:.2f}"
-        axes.text(1, place, text, transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=8, color=INK)
     axes.set_yticks(places, names, fontsize=8, color=INK)
     axes.set_ylim(rows - 0.4, -0.6)  # first row on top; columns keep the same scale
 

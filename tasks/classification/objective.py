@@ -139,8 +139,9 @@ class ClassificationMetric:
         order = (confidence, -int(self.support.sum()))  # among equals the earlier sample stays
         if len(self._mistakes) == WORST and order < self._mistakes[0][:2]:
             return
-        image = sample.get("image")
-        small = None if image is None else viz.thumbnail(np.asarray(image), THUMBNAIL)
+        image = np.asarray(sample.get("image", 0))
+        is_image = image.ndim == 3 and image.shape[-1] == 3  # and no cached features
+        small = viz.thumbnail(image, THUMBNAIL) if is_image else None
         mistake = Mistake(_text(sample.get("id", "")), truth, predicted, confidence, small)
         push = heapq.heappush if len(self._mistakes) < WORST else heapq.heapreplace
         push(self._mistakes, (*order, mistake))
@@ -223,16 +224,16 @@ def report(metric: ClassificationMetric, classes: Sequence[str], folder: str | P
     """Write confusion.png, per_class.png, per_class.csv and, where there are mistakes, worst.png and worst.csv."""
     folder = Path(folder)
     rows = metric.per_class()
-    column = {key: [row[key] for row in rows] for key in rows[0]}
+    shown = {key: [row[key] if row["support"] else None for row in rows] for key in ("f1", "precision", "recall")}
     written = [
         viz.confusion(metric.confusion, classes, folder / "confusion.png"),
         viz.bars(
-            [row["f1"] if row["support"] else None for row in rows],
+            shown.pop("f1"),
             classes,
             folder / "per_class.png",
-            title="F1 per class",
-            notes=[f"({support})" for support in column["support"]],
-            marks={"precision": column["precision"], "recall": column["recall"]},
+            title="F1 per class (samples)",
+            notes=[f"({row['support']})" for row in rows],
+            marks=shown,
         ),
         _csv(rows, folder / "per_class.csv"),
     ]
