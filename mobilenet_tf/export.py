@@ -19,7 +19,6 @@ from typing import Any, Literal
 import keras
 import numpy as np
 import tensorflow as tf
-from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -94,9 +93,13 @@ def export(
     signature = [tf.TensorSpec((batch, *metadata.input_size, 3), tf.float32, name="image")]
     with _progress(f"export {path.name}") as say, tempfile.TemporaryDirectory() as folder:
         say("tracing the graph")
-        net.export(Path(folder) / "saved_model", input_signature=signature, verbose=False)
+        saved = Path(folder) / "saved_model"
+        # model.export would also track the model, and so store each weight twice (keras-team/keras#23553).
+        archive = keras.export.ExportArchive()
+        archive.add_endpoint("serve", lambda image: net(image, training=False), input_signature=signature)
+        archive.write_out(saved, verbose=False)
         with artifact.replacing(path) as temporary:
-            chosen.convert(Path(folder) / "saved_model", temporary, Job(calibration, inputs, say))
+            chosen.convert(saved, temporary, Job(calibration, inputs, say))
             artifact.write(temporary, metadata)
             say("checking the file")
             _prove(temporary, path, metadata)
@@ -385,10 +388,10 @@ def table(verifications: Iterable[Verification]) -> Table:
     """The verifications side by side, a row a file."""
     verifications = list(verifications)
     metric = verifications[0].monitor[0] if verifications else "metric"
-    result = Table(title=f"Exported files against the model ({metric})", box=SIMPLE, pad_edge=False)
+    result = Table(title=f"Exported files against the model ({metric})", box=None, padding=(0, 1, 0, 0))
     result.add_column("file", overflow="fold")
-    for name in ("MB", "max diff", "mean diff", "agree", "model", "file", "drop", "verdict"):
-        result.add_column(name, justify="right", no_wrap=" " not in name)
+    for name in ("MB", "max diff", "mean diff", "argmax", "model", "file", "drop", "verdict"):
+        result.add_column(name, justify="right", min_width=7 if " " in name else None)
     for v in verifications:
         result.add_row(
             escape(v.file),
@@ -396,9 +399,9 @@ def table(verifications: Iterable[Verification]) -> Table:
             f"{v.parity.max_diff:.1e}",
             f"{v.parity.mean_diff:.1e}",
             f"{v.parity.agreement:.1%}",
-            f"{v.reference[v.monitor[0]]:.4f}",
-            f"{v.candidate[v.monitor[0]]:.4f}",
-            f"{v.drop:+.4f}",
+            f"{v.reference[v.monitor[0]]:.3f}",
+            f"{v.candidate[v.monitor[0]]:.3f}",
+            f"{v.drop:+.3f}",
             "[green]ok[/]" if v.ok else "[red]failed[/]",
         )
     return result
