@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import sys
+import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +34,7 @@ ModelPath = Annotated[Path, typer.Argument(help="run folder, .keras, SavedModel,
 def main() -> None:
     """Runs the command line; a user's mistake is one line on stderr and exit code 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         app()
     except UserError as error:
@@ -170,26 +173,36 @@ def benchmark(
 @app.command()
 def cost(
     network: Annotated[str, typer.Argument(help="a backbone's name such as mobilenet_v2, or a .keras file")],
-    alpha: Annotated[float, typer.Option(min=0.01)] = 1.0,
+    alpha: Annotated[float, typer.Option(min=0.01, help="width")] = 1.0,
     size: Annotated[str, typer.Option(help="input size, 224 or 224x320")] = "224",
     layers: Annotated[bool, typer.Option(help="every layer, not only types and totals")] = False,
     full_convolutions: Annotated[bool, typer.Option(help="V1: the same network without depthwise separation")] = False,
-    plot: Annotated[
-        Path | None, typer.Option(help="draw width x resolution (the V1 paper's 16 models) to this file")
-    ] = None,
+    formulas: Annotated[str | None, typer.Option(help="one layer built four ways: KERNEL,IN,OUT,SIZE")] = None,
+    plot: Annotated[Path | None, typer.Option(help="draw the width x resolution grid to this picture")] = None,
     as_json: Json = False,
 ):
     """Parameters and multiply-adds per layer, per type and in total."""
-    height, _, width = size.partition("x")
-    if not (height.isdigit() and (width or height).isdigit()):
-        raise UserError(f"--size must be a number of pixels or HEIGHTxWIDTH. Received: {size}")
-    if Path(network).suffix != ".keras":
+    pixels = _numbers(size, "x", "--size", (1, 2))
+    values = _numbers(formulas, ",", "--formulas", (4,)) if formulas else None
+    is_file = Path(network).suffix == ".keras"
+    if not is_file:
         from mobilenet_tf import specs
 
         specs.find(network)
     from mobilenet_tf import cost as costs
+    from mobilenet_tf.predict import load_keras
 
-    raise NotImplementedError(costs)
+    size_2d = (pixels[0], pixels[-1])
+    result = costs.cost(load_keras(network), size_2d) if is_file else costs.net_cost(network, alpha, size_2d, full_convolutions)
+    rows = costs.layer_formulas(*values) if values else []
+    if plot:
+        costs.plot_grid(plot, "mobilenet_v1" if is_file else network)
+    if as_json:
+        _print_json(result.to_dict() | ({"formulas": [asdict(row) for row in rows]} if rows else {}))
+    else:
+        _print(costs.table(result, by_layer=layers))
+        if rows:
+            _print(costs.formula_table(rows))
 
 
 @configs_app.command("list")
@@ -272,3 +285,11 @@ def _merge_json(path: Path, values: dict) -> None:
 def _tables_to_stderr(as_json: bool):
     """With --json, stdout holds JSON alone: whatever else is printed meanwhile goes to stderr."""
     return contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
+
+
+def _numbers(text: str, separator: str, option: str, counts: tuple[int, ...]) -> list[int]:
+    parts = text.split(separator)
+    if len(parts) not in counts or not all(part.isdigit() and int(part) for part in parts):
+        wanted = " or ".join(separator.join(["N"] * count) for count in counts)
+        raise UserError(f"{option} must look like {wanted} with whole numbers above 0. Received: {text}")
+    return [int(part) for part in parts]

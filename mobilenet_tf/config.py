@@ -25,7 +25,7 @@ UNITS = ("epochs", "steps", "samples")
 
 @dataclass(frozen=True)
 class Duration:
-    """A length of training in epochs, steps or samples: `20 epochs`, `500 steps`, `1e6 samples`; a bare number is epochs."""
+    """A length of training: `20 epochs`, `500 steps`, `1e6 samples`; a bare number is epochs."""
 
     amount: float
     unit: str = "epochs"
@@ -228,7 +228,7 @@ def find(name_or_path: str | Path) -> Path:
         return configs[str(name_or_path)]
     near = difflib.get_close_matches(str(name_or_path), configs, n=3, cutoff=0.4) or list(configs)
     raise UserError(
-        f"config must be a YAML path or one of the shipped configs (nearest: {', '.join(near)}). Received: {name_or_path}"
+        f"config must be a YAML path or a shipped config (nearest: {', '.join(near)}). Received: {name_or_path}"
     )
 
 

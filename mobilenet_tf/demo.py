@@ -34,7 +34,8 @@ def run(folder: Path) -> dict:
         console.print(f"{row['file']}: {row['label']} ({row['probability']:.0%})")
 
     console.rule("5  benchmark")
-    latencies = bench.compare([folder, *(result.path for result in results)], threads=(1, 2), runs=30)
+    files = [folder / "exports" / result.file for result in results]
+    latencies = bench.compare([folder, *files], threads=(1, 2), runs=30)
     console.print(bench.table(latencies))
 
     console.rule(f"done in {time.perf_counter() - started:.0f} s")

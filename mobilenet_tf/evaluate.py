@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
-from rich.progress import track
 
-from mobilenet_tf.data import Source, evaluation_batches
+from mobilenet_tf.data import Source, evaluation_batches, user_errors
+from mobilenet_tf.predict import Predictor
+from mobilenet_tf.progress import track
 
 
 def evaluate(
-    task, cfg, predictor: Callable, source: Source, *, limit: int | None = None, metric=None
+    task, cfg, predictor: Predictor, source: Source, *, limit: int | None = None, metric=None
 ) -> dict[str, float]:
     """Scores a predictor on every sample of a source, once, in order, through the task's evaluation preprocessing.
 
     Args:
         predictor: images float32 [N, H, W, 3] in 0..255 -> raw outputs; float, int8 and ONNX models alike.
         limit: score so many samples only, drawn as by `subset`.
-        metric: a metric to fill, for callers who want more than its numbers; default `task.metric(cfg, source.classes)`.
+        metric: a metric to fill, for callers who want more than its numbers.
 
     Returns:
         The metric's numbers, averaged over samples.
@@ -29,30 +30,31 @@ def evaluate(
     batch_size = cfg.train.batch_size
     batches = evaluation_batches(source, task.transform(cfg, training=False), batch_size=batch_size)
     total = -(-source.count // batch_size)
-    return score(task, cfg, predictor, track(batches, "evaluate", total, transient=True), metric)
+    return score(task, cfg, predictor, track(batches, "evaluate", total), metric)
 
 
-def score(task, cfg, predictor: Callable, batches: Iterable[dict], metric) -> dict[str, float]:
+def score(task, cfg, predictor: Predictor, batches: Iterable[dict], metric) -> dict[str, float]:
     """Feeds batches of samples (dicts of arrays with a leading axis) through predictor, decode and metric."""
-    for batch in batches:
-        samples = {key: np.asarray(value) for key, value in batch.items()}
-        predictions = task.decode(cfg, predictor(samples["image"]), predictor.outputs)
-        for i, prediction in enumerate(predictions):
-            metric.update({key: value[i] for key, value in samples.items()}, prediction)
+    with user_errors():
+        for batch in batches:
+            samples = {key: np.asarray(value) for key, value in batch.items()}
+            predictions = task.decode(cfg, predictor(samples["image"]), predictor.outputs)
+            for i, prediction in enumerate(predictions):
+                metric.update({key: value[i] for key, value in samples.items()}, prediction)
     return metric.result()
 
 
-def evaluation_inputs(task, cfg, source: Source, count: int) -> Iterable[np.ndarray]:
-    """Batches of images [N, H, W, 3] as evaluation feeds them to the model: for calibration and parity checks."""
+def evaluation_inputs(task, cfg, source: Source, count: int) -> list[np.ndarray]:
+    """Batches of images [N, H, W, 3] of `count` samples, as evaluation feeds them to the model."""
     batches = evaluation_batches(
         subset(source, count), task.transform(cfg, training=False), batch_size=cfg.train.batch_size
     )
-    for batch in batches:
-        yield batch["image"].numpy()
+    with user_errors():
+        return [batch["image"].numpy() for batch in batches]
 
 
 def subset(source: Source, count: int | None) -> Source:
-    """`count` samples drawn from all over a source, always the same ones; the whole source for None or too large a count."""
+    """`count` samples drawn from all over a source, always the same; all of it for None or too large a count."""
     if count is None or count >= source.count:
         return source
     shuffled = source.items.shuffle(source.count, seed=0, reshuffle_each_iteration=False)

@@ -9,9 +9,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from rich.progress import track
 
 from mobilenet_tf.data import Source, evaluation_batches
+from mobilenet_tf.progress import track
 
 
 def split(network: keras.Model) -> tuple[keras.Model, keras.Model]:
@@ -36,7 +36,7 @@ class Features:
         rows, collected, count = None, [], 0
         batches = evaluation_batches(source, transform, batch_size=batch_size)
         run = tf.function(lambda images: trunk(images, training=False))
-        for batch in track(batches, f"features of {path.stem}", -(-source.count // batch_size), transient=True):
+        for batch in track(batches, f"features of {path.stem}", -(-source.count // batch_size)):
             outputs = run(tf.cast(batch["image"], tf.float32)).numpy()
             if rows is None:
                 shape = (source.count, *outputs.shape[1:])

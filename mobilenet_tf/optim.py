@@ -12,7 +12,7 @@ ENDPOINTS = ("s2", "s4", "s8", "s16")  # boundaries between the depths of a back
 
 @keras.saving.register_keras_serializable(package="mobilenet_tf")
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """Climbs linearly from 0 to `peak` over `steps` steps, then follows `after`, whose step 0 is the end of the climb."""
+    """Climbs linearly to `peak` over `steps` steps, then follows `after`, whose step 0 is the end of the climb."""
 
     def __init__(self, peak: float, steps: int, after: keras.optimizers.schedules.LearningRateSchedule):
         self.peak, self.steps, self.after = peak, steps, after
@@ -63,8 +63,9 @@ def schedule(config, learning_rate: float, total: int, steps_per_epoch: int, bat
 def optimizer(config, learning_rate, network, *, layer_decay=1.0, decay_depthwise=False, clip_norm=None):
     """A Keras optimiser with weight decay and learning-rate factors by variable.
 
-    Decay is decoupled (`w -= rate * decay * w`, as in AdamW) and spares BatchNorm, biases and, unless `decay_depthwise`,
-    depthwise kernels. A layer of the backbone learns at `layer_decay ** depth` of the rate: see `depths`.
+    Decay is decoupled (`w -= rate * decay * w`, as in AdamW) and spares BatchNorm, biases and, unless
+    `decay_depthwise`, depthwise kernels. A layer of the backbone learns at `layer_decay ** depth` of the rate: see
+    `depths`.
 
     Args:
         config: a `config.Optimizer` section.
@@ -108,7 +109,7 @@ def leaves(layer) -> Iterable[keras.layers.Layer]:
 
 
 def depths(network) -> list[tuple[keras.layers.Layer, int]]:
-    """(layer, depth) of the backbone's layers: 1 above endpoint s16, 2 above s8, ... 5 below s2. The head is depth 0."""
+    """(layer, depth) of the backbone's layers: 1 above endpoint s16, 2 above s8, ... 5 below s2. The head is at 0."""
     backbone = network.get_layer("backbone")
     order = {id(layer): i for i, layer in enumerate(backbone.layers)}
     marks = [order[id(backbone.output[key]._keras_history.operation)] for key in ENDPOINTS]
@@ -119,7 +120,7 @@ def set_trainable(network, train: str, *, freeze_batch_norm: bool = False) -> No
     """Freezes what a stage does not train. Frozen BatchNorm keeps its statistics.
 
     Args:
-        train: "head" (the backbone is frozen), "all", or a backbone endpoint such as "s16" (what lies above it is trained).
+        train: "head" (the backbone is frozen), "all", or an endpoint such as "s16" (what lies above it is trained).
         freeze_batch_norm: freeze the backbone's BatchNorm layers wherever they are.
     """
     network.trainable = True

@@ -1,6 +1,6 @@
 """The one training loop: compile, fit, and callbacks that evaluate, average, log and save.
 
-The order in which a run finds its start: its own last checkpoint, then `train.resume`, then `model.weights`, then scratch.
+A run starts from its own last checkpoint, else from `train.resume`, else from `model.weights`, else from scratch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from mobilenet_tf import artifact, checkpoint, optim, viz
 from mobilenet_tf.config import Config, Stage
-from mobilenet_tf.data import Source, steps_per_epoch, training_batches
+from mobilenet_tf.data import Source, steps_per_epoch, training_batches, user_errors
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.evaluate import evaluate, score
 from mobilenet_tf.features import Features, split
@@ -79,7 +79,7 @@ def train(task: Task, cfg: Config, folder: Path | str) -> Run:
         UserError: an unusable folder, a checkpoint of another model, or a loss that is not finite.
     """
     folder = _prepare(Path(folder), cfg)
-    keras.utils.set_random_seed(cfg.seed)
+    keras.utils.set_random_seed(cfg.seed + 1)  # tf.data cannot shuffle by a tensor seed under a global seed of 0
     precision, jit = device_settings(cfg.train.precision, cfg.train.jit)
     source, validation = task.source(cfg, "train"), task.source(cfg, "validation")
     start = _start(folder, cfg)
@@ -162,8 +162,8 @@ class _Loop:
         progress = self.progress
         parameters = sum(math.prod(v.shape) for v in trained.trainable_variables)
         print(
-            f"stage {index + 1} of {len(train.stages)}: {stage.train} trained ({parameters:,} parameters), {source.count} samples, "
-            f"{stage.duration} = {total} steps, learning rate {stage.learning_rate:g}"
+            f"stage {index + 1} of {len(train.stages)}: {stage.train} trained ({parameters:,} parameters), "
+            f"{source.count} samples, {stage.duration} = {total} steps, learning rate {stage.learning_rate:g}"
         )
         if progress.step < total:
             batches = training_batches(
@@ -175,14 +175,16 @@ class _Loop:
                 start_epoch=progress.epoch,
                 mix=mix,
             )
-            trainer.fit(
-                batches,
-                steps_per_epoch=epoch_steps,
-                initial_epoch=progress.epoch,
-                epochs=progress.epoch - progress.stage_epoch + math.ceil(total / epoch_steps),
-                callbacks=[_AfterStep(self, total), _AfterEpoch(self, stage, validate)],
-                verbose=1 if os.isatty(1) else 2,
-            )
+            with user_errors():
+                trainer.fit(
+                    batches,
+                    steps_per_epoch=epoch_steps,
+                    initial_epoch=progress.epoch,
+                    epochs=progress.epoch - progress.stage_epoch + math.ceil(total / epoch_steps),
+                    callbacks=[_AfterStep(self, total), _AfterEpoch(self, stage, validate)],
+                    shuffle=False,
+                    verbose=1 if os.isatty(1) else 2,
+                )
         self.progress.stage, self.progress.stage_epoch, self.progress.step, self.progress.waited = index + 1, 0, 0, 0
         self.save(None)
 
@@ -274,9 +276,9 @@ class _AfterStep(keras.callbacks.Callback):
         if not math.isfinite(loss):
             last = ", ".join(f"{value:.4g}" for value in self.losses)
             raise UserError(
-                f"the loss became {loss} at step {progress.step} of stage {progress.stage + 1} (epoch {progress.epoch + 1}); "
-                f"the last losses were: {last or 'none'}. Lower train.stages.{progress.stage}.learning_rate or set train.clip_norm; "
-                "the last checkpoint is kept"
+                f"the loss became {loss} at step {progress.step} of stage {progress.stage + 1} (epoch "
+                f"{progress.epoch + 1}); the last losses were: {last or 'none'}. Lower "
+                f"train.stages.{progress.stage}.learning_rate or set train.clip_norm; the last checkpoint is kept"
             )
         self.losses.append(loss)
         if self.loop.average:
@@ -304,7 +306,7 @@ class _AfterEpoch(keras.callbacks.Callback):
         row = {"epoch": progress.epoch, "stage": progress.stage + 1, "loss": logs["loss"], "learning_rate": rate}
         if progress.stage_epoch % train.evaluate_every == 0 or self.model.stop_training:
             loop.publish()
-            scores = {f"val_{key}": value for key, value in self.validate().items()}
+            scores = {f"val_{key}": value for key, value in self.validate().items() if key != "count"}
             logs.update(scores)
             row |= scores
             self.keep_best(scores)

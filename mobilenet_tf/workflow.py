@@ -7,12 +7,13 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from mobilenet_tf import artifact, config
 from mobilenet_tf.config import Config
 from mobilenet_tf.errors import UserError
+from mobilenet_tf.progress import track
 from mobilenet_tf.task import Task
+
+BATCH = 32  # pictures predicted at a time
 
 
 def find_task(name: str) -> Task:
@@ -85,34 +86,51 @@ def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[st
         One `export.Verification` a file, in the order of `formats` (default: `export.formats` of the config).
     """
     cfg = open_config(run, overrides)
+    import numpy as np
+
     from mobilenet_tf import export
     from mobilenet_tf.evaluate import evaluate, evaluation_inputs
     from mobilenet_tf.predict import keras_predictor, load_keras, load_predictor
 
+    names = list(formats or cfg.export.formats)
+    unknown = [name for name in names if name not in export.FORMATS]
+    if unknown:
+        raise UserError(f"formats must be among {', '.join(export.FORMATS)}. Received: {', '.join(unknown)}")
     task, metadata = find_task(cfg.task), artifact.read(run)
     model_file, _ = artifact.locate(run)
     folder = folder or model_file.parent / "exports"
     validation = task.source(cfg, "validation")
     calibration = evaluation_inputs(task, cfg, task.source(cfg, "train"), cfg.export.calibration_samples)
-    images = np.concatenate(list(evaluation_inputs(task, cfg, validation, cfg.export.parity_samples)))
+    images = np.concatenate(evaluation_inputs(task, cfg, validation, cfg.export.parity_samples))
     model = load_keras(model_file)
     reference = keras_predictor(model, metadata)
 
-    def scored(predictor) -> dict[str, float]:
+    def score(predictor) -> dict[str, float]:
         return evaluate(task, cfg, predictor, validation, limit=cfg.export.verify_samples)
 
-    results, expected = [], scored(reference)
-    for name in formats or cfg.export.formats:
+    expected, results = score(reference), []
+    for name in names:
+        chosen = export.FORMATS[name]
         path = export.export(
             model,
-            folder / export.FORMATS[name].filename,
+            folder / chosen.filename,
             name,
             metadata=metadata,
-            calibration=calibration,
-            inputs=cfg.export.inputs,
+            calibration=calibration if chosen.calibrated else None,
+            classifier_output=cfg.export.outputs,
+            inputs=cfg.export.inputs if chosen.calibrated else "float32",
         )
-        candidate = load_predictor(path)
-        results.append(export.verify(reference, candidate, images, expected, scored(candidate)))
+        results.append(
+            export.verify(
+                reference,
+                load_predictor(path),
+                images,
+                score,
+                task.monitor,
+                cfg.export.limit,
+                reference_metrics=expected,
+            )
+        )
     return results
 
 
@@ -122,14 +140,14 @@ def predict_files(
     *,
     pictures: Path | None = None,
     threads: int | None = None,
-    batch_size: int = 32,
 ) -> list[dict]:
     """Predicts files, folders and globs. Returns one row a picture; annotated copies go to `pictures`.
 
     A file that cannot be read becomes a row with "error"; the others are predicted all the same.
     """
     cfg = open_config(model)
-    from rich.progress import track
+
+    import numpy as np
 
     from mobilenet_tf import images, viz
     from mobilenet_tf.predict import load_predictor
@@ -137,17 +155,19 @@ def predict_files(
     task, predictor, paths = find_task(cfg.task), load_predictor(model, threads=threads), find_pictures(patterns)
     transform, classes = task.transform(cfg, training=False), predictor.metadata.classes
     rows = []
-    for start in track(range(0, len(paths), batch_size), "predict", transient=True):
+    for start in track(range(0, len(paths), BATCH), "predict"):
         loaded = {}
-        for path in paths[start : start + batch_size]:
+        for path in paths[start : start + BATCH]:
             try:
                 loaded[path] = images.read(path)
-            except (images.UnreadableImage, UserError) as error:
+            except UserError as error:
                 rows.append({"file": str(path), "error": str(error)})
         if not loaded:
             continue
         inputs = np.stack([transform({"image": image})["image"] for image in loaded.values()])
-        for (path, image), prediction in zip(loaded.items(), task.decode(cfg, predictor(inputs), predictor.outputs), strict=True):
+        for (path, image), prediction in zip(
+            loaded.items(), task.decode(cfg, predictor(inputs), predictor.outputs), strict=True
+        ):
             rows.append({"file": str(path)} | task.summary(prediction, classes))
             if pictures:
                 pictures.mkdir(parents=True, exist_ok=True)
@@ -156,7 +176,7 @@ def predict_files(
 
 
 def find_pictures(patterns: Sequence[str]) -> list[Path]:
-    """The picture files that paths, folders (searched whole) and glob patterns name, sorted within each, without repeats."""
+    """The picture files that paths, folders (searched whole) and globs name, sorted within each, without repeats."""
     from mobilenet_tf.images import EXTENSIONS
 
     found: dict[Path, None] = {}
@@ -167,9 +187,7 @@ def find_pictures(patterns: Sequence[str]) -> list[Path]:
         else:
             matches = [path] if path.is_file() else sorted(Path(p) for p in glob.glob(pattern, recursive=True))
         if not matches:
-            raise UserError(
-                f"a picture, a folder with pictures or a glob that matches some is needed. Received: {pattern}"
-            )
+            raise UserError(f"no picture, folder with pictures or matching glob there. Received: {pattern}")
         found |= dict.fromkeys(matches)
     return list(found)
 

@@ -1,0 +1,198 @@
+"""The training loop: what a run leaves, exact resume, early stopping, errors that lose nothing."""
+
+import csv
+import errno
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import yaml
+
+from mobilenet_tf import artifact, checkpoint, features
+from mobilenet_tf.errors import UserError
+from mobilenet_tf.predict import load_keras, load_predictor
+from mobilenet_tf.tasks.classification.task import task
+from mobilenet_tf.train import train
+
+
+def rows(folder):
+    with open(folder / "log.csv") as file:
+        return list(csv.DictReader(file))
+
+
+def weights(folder):
+    return load_keras(folder / "model.keras").get_weights()
+
+
+def same(first, second, atol=0.0):
+    return all(np.allclose(a, b, rtol=0, atol=atol) for a, b in zip(first, second, strict=True))
+
+
+def test_a_run_leaves_everything(small_run, small_config):
+    for name in ("config.yaml", "log.csv", "model.keras", "metrics.json", "checkpoints/last.npz", "plots/curves.png"):
+        assert (small_run / name).stat().st_size > 0, name
+    assert list((small_run / "tensorboard").glob("events*"))
+    assert (small_run / "plots" / "confusion.png").exists()
+    assert [row["epoch"] for row in rows(small_run)] == ["1", "2"]
+    assert {"loss", "learning_rate", "val_top1", "val_log_loss", "stage", "seconds"} <= set(rows(small_run)[0])
+    metadata = artifact.read(small_run)
+    assert metadata.task == "classification" and len(metadata.classes) == 10 and metadata.input_size == (32, 32)
+    assert metadata.config == small_config().to_dict()
+    assert not list(small_run.rglob("*.tmp"))
+
+
+def test_the_saved_numbers_are_those_of_the_saved_model(small_run, small_config):
+    from mobilenet_tf.evaluate import evaluate
+
+    cfg = small_config()
+    again = evaluate(task, cfg, load_predictor(small_run), task.source(cfg, "validation"))
+    stored = json.loads((small_run / "metrics.json").read_text())["validation"]
+    assert again == pytest.approx(stored, abs=1e-6)
+    assert stored["count"] == 24
+    assert stored["top1"] == pytest.approx(max(float(row["val_top1"]) for row in rows(small_run)), abs=1e-6)
+
+
+KILLED = """
+import sys, keras, tensorflow as tf
+from mobilenet_tf import config
+from mobilenet_tf.tasks.classification.task import task
+from mobilenet_tf.train import train
+tf.config.experimental.enable_op_determinism()
+train(task, config.load(sys.argv[1]), sys.argv[2])
+"""
+
+
+def run_killed(config_path, folder, epochs):
+    """Runs training in a process and kills it -9 in the middle of an epoch, once `epochs` epochs are logged."""
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(config_path), str(folder)], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not ((folder / "log.csv").exists() and len(rows(folder)) >= epochs):
+        assert process.poll() is None and time.monotonic() < deadline, "training ended before it could be killed"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_a_killed_run_continues_to_the_result_of_an_uninterrupted_one(small_config, tmp_path):
+    """kill -9 in the first and again in the second stage; dropout, augmentation, EMA, momentum and warm-up all count."""
+    stages = "[{duration: 2, learning_rate: 0.01, train: s16}, {duration: 25 steps, learning_rate: 0.005}]"
+    cfg = small_config(
+        f"train.stages={stages}",
+        "train.schedule={name: cosine, warmup: 1}",
+        "train.optimizer={name: adamw}",
+        "train.clip_norm=5",
+        "data.counts={train: 150, validation: 20, test: 20}",
+        "data.augment.color_jitter=0.3",
+        "data.augment.mixup=0.2",
+    )
+    path = tmp_path / "config.yaml"
+    cfg.save(path)
+    command = [sys.executable, "-c", KILLED, str(path)]
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, stdout=subprocess.DEVNULL)
+    run_killed(path, tmp_path / "killed", 1)
+    run_killed(path, tmp_path / "killed", 3)
+    output = subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True, text=True).stdout
+    assert "continuing from" in output
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"), atol=1e-6)
+    drop = {"seconds"}
+    for first, second in zip(rows(tmp_path / "whole"), rows(tmp_path / "killed"), strict=True):
+        assert {k: v for k, v in first.items() if k not in drop} == {k: v for k, v in second.items() if k not in drop}
+    assert len(rows(tmp_path / "whole")) == 5  # 2 epochs of 10 steps, then 25 steps
+
+
+def test_a_frozen_backbone_without_augmentation_trains_on_features_computed_once(small_config, tmp_path, monkeypatch):
+    stage = "train.stages=[{train: head, augment: false, duration: 3, learning_rate: 0.1}]"
+    calls = []
+    compute = features.Features.compute.__func__
+    monkeypatch.setattr(
+        features.Features,
+        "compute",
+        classmethod(lambda cls, *args, **kw: calls.append(args) or compute(cls, *args, **kw)),
+    )
+    cached = train(task, small_config(stage, "model.dropout=0", "train.ema=null"), tmp_path / "cached")
+    assert len(calls) == 2  # training and validation pictures, once each
+    assert not (tmp_path / "cached" / "cache").exists()
+    monkeypatch.setattr("mobilenet_tf.train._Loop.has_features", lambda self: False)
+    plain = train(task, small_config(stage, "model.dropout=0", "train.ema=null"), tmp_path / "plain")
+    assert same(cached.model.get_weights(), plain.model.get_weights(), atol=1e-4)
+    assert cached.metrics["log_loss"] == pytest.approx(plain.metrics["log_loss"], abs=1e-4)
+
+
+def test_the_head_stage_leaves_the_backbone_as_it_was(small_config, tmp_path):
+    run = train(task, small_config("train.stages=[{train: head, duration: 1, learning_rate: 0.1}]"), tmp_path)
+    keras.utils.set_random_seed(0)
+    fresh = task.model(small_config(), task.source(small_config(), "train"))
+    for layer, other in zip(run.model.layers, fresh.layers, strict=True):
+        assert same(layer.get_weights(), other.get_weights()) == (layer.name != "logits"), layer.name
+
+
+def test_early_stopping_ends_a_stage_and_the_best_model_is_kept(small_config, tmp_path, capsys):
+    cfg = small_config(
+        "train.patience=1", "train.stages.0.learning_rate=1e-9", "train.stages.0.duration=6", "train.ema=null"
+    )
+    run = train(task, cfg, tmp_path)
+    assert len(rows(tmp_path)) < 6
+    assert "the stage ends here" in capsys.readouterr().out
+    assert run.metrics["top1"] == pytest.approx(max(float(row["val_top1"]) for row in rows(tmp_path)), abs=1e-6)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_losses(small_config, tmp_path):
+    cfg = small_config("train.stages.0.learning_rate=1e20", "train.stages.0.duration=5")
+    with pytest.raises(UserError, match=r"the loss became (nan|inf) at step \d+ of stage 1 .*the last losses were: \d"):
+        train(task, cfg, tmp_path)
+    assert not (tmp_path / "model.keras").exists()
+
+
+def test_resuming_with_a_changed_model_is_refused_and_loses_nothing(small_config, tmp_path):
+    train(task, small_config("train.stages.0.duration=1"), tmp_path)
+    last = tmp_path / "checkpoints" / "last.npz"
+    before = last.read_bytes()
+    with pytest.raises(UserError, match="does not fit the changed model"):
+        train(task, small_config("train.stages.0.duration=1", "model.alpha=0.5"), tmp_path)
+    assert last.read_bytes() == before
+
+
+def test_resume_continues_another_run(small_config, tmp_path, capsys):
+    train(task, small_config("train.stages.0.duration=1"), tmp_path / "first")
+    train(task, small_config(f"train.resume={tmp_path / 'first'}", "train.stages.0.duration=1"), tmp_path / "second")
+    assert "continuing from" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"train\.resume must be a run folder"):
+        train(task, small_config(f"train.resume={tmp_path / 'nowhere'}"), tmp_path / "third")
+
+
+def test_a_run_folder_that_cannot_be_written_is_one_line(small_config, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"the run folder must be writable.*Received: .*file"):
+        train(task, small_config(), tmp_path / "file" / "run")
+
+
+def test_a_full_disk_on_checkpoint_keeps_the_old_one(small_config, tmp_path, monkeypatch):
+    savez, calls = np.savez, []
+
+    def full_the_second_time(file, **arrays):
+        calls.append(1)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        savez(file, **arrays)
+
+    monkeypatch.setattr(np, "savez", full_the_second_time)
+    with pytest.raises(UserError, match=r"no space left on the disk; the previous checkpoint .* is kept"):
+        train(task, small_config("train.stages.0.duration=3"), tmp_path)
+    assert checkpoint.load_state(tmp_path / "checkpoints" / "last.npz")["epoch"] == 1
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_and_saves_float32(small_config, tmp_path, precision):
+    cfg = small_config(f"train.precision={precision}", "train.stages.0.duration=4 steps")
+    run = train(task, cfg, tmp_path)
+    assert all(layer.compute_dtype == "float32" for layer in run.model.layers)
+    assert np.isfinite(run.metrics["log_loss"])
+
+
+def test_the_stored_config_reads_as_yaml(small_run, small_config):
+    assert yaml.safe_load((small_run / "config.yaml").read_text()) == small_config().to_dict()
