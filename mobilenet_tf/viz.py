@@ -95,7 +95,7 @@ def _save_figure(figure: Figure, path: str | Path) -> Path:
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # said once, in one line, above
-        figure.savefig(buffer, format="png", dpi=DPI, facecolor=PAPER)
+        figure.savefig(buffer, format="png")
     return write_atomic(path, buffer.getvalue())
 
 
@@ -153,6 +153,10 @@ def _write(draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, size: 
 
 
 # --- plots ---
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER, layout="constrained")
 
 
 def _axes_style(axes, grid: str) -> None:
@@ -221,7 +225,7 @@ def curves(log_csv: str | Path, path: str | Path) -> Path:
     panels = {title: lines for title, lines in panels.items() if lines}
     if not panels:
         raise UserError(f"{log_csv} must have a loss, a score or a learning rate. Received: {', '.join(columns)}")
-    figure = Figure(figsize=(5.2 * len(panels), 4.2), layout="constrained")
+    figure = _figure(5.2 * len(panels), 4.2)
     for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         _axes_style(axes, grid="y")
         _title(axes, title, pad=18 if len(set(stages)) > 1 else 6)  # above the names of the stages
@@ -301,7 +305,7 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], path: str | Path) -> P
     fontsize = 9 if not listed else 6.5
     cells = min(9.0, max(2.4, 0.44 * count))  # inches
     side = cells + 1.0 + max(map(len, names)) * fontsize * 0.6 / 72
-    figure = Figure(figsize=(side + 0.6 + 4.6 * listed, side), layout="constrained")
+    figure = _figure(side + 0.6 + 4.6 * listed, side)
     grid = figure.subplots(1, 2, width_ratios=(side, 4.6), squeeze=False)[0] if listed else [figure.add_subplot()]
     _matrix(figure, grid[0], matrix, shares, names, fontsize, cells)
     if listed:
@@ -374,7 +378,7 @@ def bars(
     points = {name: _floats(column) for name, column in (marks or {}).items()}
     columns = math.ceil(len(order) / 40)
     rows = math.ceil(len(order) / columns)
-    figure = Figure(figsize=(max(7.5, 5.0 * columns), 1.4 + 0.23 * rows), layout="constrained")
+    figure = _figure(max(7.5, 5.0 * columns), 1.4 + 0.23 * rows)
     shown = f"{title}: the lowest {limit} of {len(values)}" if len(values) > limit else title
     figure.suptitle(shown, x=0.01, ha="left", fontsize=12, color=INK, fontweight="bold")
     highest = np.nanmax([1.0, *values, *(v for column in points.values() for v in column)])
