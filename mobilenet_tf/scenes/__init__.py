@@ -41,20 +41,20 @@ def render(seed: int, index: int, size: int = 96, animals: tuple[int, int] = (1,
     zoom = max(2, -(-192 // size))  # drawn on at least 192 pixels, then reduced: smooth edges at every size
     canvas = Canvas(size * zoom)
     horizon = rng.uniform(0.35, 0.6)
-    night, snow, has_ball, occluded = rng.random(4) < (0.2, 0.2, 0.3, 0.3)
+    night, snow, has_ball, occluded = rng.random(4) < (0.15, 0.15, 0.3, 0.2)
     cast = choose_cast(CLASSES[label_of(seed, index)], int(rng.integers(animals[0], animals[1] + 1)), horizon, rng)
     background = pick(BACKGROUNDS, rng)
     backdrop = Layer("RGB", BACKDROP)
     background(backdrop, horizon, rng)
     canvas.picture.image.paste(backdrop.image.reduce(2).resize((size * zoom, size * zoom), Image.Resampling.BICUBIC))
     for i, animal in enumerate(cast):
-        left, _, right, _ = paint(canvas, animal, len(cast) - i, rng)
+        left, top, right, bottom = paint(canvas, animal, len(cast) - i, rng)
     main, middle, width = cast[-1], (left + right) / 2, right - left
     if has_ball:
-        ball(canvas, middle + pick([-1, 1], rng) * rng.uniform(0.35, 0.5) * width, main.ground, 0.13 * main.height, rng)
+        ball(canvas, middle + pick([-1, 1], rng) * rng.uniform(0.35, 0.5) * width, bottom, 0.13 * main.height, rng)
     if occluded:  # rather the hind part than the face
         x = middle + rng.uniform(-0.3, 0.12) * width * (-1 if main.facing_left else 1)
-        pick(OCCLUDERS, rng)(canvas, x, main.ground, main.height, rng)
+        pick(OCCLUDERS, rng)(canvas, x, bottom, bottom - top, rng)
     indoors = background is room
     facts = {"ball": has_ball, "occluded": occluded, "indoors": indoors, "snow": snow and not indoors, "night": night}
     facts = {**vars(main), **facts}
@@ -90,7 +90,7 @@ def light(image: Image.Image, night: bool, snow: bool, rng) -> np.ndarray:
     gain = rng.uniform(0.8, 1.15) * (1 + rng.uniform(-0.08, 0.08, 3)) * ((0.45, 0.52, 0.74) if night else 1)
     curve = 255 * np.linspace(0, 1, 256) ** rng.uniform(0.8, 1.25)
     image = image.point(np.clip(curve * gain[:, None], 0, 255).astype(np.uint8).ravel().tolist())
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.003, 0.007) * side))
     if snow:
         pen = ImageDraw.Draw(image)
@@ -152,13 +152,14 @@ def source(split: str, count: int, size: int = 96, seed: int = 0, animals: tuple
         return values
 
     def load(record: Sample) -> Sample:
-        values = tf.numpy_function(draw, [record["index"]], [s.dtype for s in spec.values()], stateful=False)
-        shaped = {key: tf.ensure_shape(v, s.shape) for (key, s), v in zip(spec.items(), values, strict=True)}
-        return {"id": record["id"], **shaped}
+        record = dict(record)
+        drawn = tf.numpy_function(draw, [record.pop("scene")], [s.dtype for s in spec.values()], stateful=False)
+        shaped = {key: tf.ensure_shape(v, s.shape) for (key, s), v in zip(spec.items(), drawn, strict=True)}
+        return {**record, **shaped}
 
     def record(index: tf.Tensor) -> Sample:
         name = tf.strings.as_string(index, width=5, fill="0")
-        return {"id": tf.strings.join([f"{split}-{seed}-", name]), "index": index}
+        return {"id": tf.strings.join([f"{split}-{seed}-", name]), "scene": index}
 
     return Source(tf.data.Dataset.range(count).map(record), load, count, CLASSES.copy())
 
