@@ -79,7 +79,7 @@ def choose_cast(breed: str, count: int, horizon: float, rng) -> list[Animal]:
             height = rng.uniform(0.26, 0.36) + 0.1 * i / count
             ground = horizon + (0.95 - horizon) * (i + rng.uniform(0.5, 1)) / count
         x = (slot + 0.5 + rng.uniform(-0.14, 0.14)) / count
-        left, sits, collar = (bool(v) for v in rng.random(3) < (0.5, 0.25, 0.4))
+        left, sits, collar = (bool(v) for v in rng.random(3) < (0.5, 0.2, 0.4))
         cast.append(Animal(name, x, ground, height, left, sits, collar))
     return cast
 
@@ -87,11 +87,11 @@ def choose_cast(breed: str, count: int, horizon: float, rng) -> list[Animal]:
 def light(image: Image.Image, night: bool, snow: bool, rng) -> np.ndarray:
     """Exposure, colour cast, night, a soft lens, snowfall and sensor noise, at the final size."""
     side = image.width
-    gain = rng.uniform(0.8, 1.15) * (1 + rng.uniform(-0.08, 0.08, 3)) * ((0.45, 0.52, 0.74) if night else 1)
+    gain = rng.uniform(0.75, 1.2) * (1 + rng.uniform(-0.08, 0.08, 3)) * ((0.5, 0.56, 0.76) if night else 1)
     curve = 255 * np.linspace(0, 1, 256) ** rng.uniform(0.8, 1.25)
     image = image.point(np.clip(curve * gain[:, None], 0, 255).astype(np.uint8).ravel().tolist())
     if rng.random() < 0.2:
-        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.003, 0.007) * side))
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.002, 0.006) * side))
     if snow:
         pen = ImageDraw.Draw(image)
         for x, y, radius in rng.uniform((0, 0, 0.004), (1, 1, 0.012), (60, 3)) * side:

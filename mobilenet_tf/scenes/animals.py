@@ -25,7 +25,7 @@ class Breed:
     ear: str  # a key of EARS
     ear_size: float
     tail: str  # a key of TAILS
-    coat: str  # a key of COATS; most are worn by two breeds of different build
+    coat: str  # a key of COATS
 
 
 # fmt: off
@@ -36,9 +36,9 @@ BREEDS = {
     "cat":        Breed(0.74, 0.17, 0.32, 0.055, 0.19, 0.200, 0.00, 0.080, "point", 0.19, "wave",  "stripes"),
     "corgi":      Breed(1.05, 0.23, 0.14, 0.075, 0.24, 0.210, 0.14, 0.080, "point", 0.30, "stub",  "bib"),
     "dachshund":  Breed(1.20, 0.17, 0.12, 0.060, 0.22, 0.170, 0.24, 0.070, "drop",  0.28, "whip",  "spots"),
-    "fox":        Breed(0.80, 0.17, 0.32, 0.050, 0.20, 0.180, 0.21, 0.045, "point", 0.28, "brush", "bib"),
-    "greyhound":  Breed(0.85, 0.16, 0.66, 0.050, 0.34, 0.145, 0.26, 0.055, "fold",  0.15, "hook",  "stripes"),
-    "lynx":       Breed(0.75, 0.21, 0.46, 0.085, 0.19, 0.215, 0.00, 0.090, "tuft",  0.22, "stub",  "spots"),
+    "fox":        Breed(0.80, 0.17, 0.32, 0.050, 0.20, 0.180, 0.21, 0.045, "point", 0.28, "brush", "stockings"),
+    "greyhound":  Breed(0.85, 0.16, 0.66, 0.050, 0.34, 0.145, 0.26, 0.055, "fold",  0.15, "hook",  "bands"),
+    "lynx":       Breed(0.75, 0.21, 0.46, 0.085, 0.19, 0.215, 0.00, 0.090, "tuft",  0.22, "stub",  "brindle"),
     "poodle":     Breed(0.62, 0.19, 0.50, 0.065, 0.34, 0.180, 0.19, 0.060, "drop",  0.30, "pom",   "curls"),
     "spitz":      Breed(0.64, 0.26, 0.30, 0.065, 0.21, 0.210, 0.13, 0.060, "point", 0.19, "curl",  "plain"),
 }
@@ -188,17 +188,17 @@ def vary(breed: Breed, rng, amount: float = 0.06) -> Breed:
 
 
 def spots(layer: Layer, box, size, back, rng):
-    for x, y, radius in rng.uniform((box[0], box[1], 0.025), (box[2], box[3], 0.045), (30, 3)):
+    for x, y, radius in rng.uniform((box[0], box[1], 0.03), (box[2], box[3], 0.045), (36, 3)):
         layer.disc(x, y, radius * size, 255)
 
 
 def patches(layer: Layer, box, size, back, rng):
-    for x, y, radius in rng.uniform((box[0], box[1], 0.09), (box[2], box[3], 0.15), (8, 3)):
+    for x, y, radius in rng.uniform((box[0], box[1], 0.07), (box[2], box[3], 0.12), (10, 3)):
         layer.disc(x, y, radius * size, 255)
 
 
 def curls(layer: Layer, box, size, back, rng):
-    step = 0.085 * size
+    step = 0.1 * size
     for i, x in enumerate(np.arange(box[0], box[2], step)):
         for y in np.arange(box[1] + (i % 2) * step / 2, box[3], step):
             layer.ring(x, y, 0.5 * step, 0.2 * step, 255)
@@ -214,19 +214,42 @@ def stripes(layer: Layer, box, size, back, rng):
     layer.polygons(tubes(lines), [255] * len(lines))
 
 
+def bands(layer: Layer, box, size, back, rng):
+    step = rng.uniform(0.12, 0.15) * size
+    for y in np.arange(box[1] + rng.uniform(0, step), box[3], step):
+        layer.rectangle(box[0], y, box[2], y + 0.45 * step, 255)
+
+
+def brindle(layer: Layer, box, size, back, rng):
+    step, width = rng.uniform(0.11, 0.14) * size, 0.025 * size
+    lines = [
+        np.array([(x, box[3], width), (x + box[3] - box[1], box[1], width)])
+        for x in np.arange(box[0] - (box[3] - box[1]), box[2], 1.4 * step)
+    ]
+    layer.polygons(tubes(lines), [255] * len(lines))
+
+
+def stockings(layer: Layer, box, size, back, rng):
+    belly = back[0, 1] + 0.5 * back[0, 2]
+    layer.rectangle(box[0], min(belly, box[3] - 0.35 * (box[3] - box[1])), box[2], box[3], 255)
+
+
 def saddle(layer: Layer, box, size, back, rng):
     layer.polygon(tubes([back * (1, 1, 0.75) - (0, 0.55 * back[0, 2], 0)])[0], 255)
 
 
 def bib(layer: Layer, box, size, back, rng):
-    layer.polygon(tubes([back * (1, 1, 0.6) + (0, 0.75 * back[0, 2], 0)])[0], 255)
+    layer.polygon(tubes([back * (1, 1, 0.85) + (0, 0.7 * back[0, 2], 0)])[0], 255)
 
 
 def plain(layer: Layer, box, size, back, rng):
     """No markings."""
 
 
-COATS = {coat.__name__: coat for coat in (bib, curls, patches, plain, saddle, spots, stripes)}
+COATS = {
+    coat.__name__: coat for coat in (bands, bib, brindle, curls, patches, plain, saddle, spots, stockings, stripes)
+}
+LIGHT_MARKS = {"bib", "patches"}  # on a darkened coat; all other marks are dark
 
 
 # --- one animal -------------------------------------------------------------------------------------------------------
@@ -258,7 +281,7 @@ def pose(animal: Animal, breed: Breed, rng) -> tuple[list[Part], np.ndarray, flo
     x = float(np.clip(animal.x, min(half - 0.03, 0.5), max(1.03 - half, 0.5)))  # inside the frame, but for an inch
     flip = -1 if animal.facing_left else 1
     move = np.array([x - flip * scale * (low[0] + high[0]) / 2, animal.ground, 0])
-    parts = [replace(part, knots=part.knots * (flip * scale, scale, scale) + move) for part in parts]
+    parts = [Part(part.knots * (flip * scale, scale, scale) + move, part.group, part.fill) for part in parts]
     return parts, np.array([x - half, animal.ground + low[1] * scale, x + half, animal.ground]), scale
 
 
@@ -267,6 +290,8 @@ def paint(canvas: Canvas, animal: Animal, owner: int, rng) -> np.ndarray:
     breed = vary(BREEDS[animal.breed], rng)
     parts, box, scale = pose(animal, breed, rng)
     coat = jitter(HUES[rng.integers(len(HUES))], rng, 16)
+    if breed.coat in LIGHT_MARKS:
+        coat = mix(coat, (50, 40, 40), 0.3)
     ink = mix(coat, (16, 12, 18), 0.82)
     fills = {
         "coat": coat,
@@ -281,18 +306,16 @@ def paint(canvas: Canvas, animal: Animal, owner: int, rng) -> np.ndarray:
     shadow.polygon(tube((box[0], box[3], 0.03), (box[2], box[3], 0.03)), 90)
     canvas.picture.tint((20, 20, 30), shadow.image)
 
+    knots = [part.knots for part in parts]
+    outlines, insides = tubes(knots, 0.018 * scale), tubes(knots)
     for group in range(FACE + 1):
-        members = [part for part in parts if part.group == group]
-        if not members:
-            continue
-        knots, colours = [part.knots for part in members], [fills[part.fill] for part in members]
-        inside = tubes(knots)
+        members = [i for i, part in enumerate(parts) if part.group == group]
         if group == FACE:
             dress(canvas, fur.image, breed.coat, coat, box, parts[0].knots, rng)
         else:
-            canvas.polygons(tubes(knots, 0.018 * scale), [ink] * len(members), owner)
-        canvas.polygons(inside, colours, owner)
-        fur.polygons(inside, [255 if part.fill in ("coat", "far") else 0 for part in members])
+            canvas.polygons(outlines[members], [ink] * len(members), owner)
+        canvas.polygons(insides[members], [fills[parts[i].fill] for i in members], owner)
+        fur.polygons(insides[members], [255 if parts[i].fill in ("coat", "far") else 0 for i in members])
     return box
 
 
@@ -301,7 +324,7 @@ def dress(canvas: Canvas, fur: Image.Image, name: str, coat: Colour, box, back, 
     side = canvas.picture.side
     marks = Layer("L", side)
     COATS[name](marks, box, max(box[2] - box[0], box[3] - box[1]), back, rng)
-    colour = mix(coat, (250, 246, 238), 0.75) if name == "bib" else mix(coat, (30, 24, 28), 0.75)
+    colour = mix(coat, (250, 246, 238) if name in LIGHT_MARKS else (30, 24, 28), 0.82)
     canvas.picture.tint(colour, ImageChops.multiply(marks.image, fur))
     column = np.interp(np.linspace(0, 1, 32), [0, box[1], box[3], 1], [0, 0, 100, 100]).astype(np.uint8)
     below = Image.fromarray(column[:, None]).resize((side, side), Image.Resampling.BILINEAR)

@@ -74,7 +74,7 @@ class Layer:
         self.pen.polygon((np.asarray(points) * self.side).ravel().tolist(), fill=fill)
 
     def polygons(self, outlines: np.ndarray, fills: list):
-        for flat, fill in zip((outlines * self.side).reshape(len(outlines), -1).tolist(), fills, strict=True):
+        for flat, fill in zip((outlines * self.side).reshape(-1, 2 * outlines.shape[1]).tolist(), fills, strict=True):
             self.pen.polygon(flat, fill=fill)
 
     def disc(self, x: float, y: float, radius: float, fill):
