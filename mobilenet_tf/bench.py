@@ -29,7 +29,7 @@ class Latency:
     file: str
     format: str
     size: int | None  # bytes; None for a model in memory
-    quantised: bool  # a .tflite with int8 tensors
+    quantised: bool  # a .tflite with int8 or uint8 tensors
     input_shape: tuple[int, ...]
     threads: int | None  # None: TensorFlow's own pool
     runs: int
@@ -61,7 +61,7 @@ def compare(
 
     Keras and SavedModel run on TensorFlow's pool, which a process sizes once: they are timed once.
     """
-    results = []
+    models, results = list(models), []
     for i, count in enumerate(threads):
         predictors = [load_predictor(model, threads=count) for model in models]
         results += _time([p for p in predictors if p.threads or i == 0], warmup, runs, batch)
@@ -84,7 +84,10 @@ def _time(predictors: list[Predictor], warmup: int, runs: int, batch: int) -> li
                 start = time.perf_counter()
                 predictor(images)
                 taken.append(1e3 * (time.perf_counter() - start))
-    return [_latency(*row) for row in zip(predictors, inputs, times, strict=True)]
+    names = [predictor.name for predictor in predictors]
+    if len(set(names)) < len(names):
+        names = [str(predictor.path or predictor.name) for predictor in predictors]
+    return [_latency(*row) for row in zip(names, predictors, inputs, times, strict=True)]
 
 
 def _blocks(runs: int) -> Iterator[int]:
@@ -104,10 +107,10 @@ def _images(predictor: Predictor, batch: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def _latency(predictor: Predictor, images: np.ndarray, times: list[float]) -> Latency:
+def _latency(name: str, predictor: Predictor, images: np.ndarray, times: list[float]) -> Latency:
     path = predictor.path
     return Latency(
-        file=predictor.name,
+        file=name,
         format=predictor.format,
         size=artifact.size(path) if path else None,
         quantised=predictor.format == "tflite" and _is_quantised(path),
@@ -121,14 +124,15 @@ def _latency(predictor: Predictor, images: np.ndarray, times: list[float]) -> La
 
 
 def _is_quantised(path: Path) -> bool:
-    return any(np.dtype(tensor["dtype"]) == np.int8 for tensor in open_tflite(path).get_tensor_details())
+    return any(np.dtype(tensor["dtype"]) in (np.int8, np.uint8) for tensor in open_tflite(path).get_tensor_details())
 
 
 def warnings(results: Iterable[Latency]) -> list[str]:
     """One line for each quantised .tflite that is slower than the fastest float .tflite on as many threads."""
     results = list(results)
+    first = {r.file: r for r in reversed(results) if r.quantised}  # with the first number of threads
     lines = []
-    for slow in (r for r in results if r.quantised):
+    for slow in reversed(first.values()):
         floats = [r for r in results if r.format == "tflite" and not r.quantised and r.threads == slow.threads]
         best = min(floats, key=lambda r: r.median_ms, default=None)
         if best and slow.median_ms > best.median_ms:
@@ -144,6 +148,7 @@ def table(results: Iterable[Latency]) -> Table:
     """The latencies, a row a file and number of threads, with the warnings below."""
     results = list(results)
     rendered = Table(title="Latency of one call", caption="\n".join(map(escape, warnings(results))) or None)
+    rendered.caption_justify = "left"
     rendered.add_column("file", overflow="fold")
     for name in ("input", "threads", "MB", "median ms", "p90 ms"):
         rendered.add_column(name, justify="right")

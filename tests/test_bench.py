@@ -1,0 +1,144 @@
+"""Latency and size: what is timed, the turns, the warnings, and files that are not ours."""
+
+import io
+import json
+import time
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from rich.console import Console
+
+from mobilenet_tf import bench
+from mobilenet_tf.artifact import Metadata
+from mobilenet_tf.bench import Latency, compare, latency
+from mobilenet_tf.errors import UserError
+from mobilenet_tf.export import export
+from mobilenet_tf.predict import Predictor
+
+METADATA = Metadata("classification", ["a", "b"], (16, 24))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    images = keras.Input((None, None, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3)(images))
+    model = keras.Model(images, keras.layers.Dense(2)(x))
+    calibration = [np.random.default_rng(0).uniform(0, 255, (4, 16, 24, 3)).astype(np.float32)]
+    model.save(folder / "model.keras")
+    return {
+        "keras": folder / "model.keras",
+        "savedmodel": export(model, folder / "saved", "savedmodel", metadata=METADATA),
+        "float": export(model, folder / "model.tflite", "tflite", metadata=METADATA),
+        "int8": export(model, folder / "int8.tflite", "tflite_int8", metadata=METADATA, calibration=calibration),
+    }
+
+
+def fake(name, milliseconds, calls):
+    def run(images):
+        calls.append(name)
+        time.sleep(milliseconds / 1e3)
+        return {"logits": np.zeros((len(images), 2), np.float32)}
+
+    return Predictor(run, "keras", name, (None, 8, 8, 3))
+
+
+def test_the_clock_is_right():
+    calls = []
+    result = latency(fake("slow", 5, calls), warmup=2, runs=20)
+    assert 5.0 <= result.min_ms <= result.median_ms <= result.p90_ms
+    assert result.median_ms < 50
+    assert result.runs == 20
+    assert len(calls) >= 22
+
+
+def test_files_take_turns():
+    calls = []
+    bench._time([fake("a", 0, calls), fake("b", 0, calls)], warmup=0, runs=20, batch=1)
+    changes = sum(before != after for before, after in zip(calls, calls[1:], strict=False))
+    assert changes == 3, "a b a b"
+    assert calls.count("a") == calls.count("b")
+
+
+def test_every_kind_side_by_side(files):
+    results = compare(files.values(), threads=(1, 2), warmup=1, runs=3)
+    assert [(r.file, r.threads) for r in results] == [
+        ("model.keras", None),
+        ("saved", None),
+        ("model.tflite", 1),
+        ("int8.tflite", 1),
+        ("model.tflite", 2),
+        ("int8.tflite", 2),
+    ]
+    assert [r.quantised for r in results] == [False, False, False, True, False, True]
+    assert all(0 < r.median_ms <= r.p90_ms and r.runs == 3 for r in results)
+    assert results[2].size == files["float"].stat().st_size
+    assert results[1].size > (files["savedmodel"] / "saved_model.pb").stat().st_size
+    assert results[2].input_shape == (1, 16, 24, 3)
+    assert results[0].input_shape == (1, 224, 224, 3), "a file that takes any size and says nothing"
+
+
+def test_results_are_json(files):
+    [result] = compare([files["float"]], threads=(1,), warmup=0, runs=2)
+    assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
+    assert result.to_dict()["input_shape"] == [1, 16, 24, 3]
+
+
+def test_batches(files):
+    assert latency(files["float"], threads=1, warmup=0, runs=2, batch=3).input_shape == (3, 16, 24, 3)
+
+
+def test_files_of_one_name_are_told_apart(files, tmp_path):
+    other = tmp_path / "model.tflite"
+    other.write_bytes(files["float"].read_bytes())
+    names = [r.file for r in compare([files["float"], other], threads=(1,), warmup=0, runs=1)]
+    assert names == [str(files["float"]), str(other)]
+
+
+FLOAT = Latency("float.tflite", "tflite", 4_000_000, False, (1, 8, 8, 3), 1, 10, 2.0, 2.5, 1.9)
+INT8 = replace(FLOAT, file="int8.tflite", quantised=True)
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "threads", "count"),
+    [(3.0, 1, 1), (1.0, 1, 0), (3.0, 2, 0)],
+    ids=["slower", "faster", "nothing to compare with"],
+)
+def test_a_slow_int8_file_is_one_warning(milliseconds, threads, count):
+    lines = bench.warnings([FLOAT, replace(INT8, median_ms=milliseconds, threads=threads)])
+    assert len(lines) == count
+    assert all("\n" not in line and "int8.tflite is slower than float.tflite" in line for line in lines)
+
+
+def test_one_warning_a_file():
+    twice = [replace(r, threads=n) for n in (1, 2) for r in (FLOAT, replace(INT8, median_ms=3.0))]
+    [line] = bench.warnings(twice)
+    assert "threads: 1" in line
+
+
+def test_the_table_shows_rows_and_warnings():
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(bench.table([FLOAT, replace(INT8, median_ms=3.25)]))
+    text = console.export_text()
+    assert "3.25" in text and "4.00" in text and "1x8x8x3" in text
+    assert "int8.tflite is slower than float.tflite" in text
+
+
+@pytest.mark.parametrize("option", [{"runs": 0}, {"warmup": -1}, {"batch": 0}])
+def test_bad_numbers_are_one_line(files, option):
+    with pytest.raises(UserError, match=r"must be at least \d\. Received: "):
+        latency(files["float"], **option)
+
+
+def test_a_foreign_tflite_of_another_input(tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec((1, 7, 5), tf.float32)])
+    def double(x):
+        return 2 * x
+
+    function = double.get_concrete_function()
+    content = tf.lite.TFLiteConverter.from_concrete_functions([function]).convert()
+    (tmp_path / "double.tflite").write_bytes(content)
+    assert latency(tmp_path / "double.tflite", threads=1, warmup=0, runs=2).input_shape == (1, 7, 5)

@@ -1,0 +1,428 @@
+"""Every format against the Keras model it was made from, on a small trained network; and what export refuses."""
+
+import io
+import json
+import os
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from rich.console import Console
+from tensorflow.lite.python import schema_py_generated as schema
+
+from mobilenet_tf import artifact, build
+from mobilenet_tf import export as exporting
+from mobilenet_tf.artifact import Metadata
+from mobilenet_tf.errors import UserError
+from mobilenet_tf.export import FORMATS, Parity, Verification, check_parity, export, tflite_ops, verify
+from mobilenet_tf.layers import BatchNormalization
+from mobilenet_tf.predict import keras_predictor, load_predictor, open_tflite
+
+SIZE = 32
+CLASSES = ["across", "down", "rings", "rays"]
+METADATA = Metadata("classification", CLASSES, (SIZE, SIZE), config={"seed": 0})
+MONITOR = ("top1", "max")
+
+
+def pictures(count, seed):
+    """Gratings, rings and rays of random colour, phase and period in noise: float32 images and labels."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, len(CLASSES), count)
+    y, x = np.mgrid[:SIZE, :SIZE][:, None] - rng.uniform(SIZE / 3, 2 * SIZE / 3, (2, count, 1, 1))
+    forms = np.stack([y, x, np.hypot(y, x), 8 * np.arctan2(y, x)], 1)[np.arange(count), labels]  # [N, H, W]
+    waves = np.sin(forms * rng.uniform(0.6, 1.0, (count, 1, 1)) + rng.uniform(0, 6, (count, 1, 1)))
+    colours = rng.uniform(-70, 70, (count, 1, 1, 3))
+    images = 128 + waves[..., None] * colours + rng.normal(0, 25, (count, SIZE, SIZE, 3))
+    return images.clip(0, 255).astype(np.float32), labels.astype(np.int32)
+
+
+TEST_IMAGES, TEST_LABELS = pictures(500, seed=1)
+
+
+def separable(x, filters, strides):
+    """Depthwise 3x3 and 1x1 convolutions with our BatchNormalization, and a shortcut where the shape allows."""
+    y = keras.layers.DepthwiseConv2D(3, strides, "same", use_bias=False)(x)
+    y = keras.layers.ReLU(6.0)(BatchNormalization(momentum=0.9)(y))
+    y = BatchNormalization(momentum=0.9)(keras.layers.Conv2D(filters, 1, use_bias=False)(y))
+    return keras.layers.Add()([x, y]) if x.shape == y.shape else keras.layers.ReLU(6.0)(y)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A small network of a MobileNet's parts, trained for a few seconds: random weights say nothing about int8."""
+    keras.utils.set_random_seed(0)
+    images = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.Conv2D(16, 3, 2, "same", use_bias=False)(keras.layers.Rescaling(1 / 127.5, -1.0)(images))
+    x = keras.layers.ReLU(6.0)(BatchNormalization(momentum=0.9)(x))
+    for filters, strides in ((24, 1), (24, 1), (48, 2), (48, 1)):
+        x = separable(x, filters, strides)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    net = keras.Model(images, keras.layers.Dense(len(CLASSES))(x), name="net")
+    net.compile(keras.optimizers.Adam(5e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    net.fit(*pictures(1600, seed=0), batch_size=32, epochs=4, verbose=0)
+    return net
+
+
+@pytest.fixture(scope="module")
+def reference(model):
+    return keras_predictor(model, METADATA)
+
+
+@pytest.fixture(scope="module")
+def exported(model, tmp_path_factory):
+    """Exports on demand, each format and set of options once."""
+    folder, done = tmp_path_factory.mktemp("exports"), {}
+
+    def get(format, **options):
+        key = (format, *options.items())
+        if key not in done:
+            if format == "onnx":
+                pytest.importorskip("tf2onnx")
+            path = folder / str(len(done)) / FORMATS[format].filename
+            calibration = [pictures(100, seed=2)[0]] if FORMATS[format].calibrated else None
+            done[key] = export(model, path, format, metadata=METADATA, calibration=calibration, **options)
+        return done[key]
+
+    return get
+
+
+def score(predictor):
+    return {"top1": float((predictor(TEST_IMAGES).argmax(-1) == TEST_LABELS).mean())}
+
+
+def test_the_reference_is_worth_comparing_with(reference):
+    assert score(reference)["top1"] > 0.8
+    assert np.ptp(reference(TEST_IMAGES)) > 1
+
+
+@pytest.mark.parametrize(
+    ("format", "options", "limit"),
+    [
+        ("savedmodel", {}, 1e-4),
+        ("tflite", {}, 1e-4),
+        ("tflite", {"dynamic_batch": True}, 1e-4),
+        ("tflite", {"classifier_output": "softmax"}, 1e-4),
+        ("onnx", {}, 1e-4),
+        ("onnx", {"dynamic_batch": True}, 1e-4),
+        ("tflite_float16", {}, 0.05),
+    ],
+    ids=str,
+)
+def test_float_files_give_the_model_s_logits(exported, reference, format, options, limit):
+    path = exported(format, **options)
+    parity = check_parity(reference, load_predictor(path), TEST_IMAGES[:32])
+    assert parity.mean_diff <= parity.max_diff < limit
+    assert parity.agreement == 1.0
+    assert parity.images == 32
+    assert artifact.read(path) == replace(METADATA, outputs=options.get("classifier_output", "logits"))
+
+
+@pytest.mark.parametrize(
+    ("format", "options"),
+    [("tflite_dynamic", {}), *(("tflite_int8", {"inputs": kind}) for kind in ("float32", "int8", "uint8"))],
+    ids=str,
+)
+def test_quantised_files_keep_the_accuracy(exported, reference, format, options):
+    path = exported(format, **options)
+    assert score(load_predictor(path))["top1"] >= score(reference)["top1"] - 0.02
+    assert path.stat().st_size < 0.8 * exported("tflite").stat().st_size
+
+
+def types(path):
+    graph = schema.Model.GetRootAs(path.read_bytes(), 0).Subgraphs(0)
+    names = {value: name for name, value in vars(schema.TensorType).items()}
+    inside = {names[graph.Tensors(i).Type()] for i in range(graph.TensorsLength())}
+    ends = [names[graph.Tensors(i).Type()] for i in (graph.Inputs(0), graph.Outputs(0))]
+    return inside, ends
+
+
+@pytest.mark.parametrize("inputs", ["int8", "uint8"])
+def test_int8_is_int8_throughout(exported, inputs):
+    inside, ends = types(exported("tflite_int8", inputs=inputs))
+    assert ends == [inputs.upper()] * 2
+    assert "FLOAT32" not in inside
+
+
+def test_float_inputs_are_quantised_at_the_door(exported):
+    path = exported("tflite_int8", inputs="float32")
+    assert types(path)[1] == ["FLOAT32", "FLOAT32"]
+    ops = tflite_ops(path)
+    assert (ops["QUANTIZE"], ops["DEQUANTIZE"]) == (1, 1)
+
+
+@pytest.fixture(scope="module")
+def mobilenet():
+    """A MobileNetV2 0.35 on its nested backbone, with random weights and BatchNorm statistics, logits of size 1."""
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    backbone = build.backbone("mobilenet_v2", 0.35, (64, 64, 3))
+    for layer in backbone.layers:
+        if isinstance(layer, BatchNormalization):
+            n = layer.gamma.shape[0]
+            spread = [rng.uniform(0.7, 1.4, n), rng.normal(0, 0.2, n), rng.normal(0, 0.2, n), rng.uniform(0.5, 1.5, n)]
+            layer.set_weights(spread)
+    images = keras.Input((64, 64, 3))
+    x = keras.layers.GlobalAveragePooling2D()(backbone(images)["s32"])
+    return keras.Model(images, keras.layers.Dense(len(CLASSES))(x), name="mobilenet")
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx"])
+def test_a_mobilenet_is_folded_and_gives_its_logits(mobilenet, tmp_path, format):
+    if format == "onnx":
+        pytest.importorskip("tf2onnx")
+    metadata = replace(METADATA, input_size=(64, 64))
+    path = export(mobilenet, tmp_path / FORMATS[format].filename, format, metadata=metadata)
+    reference = keras_predictor(mobilenet, metadata)
+    images = np.random.default_rng(1).uniform(0, 255, (4, 64, 64, 3)).astype(np.float32)
+    assert np.abs(reference(images)).max() > 0.05, "logits that are all nearly 0 would agree anyway"
+    parity = check_parity(reference, load_predictor(path), images)
+    assert parity.max_diff < 1e-4 and parity.agreement == 1.0
+    layers = mobilenet.get_layer("backbone").layers
+    assert sum(isinstance(layer, BatchNormalization) for layer in layers) == 52
+    if format == "tflite":
+        residuals = sum(isinstance(layer, keras.layers.Add) for layer in layers)
+        ops = tflite_ops(path)
+        assert (ops["MUL"], ops["ADD"]) in ((1, residuals + 1), (0, residuals)), "the rescaling, which may fold too"
+        assert not any(op.startswith("Flex") or "VAR" in op for op in ops)
+    else:
+        ops = [node.op_type for node in pytest.importorskip("onnx").load(path).graph.node]
+        assert "BatchNormalization" not in ops and ops.count("Transpose") <= 4
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx"])
+def test_inputs_and_outputs_are_named(exported, format):
+    for outputs in ("logits", "softmax"):
+        path = exported(format, classifier_output=outputs)
+        if format == "tflite":
+            interpreter = open_tflite(path)
+            assert interpreter.get_signature_list() == {"serving_default": {"inputs": ["image"], "outputs": [outputs]}}
+        else:
+            graph = pytest.importorskip("onnx").load(path).graph
+            assert ([value.name for value in graph.input], [value.name for value in graph.output]) == (
+                ["image"],
+                [outputs],
+            )
+
+
+def test_softmax_outside_the_network_sums_to_one(exported):
+    predictor = load_predictor(exported("tflite", classifier_output="softmax"))
+    raw = predictor.run(TEST_IMAGES[:1])["softmax"]
+    assert raw.sum() == pytest.approx(1, abs=1e-5) and raw.min() >= 0
+
+
+def test_a_saved_model_stores_each_weight_once(exported, model):
+    reader = tf.train.load_checkpoint(str(exported("savedmodel") / "variables" / "variables"))
+    shapes = [shape for key, shape in reader.get_variable_to_shape_map().items() if "VARIABLE_VALUE" in key]
+    assert sum(int(np.prod(shape)) for shape in shapes) == model.count_params()
+
+
+def test_the_model_itself_is_left_alone(exported, model):
+    exported("tflite")
+    assert [tensor.dtype for tensor in model.outputs] == ["float32"]
+    assert model.trainable and len(model.trainable_weights) == 29
+
+
+def small(outputs="one", dtype="float32", seed=0):
+    keras.utils.set_random_seed(seed)
+    images = keras.Input((16, 12, 3))
+    x = keras.layers.Rescaling(1 / 255, dtype=dtype)(images)
+    x = BatchNormalization(dtype=dtype)(keras.layers.Conv2D(4, 3, dtype=dtype)(x))
+    mean = keras.layers.Dense(3, dtype=dtype)(keras.layers.GlobalAveragePooling2D(dtype=dtype)(x))
+    return keras.Model(images, {"one": mean, "list": [x, mean], "dict": {"map": x, "mean": mean}}[outputs])
+
+
+SMALL = Metadata("classification", ["a", "b", "c"], (16, 12))
+SMALL_IMAGES = np.random.default_rng(0).uniform(0, 255, (3, 16, 12, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("outputs", ["list", "dict"])
+@pytest.mark.parametrize("format", ["savedmodel", "tflite", "onnx"])
+def test_several_outputs_keep_their_names(tmp_path, format, outputs):
+    if format == "onnx":
+        pytest.importorskip("tf2onnx")
+    model = small(outputs)
+    path = export(model, tmp_path / FORMATS[format].filename, format, metadata=SMALL)
+    want, got = keras_predictor(model)(SMALL_IMAGES), load_predictor(path)(SMALL_IMAGES)
+    assert type(got) is type(want)
+    for key in want if outputs == "dict" else range(2):
+        np.testing.assert_allclose(got[key], want[key], atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_is_exported_as_float32(tmp_path, policy):
+    model, twin = small(dtype=policy), small()
+    twin.set_weights(model.get_weights())
+    predictor = load_predictor(export(model, tmp_path / "m.tflite", "tflite", metadata=SMALL))
+    np.testing.assert_allclose(predictor(SMALL_IMAGES), keras_predictor(twin)(SMALL_IMAGES), atol=1e-5)
+
+
+def test_a_model_that_ends_in_softmax_keeps_its_one(tmp_path):
+    logits = small()
+    model = keras.Model(logits.inputs, keras.layers.Softmax()(logits.outputs[0]))
+    metadata = replace(SMALL, outputs="softmax")
+    with pytest.raises(UserError, match="classifier_output must be softmax"):
+        export(model, tmp_path / "m.tflite", "tflite", metadata=metadata)
+    path = export(model, tmp_path / "m.tflite", "tflite", metadata=metadata, classifier_output="softmax")
+    assert tflite_ops(path)["SOFTMAX"] == 1
+    np.testing.assert_allclose(
+        load_predictor(path).run(SMALL_IMAGES[:1])["softmax"], keras_predictor(model)(SMALL_IMAGES[:1]), atol=1e-5
+    )
+
+
+def test_any_size_is_exported_at_the_metadata_s(tmp_path):
+    images = keras.Input((None, None, 3))
+    model = keras.Model(images, keras.layers.GlobalAveragePooling2D()(images))
+    path = export(model, tmp_path / "m.tflite", "tflite", metadata=SMALL)
+    assert load_predictor(path).input_shape == (1, 16, 12, 3)
+
+
+def test_conversion_is_silent(tmp_path, capfd):
+    export(small(), tmp_path / "m.tflite", "tflite_int8", metadata=SMALL, calibration=[SMALL_IMAGES])
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("format", "file", "options", "expected"),
+    [
+        ("tflite_int4", "m.tflite", {}, "format must be one of savedmodel, .* Received: format=tflite_int4"),
+        ("tflite", "m.onnx", {}, r"must end in .tflite. Received: .*m.onnx"),
+        ("savedmodel", "m.tflite", {}, "must be a folder name"),
+        ("tflite_int8", "m.tflite", {}, "must have calibration images"),
+        ("tflite_int8", "m.tflite", {"calibration": []}, "calibration must hold images"),
+        (
+            "tflite_int8",
+            "m.tflite",
+            {"inputs": "int4", "calibration": [SMALL_IMAGES]},
+            "float32, int8, uint8. Received",
+        ),
+        ("tflite", "m.tflite", {"inputs": "uint8"}, "inputs of tflite must be float32. Received: inputs=uint8"),
+        ("tflite", "m.tflite", {"classifier_output": "sigmoid"}, "logits or softmax. Received: .*sigmoid"),
+        ("tflite", "m.tflite", {"metadata": METADATA}, r"input_size must be the model's, 16x12. Received: \(32, 32\)"),
+        ("tflite", "file/m.tflite", {}, "must be writable"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_one_line_and_leave_nothing(tmp_path, format, file, options, expected):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=expected) as caught:
+        export(small(), tmp_path / file, format, **{"metadata": SMALL, **options})
+    assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_softmax_of_several_outputs_is_refused(tmp_path):
+    with pytest.raises(UserError, match="logits for a model of several outputs"):
+        export(small("dict"), tmp_path / "m.tflite", "tflite", metadata=SMALL, classifier_output="softmax")
+
+
+def test_nan_weights_are_refused_and_the_old_file_stays(tmp_path):
+    model = small()
+    path = export(model, tmp_path / "m.tflite", "tflite", metadata=SMALL)
+    before = path.read_bytes()
+    model.set_weights([np.full_like(value, np.nan) for value in model.get_weights()])
+    with pytest.raises(UserError, match="m.tflite must give finite outputs"):
+        export(model, path, "tflite", metadata=SMALL)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["m.tflite"]
+
+
+@keras.saving.register_keras_serializable(package="test_export")
+class Erfinv(keras.layers.Layer):
+    def call(self, x):
+        return tf.math.erfinv(x)
+
+
+def test_operations_that_tflite_lacks_are_named(tmp_path):
+    model = small()
+    model = keras.Model(model.inputs, Erfinv()(model.outputs[0]))
+    with pytest.raises(UserError, match="TFLite's own operations. Received: .*Erfinv") as caught:
+        export(model, tmp_path / "m.tflite", "tflite", metadata=SMALL)
+    assert "\n" not in str(caught.value)
+    assert not os.listdir(tmp_path)
+
+
+def test_an_unfrozen_graph_is_found(tmp_path):
+    """A Keras model given as the trackable converts without complaint, its variables left in the graph."""
+    model = small()
+    function = tf.function(model).get_concrete_function(tf.TensorSpec((1, 16, 12, 3), tf.float32))
+    path = tmp_path / "trap.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([function], model).convert())
+    assert "VAR_HANDLE" in tflite_ops(path)
+    with pytest.raises(UserError, match="no variables. Received: .*VAR_HANDLE"):
+        exporting._prove(path, path, SMALL)
+
+
+def test_parity_counts_what_differs():
+    def predictor(logits):
+        return lambda images: np.asarray(logits, np.float32)[: len(images)]
+
+    left, right = predictor([[0, 1], [2, 0]]), predictor([[0, 1], [0, 1]])
+    for each in (left, right):
+        each.metadata = None
+    assert check_parity(left, right, np.zeros((2, 4, 4, 3))) == Parity(2.0, 0.75, 0.5, 2)
+    with pytest.raises(UserError, match="real images. Received: none"):
+        check_parity(left, right, np.zeros((0, 4, 4, 3)))
+
+
+def test_verification_is_written_beside_the_file(exported, reference):
+    for format, name in (("tflite", "model.tflite.json"), ("savedmodel", "saved_model/verification.json")):
+        path = exported(format)
+        result = verify(reference, load_predictor(path), TEST_IMAGES[:8], score, MONITOR)
+        assert result.ok and result.drop == 0.0
+        assert result.size > 4 * 5000, "bytes, of more than 5,000 float32 weights"
+        written = json.loads((path.parent / name).read_text())
+        assert written == result.to_dict()
+        assert written["reference"] == written["candidate"] == score(reference)
+
+
+def test_known_metrics_of_the_reference_are_not_computed_again(exported, reference):
+    seen = []
+
+    def evaluate(predictor):
+        seen.append(predictor.format)
+        return {"top1": np.float32(0.5), "per_class": np.array([0.5, 0.5])}
+
+    candidate = load_predictor(exported("tflite"))
+    result = verify(reference, candidate, TEST_IMAGES[:2], evaluate, MONITOR, reference_metrics={"top1": 0.75})
+    assert seen == ["tflite"]
+    assert (result.drop, result.ok) == (0.25, False)
+    assert result.to_dict()["candidate"] == {"top1": 0.5, "per_class": [0.5, 0.5]}
+
+
+@pytest.mark.parametrize(
+    ("mode", "model_has", "file_has", "ok"),
+    [("max", 0.9, 0.885, True), ("max", 0.9, 0.87, False), ("max", 0.9, 0.95, True), ("max", 0.9, np.nan, False)]
+    + [("min", 0.3, 0.31, True), ("min", 0.3, 0.33, False), ("min", 0.3, 0.1, True)],
+)
+def test_a_drop_over_the_limit_fails(mode, model_has, file_has, ok):
+    parity = Parity(0.1, 0.01, 1.0, 8)
+    result = Verification("m.tflite", "tflite", 10, parity, {"m": model_has}, {"m": file_has}, ("m", mode), 0.02)
+    assert result.ok is ok
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(exporting.table([result]))
+    assert ("ok" if ok else "failed") in console.export_text()
+
+
+@pytest.mark.real_data
+def test_a_real_network_on_photographs(real_data, tmp_path):
+    """A MobileNetV2 1.0-160 for dog breeds, as float32 and as int8 with uint8 inputs, on COCO's photographs."""
+    trained = keras.models.load_model(real_data / "weights" / "mobilenet_v2_160_dogs19.h5", compile=False)
+    images = keras.Input((160, 160, 3))
+    model = keras.Model(images, trained(keras.layers.Rescaling(1 / 127.5, -1.0)(images)))
+    classes = (real_data / "weights" / "mobilenet_v2_160_dogs19.labels.txt").read_text().splitlines()
+    metadata = Metadata("classification", classes, (160, 160), outputs="softmax")
+    files = sorted((real_data / "coco_mini" / "val2017").glob("*.jpg"))
+    photographs = np.stack(
+        [keras.utils.img_to_array(keras.utils.load_img(file, target_size=(160, 160))) for file in files]
+    )
+    reference = keras_predictor(model, metadata)
+    parities = {}
+    for format, options in (("tflite", {}), ("tflite_int8", {"calibration": [photographs[50:]], "inputs": "uint8"})):
+        path = tmp_path / FORMATS[format].filename
+        export(model, path, format, metadata=metadata, classifier_output="softmax", **options)
+        parities[format] = check_parity(reference, load_predictor(path), photographs[:50])
+    assert parities["tflite"].max_diff < 1e-4 and parities["tflite"].agreement == 1.0
+    assert parities["tflite_int8"].agreement >= 0.8, parities
+    assert parities["tflite_int8"].mean_diff < 0.02, parities
