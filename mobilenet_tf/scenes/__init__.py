@@ -46,7 +46,7 @@ def render(seed: int, index: int, size: int = 96, animals: tuple[int, int] = (1,
     background = pick(BACKGROUNDS, rng)
     backdrop = Layer("RGB", BACKDROP)
     background(backdrop, horizon, rng)
-    canvas.picture.image.paste(backdrop.image.reduce(2).resize((size * zoom, size * zoom), Image.Resampling.BICUBIC))
+    canvas.picture.image.paste(backdrop.image.reduce(2).resize((size * zoom, size * zoom), Image.Resampling.BILINEAR))
     for i, animal in enumerate(cast):
         left, top, right, bottom = paint(canvas, animal, len(cast) - i, rng)
     main, middle, width = cast[-1], (left + right) / 2, right - left
@@ -74,7 +74,7 @@ def choose_cast(breed: str, count: int, horizon: float, rng) -> list[Animal]:
     for i, (name, slot) in enumerate(zip(breeds, rng.permutation(count), strict=True)):
         if count == 1:
             height = rng.uniform(0.62, 0.78)
-            ground = rng.uniform(max(horizon + 0.08, height + 0.04), 0.97)
+            ground = rng.uniform(horizon + 0.1, 0.97)
         else:
             height = rng.uniform(0.26, 0.36) + 0.1 * i / count
             ground = horizon + (0.95 - horizon) * (i + rng.uniform(0.5, 1)) / count

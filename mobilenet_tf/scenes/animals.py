@@ -279,10 +279,11 @@ def pose(animal: Animal, breed: Breed, rng) -> tuple[list[Part], np.ndarray, flo
     scale = animal.height / max(high[1] - low[1], 0.75 * (high[0] - low[0]))
     half = (high[0] - low[0]) / 2 * scale
     x = float(np.clip(animal.x, min(half - 0.03, 0.5), max(1.03 - half, 0.5)))  # inside the frame, but for an inch
+    ground = max(animal.ground, 0.02 - low[1] * scale)
     flip = -1 if animal.facing_left else 1
-    move = np.array([x - flip * scale * (low[0] + high[0]) / 2, animal.ground, 0])
+    move = np.array([x - flip * scale * (low[0] + high[0]) / 2, ground, 0])
     parts = [Part(part.knots * (flip * scale, scale, scale) + move, part.group, part.fill) for part in parts]
-    return parts, np.array([x - half, animal.ground + low[1] * scale, x + half, animal.ground]), scale
+    return parts, np.array([x - half, ground + low[1] * scale, x + half, ground]), scale
 
 
 def paint(canvas: Canvas, animal: Animal, owner: int, rng) -> np.ndarray:
@@ -304,7 +305,7 @@ def paint(canvas: Canvas, animal: Animal, owner: int, rng) -> np.ndarray:
     }
     shadow, fur = Layer("L", canvas.picture.side), Layer("L", canvas.picture.side)
     shadow.polygon(tube((box[0], box[3], 0.03), (box[2], box[3], 0.03)), 90)
-    canvas.picture.tint((20, 20, 30), shadow.image)
+    canvas.picture.tint((20, 20, 30), shadow.image, (box[0] - 0.04, box[3] - 0.04, box[2] + 0.04, box[3] + 0.04))
 
     knots = [part.knots for part in parts]
     outlines, insides = tubes(knots, 0.018 * scale), tubes(knots)
@@ -325,7 +326,7 @@ def dress(canvas: Canvas, fur: Image.Image, name: str, coat: Colour, box, back, 
     marks = Layer("L", side)
     COATS[name](marks, box, max(box[2] - box[0], box[3] - box[1]), back, rng)
     colour = mix(coat, (250, 246, 238) if name in LIGHT_MARKS else (30, 24, 28), 0.82)
-    canvas.picture.tint(colour, ImageChops.multiply(marks.image, fur))
+    canvas.picture.tint(colour, ImageChops.multiply(marks.image, fur), box)
     column = np.interp(np.linspace(0, 1, 32), [0, box[1], box[3], 1], [0, 0, 100, 100]).astype(np.uint8)
     below = Image.fromarray(column[:, None]).resize((side, side), Image.Resampling.BILINEAR)
-    canvas.picture.tint((24, 16, 40), ImageChops.multiply(below, fur))
+    canvas.picture.tint((24, 16, 40), ImageChops.multiply(below, fur), box)

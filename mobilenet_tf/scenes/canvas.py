@@ -94,8 +94,10 @@ class Layer:
             strip = Image.fromarray(np.array([[above], [below]], np.uint8))
             self.image.paste(strip.resize((right - left, bottom - top), Image.Resampling.BILINEAR), (left, top))
 
-    def tint(self, colour, mask: Image.Image):
-        self.image.paste(colour, (0, 0), mask)
+    def tint(self, colour: Colour, mask: Image.Image, box):
+        """Blend a colour in where `mask` says, inside box = (left, top, right, bottom)."""
+        area = tuple(round(min(max(v, 0), 1) * self.side) for v in box)
+        self.image.paste(colour, area, mask.crop(area))
 
 
 class Canvas:
