@@ -1,0 +1,39 @@
+"""Every notebook runs from top to bottom, and is committed without outputs."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+nbformat = pytest.importorskip("nbformat")
+nbclient = pytest.importorskip("nbclient")
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+TIMEOUTS = {"depthwise": 240}  # seconds for a whole notebook; several times what it takes on two idle cores
+DEFAULT_TIMEOUT = 480
+
+
+def test_there_are_notebooks():
+    assert "depthwise" in {path.stem for path in NOTEBOOKS}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_committed_without_outputs(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        assert cell.cell_type != "code" or (not cell.outputs and cell.execution_count is None)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs(path, tmp_path, monkeypatch):
+    """Runs in an empty folder and on the headless backend; the timeout is for each cell, so also for a hang."""
+    monkeypatch.setitem(os.environ, "MPLBACKEND", "agg")
+    notebook = nbformat.read(path, as_version=4)
+    client = nbclient.NotebookClient(
+        notebook,
+        timeout=TIMEOUTS.get(path.stem, DEFAULT_TIMEOUT),
+        kernel_name="python3",
+        resources={"metadata": {"path": str(tmp_path)}},
+    )
+    client.execute()  # raises CellExecutionError with the cell and its traceback
+    assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
