@@ -77,13 +77,17 @@ def image_loader(count: int, corrupt: dict[str, str], *, on_corrupt: str = "skip
     if on_corrupt not in CORRUPT_POLICIES:
         raise UserError(f"on_corrupt must be one of {', '.join(CORRUPT_POLICIES)}. Received: {on_corrupt!r}")
 
+    plain = {}  # {name: size} of what `normalise` leaves as it is: checked once a run
+
     def fetch(name: bytes, data: bytes):
         name = name.decode()
         try:
             if not data:
                 with open(name, "rb") as file:
                     data = file.read()
-            encoded, size = images.normalise(data)
+            encoded, size = (data, plain[name]) if name in plain else images.normalise(data)
+            if encoded is data:
+                plain[name] = size
         except (OSError, images.UnreadableImage) as error:
             encoded, size = _blank(), (0, 0)
             corrupt[name] = getattr(error, "strerror", None) or str(error)

@@ -103,6 +103,32 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(image, [None, None, 3])
 
 
+def decode_crop(encoded: tf.Tensor, window: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes a part of an image that is to be shrunk to `size` (H, W): a JPEG at 1/2, 1/4 or 1/8 while that is larger.
+
+    window: int32 [4], (top, left, height, width) in pixels of the whole image.
+    Returns uint8 [h, w, 3] and the window it shows, which scaling cuts to a multiple of 1, 2, 4 or 8 pixels.
+    """
+    whole = tf.math.log(tf.reduce_min(window[2:] / size)) / tf.math.log(tf.constant(2.0, tf.float64))
+    power = tf.where(is_jpeg(encoded), tf.clip_by_value(tf.cast(tf.floor(whole), tf.int32), 0, 3), 0)
+    scaled = tf.bitwise.right_shift(window, power)
+
+    def jpeg(ratio):
+        return lambda: tf.io.decode_and_crop_jpeg(encoded, scaled, channels=3, ratio=ratio, dct_method="INTEGER_FAST")
+
+    def bmp():
+        return crop(tf.io.decode_bmp(encoded, channels=3), window)
+
+    branch = tf.where(is_jpeg(encoded), power, 4)
+    image = tf.switch_case(branch, [*map(jpeg, (1, 2, 4, 8)), bmp])
+    return tf.ensure_shape(image, [None, None, 3]), tf.bitwise.left_shift(scaled, power)
+
+
+def crop(image: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
+    """The part of [H, W, ...] in `window` int32 [4]: top, left, height, width."""
+    return image[window[0] : window[0] + window[2], window[1] : window[1] + window[3]]
+
+
 def is_jpeg(encoded: tf.Tensor) -> tf.Tensor:
     """Whether bytes from `normalise` are a JPEG."""
     return tf.strings.substr(encoded, 0, 2) == b"\xff\xd8"
