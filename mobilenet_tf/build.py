@@ -253,8 +253,10 @@ def _inputs(input_shape, input_tensor, include_preprocessing):
     shape = tuple(x.shape[1:])
     if len(shape) != 3 or any(side is not None and side < MIN_SIZE for side in shape[:2]):
         raise UserError(f"input_shape must be (height, width, 3) of at least 32x32 pixels. Received: {shape}")
-    inputs = x if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
-    return inputs, layers.Rescaling(1 / 127.5, -1.0, name="rescaling")(x) if include_preprocessing else x
+    inputs = [x] if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
+    if include_preprocessing:
+        x = layers.Rescaling(1 / 127.5, -1.0, name="rescaling")(x)
+    return inputs[0] if len(inputs) == 1 else inputs, x
 
 
 def endpoints(

@@ -1,3 +1,4 @@
+import collections
 import functools
 
 import keras
@@ -338,3 +339,28 @@ def test_backbone_mistakes_are_user_errors():
         mobilenet_tf.backbone("mobilenet_v2", reduced_tail=True)
     with pytest.raises(UserError, match="depth_multiplier must be 1"):
         OURS["mobilenet_v1"](depth_multiplier=2)
+
+
+# Export ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        # everything folds: BatchNormalization and relu6 into the convolutions, explicit padding into "same"
+        ("mobilenet_v1", {"CONV_2D": 15, "DEPTHWISE_CONV_2D": 13}),
+        ("mobilenet_v2", {"CONV_2D": 35, "DEPTHWISE_CONV_2D": 17, "FULLY_CONNECTED": 1}),
+        ("mobilenet_v3_small", {"HARD_SWISH": 19, "DEPTHWISE_CONV_2D": 11}),
+    ],
+)
+def test_tflite_folds_normalisation_and_activations(name, expected, tmp_path):
+    model = OURS[name](input_shape=(64, 64, 3), weights=None, classifier_activation=None)
+    signature = [tf.TensorSpec((1, 64, 64, 3), name="image")]
+    model.export(tmp_path, verbose=False, input_signature=signature)
+    content = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path)).convert()
+    interpreter = tf.lite.Interpreter(model_content=content)
+    ops = collections.Counter(op["op_name"] for op in interpreter._get_ops_details())
+    assert {op: ops[op] for op in expected} == expected
+    assert not {"PAD", "PADV2", "RELU6", "VAR_HANDLE", "READ_VARIABLE"} & set(ops)
+    if name != "mobilenet_v3_small":
+        assert ops["MUL"] <= 1  # the rescaling
