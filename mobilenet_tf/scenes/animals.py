@@ -36,11 +36,11 @@ BREEDS = {
     "cat":        Breed(0.74, 0.17, 0.32, 0.055, 0.19, 0.200, 0.00, 0.080, "point", 0.19, "wave",  "stripes"),
     "corgi":      Breed(1.05, 0.23, 0.14, 0.075, 0.24, 0.210, 0.14, 0.080, "point", 0.30, "stub",  "bib"),
     "dachshund":  Breed(1.20, 0.17, 0.12, 0.060, 0.22, 0.170, 0.24, 0.070, "drop",  0.28, "whip",  "spots"),
-    "fox":        Breed(0.80, 0.17, 0.32, 0.050, 0.20, 0.180, 0.21, 0.045, "point", 0.28, "brush", "stockings"),
+    "fox":        Breed(0.80, 0.17, 0.32, 0.050, 0.20, 0.180, 0.21, 0.045, "point", 0.28, "brush", "blanket"),
     "greyhound":  Breed(0.85, 0.16, 0.66, 0.050, 0.34, 0.145, 0.26, 0.055, "fold",  0.15, "hook",  "bands"),
     "lynx":       Breed(0.75, 0.21, 0.46, 0.085, 0.19, 0.215, 0.00, 0.090, "tuft",  0.22, "stub",  "brindle"),
     "poodle":     Breed(0.62, 0.19, 0.50, 0.065, 0.34, 0.180, 0.19, 0.060, "drop",  0.30, "pom",   "curls"),
-    "spitz":      Breed(0.64, 0.26, 0.30, 0.065, 0.21, 0.210, 0.13, 0.060, "point", 0.19, "curl",  "plain"),
+    "spitz":      Breed(0.64, 0.26, 0.30, 0.065, 0.21, 0.210, 0.13, 0.060, "point", 0.19, "curl",  "stockings"),
 }
 
 # Knots (x, y, radius) from the root; x backwards is negative, y down. Ears are in units of ear_size.
@@ -188,7 +188,7 @@ def vary(breed: Breed, rng, amount: float = 0.06) -> Breed:
 
 
 def spots(layer: Layer, box, size, back, rng):
-    for x, y, radius in rng.uniform((box[0], box[1], 0.03), (box[2], box[3], 0.045), (36, 3)):
+    for x, y, radius in rng.uniform((box[0], box[1], 0.032), (box[2], box[3], 0.05), (36, 3)):
         layer.disc(x, y, radius * size, 255)
 
 
@@ -242,12 +242,13 @@ def bib(layer: Layer, box, size, back, rng):
     layer.polygon(tubes([back * (1, 1, 0.85) + (0, 0.7 * back[0, 2], 0)])[0], 255)
 
 
-def plain(layer: Layer, box, size, back, rng):
-    """No markings."""
+def blanket(layer: Layer, box, size, back, rng):
+    middle, tail = back[1, 0], box[0] if back[0, 0] < back[2, 0] else box[2]
+    layer.rectangle(min(middle, tail), box[1], max(middle, tail), box[3], 255)
 
 
 COATS = {
-    coat.__name__: coat for coat in (bands, bib, brindle, curls, patches, plain, saddle, spots, stockings, stripes)
+    coat.__name__: coat for coat in (bands, bib, blanket, brindle, curls, patches, saddle, spots, stockings, stripes)
 }
 LIGHT_MARKS = {"bib", "patches"}  # on a darkened coat; all other marks are dark
 
@@ -283,7 +284,7 @@ def pose(animal: Animal, breed: Breed, rng) -> tuple[list[Part], np.ndarray, flo
     flip = -1 if animal.facing_left else 1
     move = np.array([x - flip * scale * (low[0] + high[0]) / 2, ground, 0])
     parts = [Part(part.knots * (flip * scale, scale, scale) + move, part.group, part.fill) for part in parts]
-    return parts, np.array([x - half, ground + low[1] * scale, x + half, ground]), scale
+    return parts, np.array([x - half, ground + low[1] * scale, x + half, ground + max(high[1], 0) * scale]), scale
 
 
 def paint(canvas: Canvas, animal: Animal, owner: int, rng) -> np.ndarray:
@@ -292,7 +293,7 @@ def paint(canvas: Canvas, animal: Animal, owner: int, rng) -> np.ndarray:
     parts, box, scale = pose(animal, breed, rng)
     coat = jitter(HUES[rng.integers(len(HUES))], rng, 16)
     if breed.coat in LIGHT_MARKS:
-        coat = mix(coat, (50, 40, 40), 0.3)
+        coat = mix(coat, (50, 40, 40), 0.45)
     ink = mix(coat, (16, 12, 18), 0.82)
     fills = {
         "coat": coat,
@@ -325,7 +326,7 @@ def dress(canvas: Canvas, fur: Image.Image, name: str, coat: Colour, box, back, 
     side = canvas.picture.side
     marks = Layer("L", side)
     COATS[name](marks, box, max(box[2] - box[0], box[3] - box[1]), back, rng)
-    colour = mix(coat, (250, 246, 238) if name in LIGHT_MARKS else (30, 24, 28), 0.82)
+    colour = mix(coat, (250, 246, 238) if name in LIGHT_MARKS else (30, 24, 28), 0.88)
     canvas.picture.tint(colour, ImageChops.multiply(marks.image, fur), box)
     column = np.interp(np.linspace(0, 1, 32), [0, box[1], box[3], 1], [0, 0, 100, 100]).astype(np.uint8)
     below = Image.fromarray(column[:, None]).resize((side, side), Image.Resampling.BILINEAR)
