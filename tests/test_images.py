@@ -1,0 +1,165 @@
+"""Decoding: every format and mode becomes the right RGB, and what cannot be used is refused with a reason."""
+
+import io
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from mobilenet_tf import images
+from mobilenet_tf.errors import UserError
+
+HEIGHT, WIDTH = 24, 36
+
+
+def picture() -> np.ndarray:
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    return np.stack([x * 7, y * 10, 255 - x * 3 - y * 4], -1).clip(0, 255).astype(np.uint8)
+
+
+def to_bytes(image: Image.Image, kind: str, **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def decoded(data: bytes) -> np.ndarray:
+    encoded, size = images.normalise(data)
+    image = images.decode(tf.constant(encoded)).numpy()
+    assert image.dtype == np.uint8 and image.shape == (*size, 3)
+    return image
+
+
+RGB = Image.fromarray(picture())
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP"])
+def test_lossless_formats_are_exact(kind):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    np.testing.assert_array_equal(decoded(to_bytes(RGB, kind, **options)), picture())
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpeg_equals_pillow(mode, progressive):
+    data = to_bytes(RGB.convert(mode), "JPEG", quality=95, progressive=progressive)
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), int)
+    assert np.abs(decoded(data) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "1"])
+def test_png_modes(mode):
+    image = RGB.convert(mode)
+    np.testing.assert_array_equal(decoded(to_bytes(image, "PNG")), np.asarray(image.convert("RGB")))
+
+
+def test_16_bit_png_keeps_its_range():
+    grey = np.linspace(0, 65535, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(np.uint16)
+    image = decoded(to_bytes(Image.fromarray(grey), "PNG"))
+    np.testing.assert_array_equal(image, np.repeat((grey >> 8)[..., None], 3, -1))
+
+
+def test_gif_gives_its_first_frame():
+    other = Image.new("RGB", RGB.size, (9, 9, 9))
+    first = Image.new("RGB", RGB.size, (250, 10, 20))
+    data = to_bytes(first, "GIF", save_all=True, append_images=[other])
+    np.testing.assert_array_equal(decoded(data), np.broadcast_to([250, 10, 20], (HEIGHT, WIDTH, 3)))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation):
+    exif = Image.Exif()
+    exif[images.ORIENTATION] = orientation
+    data = to_bytes(RGB, "JPEG", quality=100, subsampling=0, exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))), int)
+    assert decoded(data).shape == ((WIDTH, HEIGHT, 3) if orientation >= 5 else (HEIGHT, WIDTH, 3))
+    assert np.abs(decoded(data) - expected).max() <= 2
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG of that size by its header, without the pixels."""
+    data = bytearray(to_bytes(Image.new("RGB", (8, 8)), "PNG"))
+    data[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    import zlib
+
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
+    return bytes(data)
+
+
+JPEG = to_bytes(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)), "JPEG")
+UNUSABLE = {
+    "empty": (b"", "empty"),
+    "zeros": (bytes(2000), "not a JPEG"),
+    "text": (b"this is no picture", "not a JPEG"),
+    "truncated jpeg": (JPEG[: len(JPEG) // 2], "truncated"),
+    "truncated png": (to_bytes(RGB, "PNG")[:-60], "damaged"),
+    "1x1": (to_bytes(Image.new("RGB", (1, 1)), "PNG"), "1x1 pixels, a side under 4"),
+    "12000x9000": (png_header(12000, 9000), "12000x9000 pixels, more than 89,478,485"),
+    "30000x30000": (png_header(30000, 30000), "pixels"),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_unusable_bytes_are_refused_with_the_reason(name, tmp_path):
+    data, reason = UNUSABLE[name]
+    with pytest.raises(images.UnreadableImage, match=reason):
+        images.normalise(data)
+    path = tmp_path / "x.jpg"
+    path.write_bytes(data)
+    with pytest.raises(UserError) as error:
+        images.read(path)
+    assert str(path) in str(error.value) and "Received:" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_read_names_a_missing_file(tmp_path):
+    with pytest.raises(UserError, match="nothing.png must be an image file. Received: No such file"):
+        images.read(tmp_path / "nothing.png")
+
+
+def test_trailing_bytes_do_no_harm():
+    expected = np.asarray(Image.open(io.BytesIO(JPEG)), int)
+    assert np.abs(decoded(JPEG + b"trailing") - expected).max() <= 2
+
+
+def test_damaged_jpegs_never_fail_inside_tensorflow():
+    rng, refused = random.Random(0), 0
+    for _ in range(400):
+        data = bytearray(JPEG)
+        for _ in range(rng.choice([1, 5, 20])):
+            data[rng.randrange(2, len(data))] = rng.randrange(256)
+        try:
+            encoded, _ = images.normalise(bytes(data))
+        except images.UnreadableImage:
+            refused += 1
+            continue
+        images.decode(tf.constant(encoded))  # an InvalidArgumentError here would end a training run
+    assert refused > 20
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("window", [(3, 5, 40, 41), (0, 0, 160, 200), (17, 2, 130, 190)])
+def test_decode_crop_shows_the_window_it_returns(kind, window):
+    y, x = np.mgrid[:160, :200]
+    smooth = np.stack([x, y, (x + y) / 2], -1).astype(np.uint8)
+    encoded, _ = images.normalise(
+        to_bytes(Image.fromarray(smooth), kind, **({"quality": 100} if kind == "JPEG" else {}))
+    )
+    part, shown = images.decode_crop(tf.constant(encoded), tf.constant(window), (32, 32))
+    top, left, height, width = shown.numpy()
+    ratio = height // part.shape[0]
+    assert ratio == (1 if kind == "PNG" else 2 ** int(np.log2(min(window[2:]) / 32)))
+    assert np.abs(np.array(window) - shown.numpy()).max() < ratio and part.shape[0] >= 32
+    expected = smooth[top : top + height, left : left + width].reshape(part.shape[0], ratio, part.shape[1], ratio, 3)
+    assert np.abs(expected.mean((1, 3)) - part.numpy()).max() <= 4
+
+
+@pytest.mark.real_data
+def test_photographs_equal_pillow():
+    root = os.environ.get("MOBILENET_TF_TEST_DATA") or pytest.skip("MOBILENET_TF_TEST_DATA is not set")
+    for path in sorted(Path(root, "coco_mini", "train2017").glob("*.jpg"))[:25]:
+        expected = np.asarray(Image.open(path).convert("RGB"), int)
+        assert np.abs(images.read(path) - expected).mean() < 0.5
