@@ -134,8 +134,10 @@ def _write_zip(path: Path, metadata: Metadata) -> None:
             data = data[: min((info.header_offset for info in old.infolist()), default=len(data))]
     file = io.BytesIO(data)
     with zipfile.ZipFile(file, "a") as new:
-        for info, content in [*kept, *members.items()]:
+        for info, content in kept:
             new.writestr(info, content)
+        for name, content in members.items():
+            new.writestr(zipfile.ZipInfo(name), content)  # without the time: equal models are equal files
     with replacing(path) as temporary:
         temporary.write_bytes(file.getvalue())
 

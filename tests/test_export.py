@@ -393,7 +393,13 @@ def test_known_metrics_of_the_reference_are_not_computed_again(exported, referen
 
 @pytest.mark.parametrize(
     ("mode", "model_has", "file_has", "ok"),
-    [("max", 0.9, 0.885, True), ("max", 0.9, 0.87, False), ("max", 0.9, 0.95, True), ("max", 0.9, np.nan, False)]
+    [
+        ("max", 1.0, 0.98, True),
+        ("max", 0.9, 0.885, True),
+        ("max", 0.9, 0.87, False),
+        ("max", 0.9, 0.95, True),
+        ("max", 0.9, np.nan, False),
+    ]
     + [("min", 0.3, 0.31, True), ("min", 0.3, 0.33, False), ("min", 0.3, 0.1, True)],
 )
 def test_a_drop_over_the_limit_fails(mode, model_has, file_has, ok):
