@@ -223,6 +223,11 @@ def test_ece_of_a_calibrated_classifier_is_zero():
     assert filled(labels, [[0.8, 0.2]] * 10).result()["ece"] == pytest.approx(0)
 
 
+def test_ece_bins_hold_their_upper_edge():
+    """0.6 is the edge of (8/15, 9/15] and (9/15, 10/15]: it must not share a bin with 0.65."""
+    assert filled([0, 1], [[0.6, 0.4], [0.65, 0.35]]).result()["ece"] == pytest.approx((0.4 + 0.65) / 2)
+
+
 @pytest.mark.parametrize("confidence", [1.0, 1.0005, 0.6, 2 / 3])
 def test_ece_takes_confidences_on_the_edges(confidence):
     metric = filled([0], [[confidence, 1 - confidence]])

@@ -19,7 +19,7 @@ from mobilenet_tf.errors import UserError
 ODD_NAMES = [
     "a very long class name that goes on and on until nobody reads it any more",
     "costs $5 or $10",  # mathtext, if it were parsed
-    r"\frac{1}{$",
+    r"$\frac{$",  # an error, if it were parsed
     "Łódź weiß Ωμέγα собака",
     "كلب",
     "犬种",  # in no font that comes with matplotlib
