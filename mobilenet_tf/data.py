@@ -79,7 +79,9 @@ def image_loader(count: int, corrupt: dict[str, str], *, on_corrupt: str = "skip
 
     plain = {}  # {name: size} of what `normalise` leaves as it is: checked once a run
 
-    def fetch(name: bytes, data: bytes):
+    def fetch(name, data):
+        # bytes in a graph, arrays of no dimensions in eager mode
+        name, data = (value if isinstance(value, bytes) else value.item() for value in (name, data))
         name = name.decode()
         try:
             if not data:

@@ -273,7 +273,7 @@ def _tfds_split(builder, split, splits, fraction):
 def _boxes_of(record):
     if "objects" in record and "bbox" in record["objects"]:
         return record["objects"]["bbox"]
-    return record.get("bbox")
+    return record["bbox"] if "bbox" in record else None  # noqa: SIM401 - features have no get
 
 
 def _largest(boxes):
