@@ -144,6 +144,9 @@ class Train(Section):
     schedule: Schedule = Cosine()
     decay_depthwise: bool = Field(False, description="weight decay on depthwise kernels too (V1 paper: little or none)")
     clip_norm: float | None = Field(None, gt=0, description="largest global norm of the gradient")
+    batch_norm_momentum: float | None = Field(
+        None, gt=0, lt=1, description="null: the network's own, 0.999 or 0.99; short runs want less"
+    )
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the moving average of the weights")
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     jit: Literal["auto", "on", "off"] = "auto"

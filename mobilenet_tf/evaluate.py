@@ -38,7 +38,7 @@ def score(task, cfg, predictor: Predictor, batches: Iterable[dict], metric) -> d
     with user_errors():
         for batch in batches:
             samples = {key: np.asarray(value) for key, value in batch.items()}
-            predictions = task.decode(cfg, predictor(samples["image"]), predictor.outputs)
+            predictions = task.decode(cfg, predictor(samples["image"]))
             for i, prediction in enumerate(predictions):
                 metric.update({key: value[i] for key, value in samples.items()}, prediction)
     return metric.result()

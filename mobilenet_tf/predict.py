@@ -50,11 +50,6 @@ class Predictor:
         size = self.input_shape[1:3]
         return size if len(size) == 2 and None not in size else None
 
-    @property
-    def outputs(self) -> str:
-        """What the model ends in: "logits" or "softmax"."""
-        return self.metadata.outputs if self.metadata else "logits"
-
     def __call__(self, images: np.ndarray) -> Raw:
         """Runs the model. Raises UserError when the shape of `images` is not the model's."""
         images = np.asarray(images)

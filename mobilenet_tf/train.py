@@ -376,6 +376,10 @@ def _networks(task: Task, cfg: Config, source: Source, precision: str, *, pretra
         network = task.model(cfg if pretrained else blank, source)
     finally:
         keras.config.set_dtype_policy(previous)
+    if cfg.train.batch_norm_momentum:
+        for layer in optim.leaves(network):
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = cfg.train.batch_norm_momentum
     return network, task.model(blank, source)
 
 

@@ -165,9 +165,7 @@ def predict_files(
         if not loaded:
             continue
         inputs = np.stack([transform({"image": image})["image"] for image in loaded.values()])
-        for (path, image), prediction in zip(
-            loaded.items(), task.decode(cfg, predictor(inputs), predictor.outputs), strict=True
-        ):
+        for (path, image), prediction in zip(loaded.items(), task.decode(cfg, predictor(inputs)), strict=True):
             rows.append({"file": str(path)} | task.summary(prediction, classes))
             if pictures:
                 pictures.mkdir(parents=True, exist_ok=True)

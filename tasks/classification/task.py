@@ -45,20 +45,10 @@ def encode(cfg: Config, source: Source):
 
 
 def mix(cfg: Config):
-    """Mixup or cutmix on (images, targets), each on half of the batches where both are on."""
-    chosen = [op(alpha) for op, alpha in _mixers(cfg) if alpha]
-    if len(chosen) < 2:
-        return chosen[0] if chosen else None
-
-    def either(batch, seed):
-        first = tf.random.stateless_uniform([], transforms.fold_in(seed, 0)) < 0.5
-        return tf.cond(first, lambda: chosen[0](batch, seed), lambda: chosen[1](batch, seed))
-
-    return either
-
-
-def _mixers(cfg: Config):
-    return (transforms.mixup, cfg.data.augment.mixup), (transforms.cutmix, cfg.data.augment.cutmix)
+    """Mixup or cutmix on (images, targets): one of them a batch where both are on, None where neither is."""
+    augment = cfg.data.augment
+    chosen = [op(a) for op, a in ((transforms.mixup, augment.mixup), (transforms.cutmix, augment.cutmix)) if a]
+    return transforms.one_of(chosen) if chosen else None
 
 
 def model(cfg: Config, source: Source):
@@ -85,7 +75,7 @@ task = Task(
     mix=mix,
     model=model,
     loss=lambda cfg: objective.loss(cfg.label_smoothing),
-    decode=lambda cfg, raw, outputs: objective.decode(raw, from_logits=outputs == "logits"),
+    decode=lambda cfg, raw: objective.decode(raw),
     metric=lambda cfg, classes: objective.ClassificationMetric(classes),
     monitor=("top1", "max"),
     report=objective.report,
