@@ -192,8 +192,11 @@ def cost(
     from mobilenet_tf import cost as costs
     from mobilenet_tf.predict import load_keras
 
-    size_2d = (pixels[0], pixels[-1])
-    result = costs.cost(load_keras(network), size_2d) if is_file else costs.net_cost(network, alpha, size_2d, full_convolutions)
+    image = (pixels[0], pixels[-1])
+    if is_file:
+        result = costs.cost(load_keras(network), image)
+    else:
+        result = costs.net_cost(network, alpha, image, full_convolutions)
     rows = costs.layer_formulas(*values) if values else []
     if plot:
         costs.plot_grid(plot, "mobilenet_v1" if is_file else network)

@@ -57,5 +57,6 @@ def subset(source: Source, count: int | None) -> Source:
     """`count` samples drawn from all over a source, always the same; all of it for None or too large a count."""
     if count is None or count >= source.count:
         return source
-    shuffled = source.items.shuffle(source.count, seed=0, reshuffle_each_iteration=False)
+    buffer = min(source.count, source.shuffle_buffer)
+    shuffled = source.items.shuffle(buffer, seed=0, reshuffle_each_iteration=False)
     return dataclasses.replace(source, items=shuffled.take(count), count=count)

@@ -139,7 +139,7 @@ def test_predict_takes_files_folders_and_globs(capsys, small_run, tmp_path):
 
 
 def test_predict_agrees_with_evaluation(capsys, small_run, small_config, tmp_path):
-    """One preprocessing: the probabilities that predict prints for a PNG are those of the evaluation of that picture."""
+    """One preprocessing: predict prints for a PNG the probability that evaluation gives that picture."""
     from mobilenet_tf.data import evaluation_batches
     from mobilenet_tf.predict import load_predictor
     from mobilenet_tf.tasks.classification.task import task
