@@ -47,9 +47,9 @@ class Source:
     shuffle_buffer: int = 100_000
 
 
-def steps_per_epoch(source: Source, batch_size: int) -> int:
+def steps_per_epoch(count: int, batch_size: int) -> int:
     """The number of batches in an epoch, the last partial one included."""
-    return -(-source.count // batch_size)
+    return -(-count // batch_size)
 
 
 # Reading image files
@@ -151,16 +151,13 @@ def training_batches(
     items = source.items.enumerate().map(lambda index, record: {**record, "index": index})
 
     def epoch_batches(epoch):
-        epoch_seed = fold_in([seed, 0], epoch)
+        epoch_seed = seed_of_epoch(seed, epoch)
 
         def prepare(record):
             sample_seed = fold_in(epoch_seed, record["index"])
             return _prepare({**record, "seed": sample_seed}, source.load, transform)
 
-        shuffle_seed = tf.random.stateless_uniform([], epoch_seed, minval=0, maxval=tf.int64.max, dtype=tf.int64)
-        samples = items.shuffle(
-            max(1, min(source.count, source.shuffle_buffer)), seed=shuffle_seed, reshuffle_each_iteration=False
-        )
+        samples = shuffled(items, epoch_seed, min(source.count, source.shuffle_buffer))
         samples = samples.map(prepare, num_parallel_calls=AUTOTUNE).filter(_readable)
         return _batch(samples.repeat().take(source.count), batch_size)
 
@@ -181,6 +178,17 @@ def evaluation_batches(source: Source, transform: Callable[[Sample], Sample], *,
     """
     samples = source.items.map(lambda record: _prepare(record, source.load, transform), num_parallel_calls=AUTOTUNE)
     return _in_order(_batch(samples.filter(_readable), batch_size).prefetch(AUTOTUNE))
+
+
+def seed_of_epoch(seed: int, epoch: tf.Tensor) -> tf.Tensor:
+    """The stateless seed int32 [2] of one epoch of a run."""
+    return fold_in([seed, 0], epoch)
+
+
+def shuffled(items: tf.data.Dataset, epoch_seed: tf.Tensor, buffer: int) -> tf.data.Dataset:
+    """The order of one epoch: the same for all data sets of one length and buffer."""
+    seed = tf.random.stateless_uniform([], epoch_seed, minval=0, maxval=tf.int64.max, dtype=tf.int64)
+    return items.shuffle(max(1, buffer), seed=seed, reshuffle_each_iteration=False)
 
 
 def fold_in(seed: tf.Tensor, number: tf.Tensor) -> tf.Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from mobilenet_tf.data import Source, evaluation_batches, user_errors
+from mobilenet_tf.data import Source, evaluation_batches, steps_per_epoch, user_errors
 from mobilenet_tf.predict import Predictor
 from mobilenet_tf.progress import track
 
@@ -29,7 +29,7 @@ def evaluate(
     source = subset(source, limit)
     batch_size = cfg.train.batch_size
     batches = evaluation_batches(source, task.transform(cfg, training=False), batch_size=batch_size)
-    total = -(-source.count // batch_size)
+    total = steps_per_epoch(source.count, batch_size)
     return score(task, cfg, predictor, track(batches, "evaluate", total), metric)
 
 

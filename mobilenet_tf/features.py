@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mobilenet_tf.data import Source, evaluation_batches
+from mobilenet_tf.data import Source, evaluation_batches, seed_of_epoch, shuffled, steps_per_epoch
 from mobilenet_tf.progress import track
 
 
@@ -36,7 +36,7 @@ class Features:
         rows, collected, count = None, [], 0
         batches = evaluation_batches(source, transform, batch_size=batch_size)
         run = tf.function(lambda images: trunk(images, training=False))
-        for batch in track(batches, f"features of {path.stem}", -(-source.count // batch_size)):
+        for batch in track(batches, f"features of {path.stem}", steps_per_epoch(source.count, batch_size)):
             outputs = run(tf.cast(batch["image"], tf.float32)).numpy()
             if rows is None:
                 shape = (source.count, *outputs.shape[1:])
@@ -47,17 +47,21 @@ class Features:
         fields = {key: np.concatenate([batch[key] for batch in collected]) for key in collected[0]}
         return cls(rows[:count], fields, source.classes)
 
-    def source(self) -> Source:
-        """The features as a Source whose "image" is a row of features."""
+    def training_batches(self, encode: Callable, *, batch_size: int, seed: int, start_epoch: int) -> tf.data.Dataset:
+        """Endless batches (features, targets) in the order of `data.training_batches` on the pictures."""
+        count = len(self.rows)
 
-        def load(item):
-            item = dict(item)
-            row = item.pop("row")
-            features = tf.numpy_function(self.rows.__getitem__, [row], self.rows.dtype, stateful=False)
-            return item | {"image": tf.ensure_shape(features, self.rows.shape[1:])}
+        def load(places):
+            features = tf.numpy_function(self.rows.__getitem__, [places], self.rows.dtype, stateful=False)
+            fields = {key: tf.gather(value, places) for key, value in self.fields.items()}
+            return encode(fields | {"image": tf.ensure_shape(features, [None, *self.rows.shape[1:]])})
 
-        items = tf.data.Dataset.from_tensor_slices(self.fields | {"row": np.arange(len(self.rows))})
-        return Source(items, load, len(self.rows), self.classes)
+        def epoch_batches(epoch):
+            places = shuffled(tf.data.Dataset.range(count), seed_of_epoch(seed, epoch), count)
+            return places.batch(batch_size).map(load)
+
+        epochs = tf.data.Dataset.range(start_epoch, tf.int64.max)
+        return epochs.flat_map(epoch_batches).prefetch(tf.data.AUTOTUNE)
 
     def batches(self, batch_size: int) -> Iterator[dict]:
         """All rows in order, for `evaluate.score`."""

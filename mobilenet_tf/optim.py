@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import keras
 import tensorflow as tf
@@ -145,14 +145,23 @@ class MovingAverage:
         self.sources = [v.value for v in model.variables if v.dtype.startswith(("float", "bfloat"))]
         self.averages = [tf.Variable(tf.cast(v, tf.float32), trainable=False) for v in self.sources]
 
-    @tf.function(jit_compile=False)
-    def update(self) -> None:
-        """Takes the model's variables as they are now into the average."""
-        n = tf.cast(self.count, tf.float32)
-        decay = tf.minimum(self.decay, (1 + n) / (10 + n))
-        for average, source in zip(self.averages, self.sources, strict=True):
-            average.assign_sub((1 - decay) * (average - tf.cast(source, tf.float32)))
-        self.count.assign_add(1)
+    def updater(self, trained: keras.Model) -> Callable[[], None]:
+        """A function that takes the variables of `trained`, the model or a part of it, as they are into the average.
+
+        What a stage does not touch needs no update: its average stands where it stands.
+        """
+        moving = {v.value.ref() for v in trained.variables}
+        pairs = [(a, s) for a, s in zip(self.averages, self.sources, strict=True) if s.ref() in moving]
+
+        @tf.function(jit_compile=False)
+        def update():
+            n = tf.cast(self.count, tf.float32)
+            decay = tf.minimum(self.decay, (1 + n) / (10 + n))
+            for average, source in pairs:
+                average.assign_sub((1 - decay) * (average - tf.cast(source, tf.float32)))
+            self.count.assign_add(1)
+
+        return update
 
     @property
     def variables(self) -> list[tf.Variable]:

@@ -151,8 +151,8 @@ class _Loop:
     def stage(self, index: int, resume_from: Path | None) -> None:
         stage, train = self.cfg.train.stages[index], self.cfg.train
         optim.set_trainable(self.network, stage.train, freeze_batch_norm=stage.freeze_batch_norm)
-        trained, source, transform, mix, validate = self.inputs(stage)
-        epoch_steps = steps_per_epoch(source, train.batch_size)
+        trained, count, batches_from, validate = self.inputs(stage)
+        epoch_steps = steps_per_epoch(count, train.batch_size)
         total = stage.duration.steps(epoch_steps, train.batch_size)
         trainer = Trainer(trained, self.task.loss(self.cfg))
         trainer.compile(self.optimizer(stage, total, epoch_steps), jit_compile=self.jit)
@@ -163,25 +163,16 @@ class _Loop:
         parameters = sum(math.prod(v.shape) for v in trained.trainable_variables)
         print(
             f"stage {index + 1} of {len(train.stages)}: {stage.train} trained ({parameters:,} parameters), "
-            f"{source.count} samples, {stage.duration} = {total} steps, learning rate {stage.learning_rate:g}"
+            f"{count} samples, {stage.duration} = {total} steps, learning rate {stage.learning_rate:g}"
         )
         if progress.step < total:
-            batches = training_batches(
-                source,
-                transform,
-                self.task.encode(self.cfg, source),
-                batch_size=train.batch_size,
-                seed=self.cfg.seed,
-                start_epoch=progress.epoch,
-                mix=mix,
-            )
             with user_errors():
                 trainer.fit(
-                    batches,
+                    batches_from(progress.epoch),
                     steps_per_epoch=epoch_steps,
                     initial_epoch=progress.epoch,
                     epochs=progress.epoch - progress.stage_epoch + math.ceil(total / epoch_steps),
-                    callbacks=[_AfterStep(self, total), _AfterEpoch(self, stage, validate)],
+                    callbacks=[_AfterStep(self, trained, total), _AfterEpoch(self, stage, validate)],
                     shuffle=False,
                     verbose=1 if os.isatty(1) else 2,
                 )
@@ -189,25 +180,40 @@ class _Loop:
         self.save(None)
 
     def inputs(self, stage: Stage):
-        """What a stage trains on: pictures, or features computed once where the backbone and its input stand still."""
+        """(what is trained, samples an epoch, epoch -> batches from there on, () -> scores on the validation split).
+
+        Pictures; or features, computed once, where the backbone and its input stand still.
+        """
         transform = self.task.transform(self.cfg, training=stage.augment)
+        options = {"batch_size": self.cfg.train.batch_size, "seed": self.cfg.seed}
+        encode = self.task.encode(self.cfg, self.source)
         if stage.augment or stage.train != "head" or not self.has_features():
             mix = self.task.mix(self.cfg) if stage.augment else None
-            return self.network, self.source, transform, mix, self.evaluate_pictures
+
+            def from_epoch(epoch):
+                return training_batches(self.source, transform, encode, start_epoch=epoch, mix=mix, **options)
+
+            return self.network, self.source.count, from_epoch, self.evaluate_pictures
         trunk, head = split(self.network)
         self.publish()
         predictor = keras_predictor(split(self.serving)[1])
-        cache = self.folder / "cache"
-        cache.mkdir(exist_ok=True)
-        batch_size = self.cfg.train.batch_size
-        features = Features.compute(trunk, self.source, transform, cache / "train.npy", batch_size=batch_size)
-        held_out = Features.compute(trunk, self.validation, transform, cache / "validation.npy", batch_size=batch_size)
+        features, held_out = self.features(trunk, transform)
+
+        def from_epoch(epoch):
+            return features.training_batches(encode, start_epoch=epoch, **options)
 
         def evaluate_features() -> dict[str, float]:
             metric = self.task.metric(self.cfg, self.validation.classes)
-            return score(self.task, self.cfg, predictor, held_out.batches(batch_size), metric)
+            return score(self.task, self.cfg, predictor, held_out.batches(self.cfg.train.batch_size), metric)
 
-        return head, features.source(), lambda sample: sample, None, evaluate_features
+        return head, len(features.rows), from_epoch, evaluate_features
+
+    def features(self, trunk: keras.Model, transform) -> tuple[Features, Features]:
+        """Those of the training and of the validation pictures."""
+        cache, batch_size = self.folder / "cache", self.cfg.train.batch_size
+        cache.mkdir(exist_ok=True)
+        training = Features.compute(trunk, self.source, transform, cache / "train.npy", batch_size)
+        return training, Features.compute(trunk, self.validation, transform, cache / "validation.npy", batch_size)
 
     def has_features(self) -> bool:
         return any(layer.name == "features" for layer in self.network.layers)
@@ -235,10 +241,9 @@ class _Loop:
 
     def save_model(self, path: Path) -> None:
         """The serving model with its metadata, as one .keras file, atomically."""
-        temporary = path.with_name("." + path.name)
-        self.serving.save(temporary)
-        artifact.write(temporary, metadata(self.task, self.cfg, self.source.classes))
-        os.replace(temporary, path)
+        with artifact.replacing(path) as temporary:
+            self.serving.save(temporary)
+            artifact.write(temporary, metadata(self.task, self.cfg, self.source.classes))
 
     def finish(self) -> Run:
         """Takes the best weights, scores them on the validation split, draws the plots."""
@@ -264,9 +269,10 @@ class _Loop:
 class _AfterStep(keras.callbacks.Callback):
     """Stops at a loss that is not finite or at the stage's last step; feeds the moving average."""
 
-    def __init__(self, loop: _Loop, total: int):
+    def __init__(self, loop: _Loop, trained: keras.Model, total: int):
         super().__init__()
         self.loop, self.total = loop, total
+        self.update_average = loop.average.updater(trained) if loop.average else None
         self.losses: deque[float] = deque(maxlen=5)
 
     def on_train_batch_end(self, batch, logs=None):
@@ -281,8 +287,8 @@ class _AfterStep(keras.callbacks.Callback):
                 f"train.stages.{progress.stage}.learning_rate or set train.clip_norm; the last checkpoint is kept"
             )
         self.losses.append(loss)
-        if self.loop.average:
-            self.loop.average.update()
+        if self.update_average:
+            self.update_average()
         if progress.step >= self.total:
             self.model.stop_training = True
 
@@ -342,9 +348,8 @@ def metadata(task: Task, cfg: Config, classes: list[str]) -> artifact.Metadata:
 
 def write_json(path: Path, values: dict) -> None:
     """Writes JSON atomically."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    with artifact.replacing(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _prepare(folder: Path, cfg: Config) -> Path:
@@ -389,6 +394,5 @@ def _write_csv(path: Path, rows: list[dict]) -> None:
     writer = csv.DictWriter(text, columns)
     writer.writeheader()
     writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text.getvalue())
-    os.replace(temporary, path)
+    with artifact.replacing(path) as temporary:
+        temporary.write_text(text.getvalue())

@@ -59,7 +59,7 @@ def damaged(files, tmp_path):
 
 def test_every_epoch_has_each_sample_once(files):
     source = source_of(files)
-    steps = data.steps_per_epoch(source, BATCH)
+    steps = data.steps_per_epoch(source.count, BATCH)
     assert steps == 6
     run = batches(source, 2 * steps)
     first, second = labels(run[:steps]), labels(run[steps:])
@@ -93,7 +93,7 @@ def test_seeds_differ_by_run_epoch_and_sample_and_no_more(files):
 
 def test_unreadable_items_are_skipped_named_and_keep_the_steps(damaged):
     source = source_of(damaged)
-    steps = data.steps_per_epoch(source, BATCH)
+    steps = data.steps_per_epoch(source.count, BATCH)
     seen = labels(batches(source, steps))
     assert len(seen) == COUNT and set(seen) == set(range(COUNT)) - {3, 8, 20}
     assert set(source.corrupt) == {str(damaged[place]) for place in (3, 8, 20)}
@@ -174,5 +174,5 @@ def test_fit_runs_whole_epochs_over_unreadable_items(damaged):
     stream = data.training_batches(
         source, TRANSFORM, lambda b: (b["image"] / 255, tf.cast(b["label"], tf.float32)), batch_size=BATCH, seed=0
     )
-    history = model.fit(stream, steps_per_epoch=data.steps_per_epoch(source, BATCH), epochs=3, verbose=0)
+    history = model.fit(stream, steps_per_epoch=data.steps_per_epoch(source.count, BATCH), epochs=3, verbose=0)
     assert len(history.history["loss"]) == 3 and model.optimizer.iterations == 18

@@ -104,11 +104,12 @@ def test_a_frozen_batch_norm_keeps_its_statistics(network):
 def test_the_average_covers_batch_norm_statistics():
     model = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)])
     average = optim.MovingAverage(model, 0.5)
+    update = average.updater(model)
     expected = [v.numpy().copy() for v in model.weights]
     for step in range(4):
         for variable in model.weights:
             variable.assign(variable + step)
-        average.update()
+        update()
         decay = min(0.5, (1 + step) / (10 + step))
         expected = [decay * e + (1 - decay) * v.numpy() for e, v in zip(expected, model.weights, strict=True)]
     assert len(average.averages) == 6  # gamma, beta, mean, variance, kernel, bias
