@@ -13,6 +13,7 @@ import argparse
 import importlib.util
 import json
 import statistics
+import sys
 import time
 
 import keras
@@ -22,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 import mobilenet_tf
+from mobilenet_tf.progress import track
 
 # name: our builder, Keras's builder, dropout off (so that losses can be compared), torchvision's name
 NETWORKS = {
@@ -54,6 +56,7 @@ def keras_step(model, images, labels, **compile_options):
 
 def torch_step(name, images, labels):
     """The same in PyTorch, channels last (its fastest layout on CPUs)."""
+    sys.modules.setdefault("triton", None)  # it crashes when it is imported after TensorFlow
     import torch
     import torchvision
 
@@ -143,7 +146,10 @@ def main():
     args = parser.parse_args()
     if args.torch and not importlib.util.find_spec("torchvision"):
         parser.error('torchvision is not installed; this needs: pip install "mobilenet-tf[torch]"')
-    rows = [measure(name, args.size, args.batch, args.rounds, args.warmup, args.torch) for name in args.networks]
+    rows = []
+    for name in track(args.networks, "networks"):
+        rows.append(measure(name, args.size, args.batch, args.rounds, args.warmup, args.torch))
+        print(f"{name}: {rows[-1]['images_per_second']}, gain {rows[-1]['gain']}", file=sys.stderr)
     if args.json:
         print(json.dumps(rows))
     else:

@@ -29,9 +29,7 @@ class Features:
     classes: list[str]
 
     @classmethod
-    def compute(
-        cls, trunk: keras.Model, source: Source, transform: Callable, path: Path, *, batch_size: int
-    ) -> Features:
+    def compute(cls, trunk: keras.Model, source: Source, transform: Callable, path: Path, batch_size: int) -> Features:
         """Runs every sample of a source through the trunk once and keeps the outputs in the .npy file `path`."""
         rows, collected, count = None, [], 0
         batches = evaluation_batches(source, transform, batch_size=batch_size)
