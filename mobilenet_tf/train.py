@@ -87,6 +87,11 @@ def train(task: Task, cfg: Config, folder: Path | str) -> Run:
     run = _Loop(task, cfg, folder, jit, source, validation, network, serving)
     if start:
         run.restore(start)
+        if run.progress.stage >= len(cfg.train.stages) and folder not in start.parents:
+            raise UserError(
+                f"train.resume must name a run with stages left to do; start from model.weights={start.parents[1]}/"
+                f"model.keras instead. Received: {cfg.train.resume}, with {run.progress.stage} stages done"
+            )
     for index in range(run.progress.stage, len(cfg.train.stages)):
         run.stage(index, start if index == run.progress.stage and run.progress.step else None)
     return run.finish()

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LIBRARY = {path.stem: path for path in (ROOT / "mobilenet_tf").glob("*.py")}
-ALONE = {"specs", "config", "optim", "transforms", "errors", "layers", "images"}  # may use config, errors, images only
+ALONE = {"specs", "config", "optim", "errors", "layers", "images"}  # they may use config, errors, images only
 
 
 def imports(path: Path) -> set[str]:
@@ -32,6 +32,10 @@ def test_the_library_imports_no_task(name):
 @pytest.mark.parametrize("name", sorted(ALONE))
 def test_the_foundations_stand_alone(name):
     assert imports(LIBRARY[name]) <= {"errors", "config", "images", "configs", "tasks"}, name
+
+
+def test_transforms_know_samples_and_images_only():
+    assert imports(LIBRARY["transforms"]) <= {"data", "images", "errors"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tasks").glob("*/*.py")), ids=lambda p: f"{p.parent.name}/{p.name}")

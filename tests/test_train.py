@@ -159,11 +159,16 @@ def test_resuming_with_a_changed_model_is_refused_and_loses_nothing(small_config
 
 
 def test_resume_continues_another_run(small_config, tmp_path, capsys):
-    train(task, small_config("train.stages.0.duration=1"), tmp_path / "first")
-    train(task, small_config(f"train.resume={tmp_path / 'first'}", "train.stages.0.duration=1"), tmp_path / "second")
+    stage = "{duration: 1, learning_rate: 0.01}"
+    one, two = f"train.stages=[{stage}]", f"train.stages=[{stage}, {stage}]"
+    train(task, small_config(one), tmp_path / "first")
+    train(task, small_config(two, f"train.resume={tmp_path / 'first'}"), tmp_path / "second")
     assert "continuing from" in capsys.readouterr().out
+    assert [row["stage"] for row in rows(tmp_path / "second")] == ["1", "2"]
+    with pytest.raises(UserError, match=r"train\.resume must name a run with stages left"):
+        train(task, small_config(one, f"train.resume={tmp_path / 'first'}"), tmp_path / "third")
     with pytest.raises(UserError, match=r"train\.resume must be a run folder"):
-        train(task, small_config(f"train.resume={tmp_path / 'nowhere'}"), tmp_path / "third")
+        train(task, small_config(f"train.resume={tmp_path / 'nowhere'}"), tmp_path / "fourth")
 
 
 def test_a_run_folder_that_cannot_be_written_is_one_line(small_config, tmp_path):
