@@ -15,7 +15,7 @@ def run(folder: Path) -> dict:
     console, started = Console(), time.perf_counter()
     folder = _free(folder)
 
-    console.rule("1  train a MobileNetV2 0.35 on drawn animals, from scratch")
+    console.rule("1  train a small MobileNet on drawn animals, from scratch")
     workflow.train_run("demo", folder=folder)
 
     console.rule("2  evaluate it on pictures it has not seen")
