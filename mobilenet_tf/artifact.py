@@ -115,6 +115,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
         _remove(temporary)
 
 
+def write_json(path: Path, values: dict) -> None:
+    """Writes JSON atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)

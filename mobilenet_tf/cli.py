@@ -278,11 +278,10 @@ def _write_rows(path: Path, rows: list[dict]) -> None:
 
 
 def _merge_json(path: Path, values: dict) -> None:
-    from mobilenet_tf.artifact import replacing
+    from mobilenet_tf.artifact import write_json
 
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(known | values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(path, known | values)
 
 
 def _tables_to_stderr(as_json: bool):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
 import shutil
@@ -258,7 +257,7 @@ class _Loop:
         self.save_model(self.folder / "model.keras")
         metric = self.task.metric(self.cfg, self.validation.classes)
         numbers = evaluate(self.task, self.cfg, self.predictor, self.validation, metric=metric)
-        write_json(
+        artifact.write_json(
             self.folder / "metrics.json", {"validation": numbers, "train_seconds": round(self.progress.seconds, 1)}
         )
         plots = self.folder / "plots"
@@ -349,12 +348,6 @@ def metadata(task: Task, cfg: Config, classes: list[str]) -> artifact.Metadata:
     return artifact.Metadata(
         task=task.name, classes=list(classes), input_size=tuple(cfg.model.input_size), config=cfg.to_dict()
     )
-
-
-def write_json(path: Path, values: dict) -> None:
-    """Writes JSON atomically."""
-    with artifact.replacing(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _prepare(folder: Path, cfg: Config) -> Path:
