@@ -78,7 +78,7 @@ def train(task: Task, cfg: Config, folder: Path | str) -> Run:
         UserError: an unusable folder, a checkpoint of another model, or a loss that is not finite.
     """
     folder = _prepare(Path(folder), cfg)
-    keras.utils.set_random_seed(cfg.seed + 1)  # tf.data cannot shuffle by a tensor seed under a global seed of 0
+    keras.utils.set_random_seed(cfg.seed)
     precision, jit = device_settings(cfg.train.precision, cfg.train.jit)
     source, validation = task.source(cfg, "train"), task.source(cfg, "validation")
     start = _start(folder, cfg)

@@ -76,6 +76,13 @@ def test_a_resumed_stream_is_the_uninterrupted_one(files, damaged, bad):
         assert_same(whole[6 * epoch :], batches(source_of(paths), 24 - 6 * epoch, start_epoch=epoch))
 
 
+def test_the_global_seed_has_no_say(files):
+    expected = batches(source_of(files), 12)
+    for seed in (0, 1):
+        tf.random.set_seed(seed)
+        assert_same(expected, batches(source_of(files), 12))
+
+
 def test_seeds_differ_by_run_epoch_and_sample_and_no_more(files):
     source = source_of(files)
     run = batches(source, 12)

@@ -126,7 +126,7 @@ def test_a_frozen_backbone_without_augmentation_trains_on_features_computed_once
 
 def test_the_head_stage_leaves_the_backbone_as_it_was(small_config, tmp_path):
     run = train(task, small_config("train.stages=[{train: head, duration: 1, learning_rate: 0.1}]"), tmp_path)
-    keras.utils.set_random_seed(1)  # what a run of seed 0 sets
+    keras.utils.set_random_seed(small_config().seed)
     fresh = task.model(small_config(), task.source(small_config(), "train"))
     for layer, other in zip(run.model.layers, fresh.layers, strict=True):
         assert same(layer.get_weights(), other.get_weights()) == (layer.name != "logits"), layer.name
