@@ -37,6 +37,7 @@ class Source:
     classes: the class names; labels are indices into them.
     corrupt: {id: reason} of the items that could not be read so far (filled while reading; such items are skipped).
     shuffle_buffer: how many items shuffling holds at most; fewer where items carry bytes.
+    ground_truth: the data set's own annotations, for metrics that judge by them (COCO's JSON as a dict).
     """
 
     items: tf.data.Dataset
@@ -45,6 +46,7 @@ class Source:
     classes: list[str]
     corrupt: dict[str, str] = field(default_factory=dict)
     shuffle_buffer: int = 100_000
+    ground_truth: Any = None
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:

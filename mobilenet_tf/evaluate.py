@@ -25,7 +25,7 @@ def evaluate(
     Returns:
         The metric's numbers, averaged over samples.
     """
-    metric = metric or task.metric(cfg, source.classes)
+    metric = metric or task.metric(cfg, source)
     source = subset(source, limit)
     batch_size = cfg.train.batch_size
     batches = evaluation_batches(source, task.transform(cfg, training=False), batch_size=batch_size)
@@ -38,7 +38,7 @@ def score(task, cfg, predictor: Predictor, batches: Iterable[dict], metric) -> d
     with user_errors():
         for batch in batches:
             samples = {key: np.asarray(value) for key, value in batch.items()}
-            predictions = task.decode(cfg, predictor(samples["image"]))
+            predictions = task.decode(cfg, predictor(samples["image"]), samples["original_size"])
             for i, prediction in enumerate(predictions):
                 metric.update({key: value[i] for key, value in samples.items()}, prediction)
     return metric.result()

@@ -18,8 +18,9 @@ class Task:
     model:     (cfg, source) -> keras.Model from images [N, H, W, 3] in 0..255 to raw outputs; its backbone is the
                nested layer "backbone".
     loss:      (cfg) -> fn(targets, raw) -> scalar or [N].
-    decode:    (cfg, raw) -> list of predictions (dicts of numpy arrays), one an image, in original coordinates.
-    metric:    (cfg, classes) -> object with update(sample, prediction) and result() -> dict of numbers.
+    decode:    (cfg, raw, sizes int32 [N, 2]) -> list of predictions (dicts of numpy arrays), one an image, in the
+               coordinates of the original images, whose (height, width) `sizes` are.
+    metric:    (cfg, source) -> object with update(sample, prediction) and result() -> dict of numbers.
     monitor:   (name, mode): the metric that picks the best checkpoint; mode is "max" or "min".
     report:    (metric, classes, folder) -> list of the pictures written.
     summary:   (prediction, classes) -> flat dict, one row of predict's table, JSON and CSV.

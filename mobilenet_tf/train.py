@@ -50,6 +50,9 @@ class Progress:
     waited: int = 0  # evaluations since then
     history: list[dict] = field(default_factory=list)  # one row an epoch
 
+    def end_stage(self) -> None:
+        self.stage, self.stage_epoch, self.step, self.waited = self.stage + 1, 0, 0, 0
+
 
 class Trainer(keras.Model):
     """A network with a task's loss, whatever the structure of the targets."""
@@ -169,7 +172,8 @@ class _Loop:
             f"stage {index + 1} of {len(train.stages)}: {stage.train} trained ({parameters:,} parameters), "
             f"{count} samples, {stage.duration} = {total} steps, learning rate {stage.learning_rate:g}"
         )
-        if progress.step < total:
+        exhausted = train.patience and progress.waited >= train.patience  # by the epoch after which the run was stopped
+        if progress.step < total and not exhausted:
             with user_errors():
                 trainer.fit(
                     batches_from(progress.epoch),
@@ -180,7 +184,7 @@ class _Loop:
                     shuffle=False,
                     verbose=1 if os.isatty(1) else 2,
                 )
-        self.progress.stage, self.progress.stage_epoch, self.progress.step, self.progress.waited = index + 1, 0, 0, 0
+        progress.end_stage()
         self.save(None)
 
     def inputs(self, stage: Stage):
@@ -207,7 +211,7 @@ class _Loop:
             return features.training_batches(encode, start_epoch=epoch, **options)
 
         def evaluate_features() -> dict[str, float]:
-            metric = self.task.metric(self.cfg, self.validation.classes)
+            metric = self.task.metric(self.cfg, self.validation)
             return score(self.task, self.cfg, predictor, held_out.batches(self.cfg.train.batch_size), metric)
 
         return head, len(features.rows), from_epoch, evaluate_features
@@ -255,7 +259,7 @@ class _Loop:
         if best.exists():
             self.serving.set_weights(keras.saving.load_model(best, compile=False, safe_mode=True).get_weights())
         self.save_model(self.folder / "model.keras")
-        metric = self.task.metric(self.cfg, self.validation.classes)
+        metric = self.task.metric(self.cfg, self.validation)
         numbers = evaluate(self.task, self.cfg, self.predictor, self.validation, metric=metric)
         artifact.write_json(
             self.folder / "metrics.json", {"validation": numbers, "train_seconds": round(self.progress.seconds, 1)}

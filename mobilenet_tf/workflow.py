@@ -71,7 +71,7 @@ def evaluate_model(
             f"the classes of the data must be those of {model}: {_names(predictor.metadata.classes)}. "
             f"Received: {_names(source.classes)}"
         )
-    metric = task.metric(cfg, source.classes)
+    metric = task.metric(cfg, source)
     numbers = evaluate(task, cfg, predictor, source, limit=limit, metric=metric)
     if plots:
         plots.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,8 @@ def predict_files(
         if not loaded:
             continue
         inputs = np.stack([transform({"image": image})["image"] for image in loaded.values()])
-        for (path, image), prediction in zip(loaded.items(), task.decode(cfg, predictor(inputs)), strict=True):
+        sizes = np.array([image.shape[:2] for image in loaded.values()], np.int32)
+        for (path, image), prediction in zip(loaded.items(), task.decode(cfg, predictor(inputs), sizes), strict=True):
             rows.append({"file": str(path)} | task.summary(prediction, classes))
             if pictures:
                 pictures.mkdir(parents=True, exist_ok=True)

@@ -149,7 +149,7 @@ def test_predict_agrees_with_evaluation(capsys, small_run, small_config, tmp_pat
     sample = source.load(next(iter(source.items)))
     Image.fromarray(sample["image"].numpy()).save(tmp_path / "one.png")
     batch = next(iter(evaluation_batches(source, task.transform(cfg, training=False), batch_size=1)))
-    expected = task.decode(cfg, load_predictor(small_run)(batch["image"].numpy()))[0]["probabilities"]
+    expected = task.decode(cfg, load_predictor(small_run)(batch["image"].numpy()), None)[0]["probabilities"]
     row = json.loads(call(capsys, "predict", small_run, tmp_path / "one.png", "--json")[1])[0]
     assert row["probability"] == pytest.approx(float(expected.max()), abs=1e-3)
 

@@ -142,6 +142,22 @@ def test_early_stopping_ends_a_stage_and_the_best_model_is_kept(small_config, tm
     assert run.metrics["top1"] == pytest.approx(max(float(row["val_top1"]) for row in rows(tmp_path)), abs=1e-6)
 
 
+def test_a_stage_whose_patience_was_out_when_the_run_was_killed_is_over(small_config, tmp_path, monkeypatch):
+    cfg = small_config("train.patience=1", "train.stages.0.learning_rate=1e-9", "train.stages.0.duration=6")
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mobilenet_tf.train.Progress.end_stage", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(task, cfg, tmp_path)
+    before = rows(tmp_path)
+    assert len(before) < 6
+    train(task, cfg, tmp_path)
+    assert rows(tmp_path) == before
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_losses(small_config, tmp_path):
     cfg = small_config("train.stages.0.learning_rate=1e20", "train.stages.0.duration=5")
     with pytest.raises(UserError, match=r"the loss became (nan|inf) at step \d+ of stage 1 .*the last losses were: \d"):
