@@ -188,8 +188,8 @@ def seed_of_epoch(seed: int, epoch: tf.Tensor) -> tf.Tensor:
 
 
 def shuffled(items: tf.data.Dataset, epoch_seed: tf.Tensor, buffer: int) -> tf.data.Dataset:
-    """The order of one epoch: the same for all data sets of one length and buffer. For functions that tf.data traces."""
-    tf.random.set_seed(1)  # of the traced graph alone: else the global seed changes the order, and a global 0 fails here
+    """The order of one epoch, the same for all data sets of one length and buffer. To be traced by tf.data."""
+    tf.random.set_seed(1)  # of the traced graph alone: the global seed would change the order, and fail when it is 0
     seed = tf.random.stateless_uniform([], epoch_seed, minval=0, maxval=tf.int64.max, dtype=tf.int64)
     return items.shuffle(max(1, buffer), seed=seed, reshuffle_each_iteration=False)
 
