@@ -1,0 +1,130 @@
+"""The keys of a detection experiment. No TensorFlow here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mobilenet_tf import config
+
+SplitName = Literal["train", "validation", "test"]
+
+
+class Anchors(config.Section):
+    """Anchors as data; ratios are width / height, scales shares of the input's sides."""
+
+    layout: Literal["ssd", "tf", "fpn", "custom"] = Field(
+        "ssd",
+        description="ssd: linear scales; tf: the same with three small boxes on the first map; fpn: scale x stride, "
+        "octaves; custom: `boxes`",
+    )
+    scales: tuple[float, float] = Field((0.2, 0.95), description="ssd, tf: first and last scale")
+    ratios: list[float] = Field([1.0, 2.0, 1 / 2, 3.0, 1 / 3], min_length=1)
+    interpolated: bool = Field(True, description="ssd, tf: one more square box, between this scale and the next")
+    anchor_scale: float = Field(4.0, gt=0, description="fpn: side of the smallest anchor in strides")
+    octaves: int = Field(2, ge=1, description="fpn: scales per octave")
+    boxes: list[list[tuple[float, float]]] | None = Field(
+        None, description="custom: for each map, (height, width) of each anchor as shares of the input's sides"
+    )
+    clip: bool = Field(False, description="cut anchors to the image")
+
+    @model_validator(mode="after")
+    def _complete(self):
+        if (self.layout == "custom") != (self.boxes is not None):
+            raise ValueError("model.anchors.boxes must be set for layout=custom, and only then")
+        return self
+
+
+class Model(config.Model):
+    input_size: tuple[int, int] = Field((320, 320), description="height, width in pixels")
+    head: Literal["ssdlite", "ssd", "fpnlite"] = Field(
+        "ssdlite", description="ssdlite: separable heads and extra maps; ssd: plain 3x3 ones; fpnlite: shared heads"
+    )
+    reduced_tail: bool = Field(False, description="V3: halve the channels of the last backbone stage (V3 paper, 6.3)")
+    fpn_channels: int = Field(128, ge=8, description="fpnlite: width of the pyramid and of its heads")
+    fpn_layers: int = Field(4, ge=1, description="fpnlite: convolutions of each head")
+    scores: Literal["softmax", "sigmoid"] = Field(
+        "softmax", description="softmax: with a background class, cross entropy, mined negatives; sigmoid: focal loss"
+    )
+    anchors: Anchors = Anchors()
+    variances: tuple[float, float] = Field((0.1, 0.2), description="of the box coder: centres, sizes")
+
+
+class Loss(config.Section):
+    match_iou: float = Field(0.5, gt=0, le=1, description="an anchor is positive from this IoU with a box on")
+    ignore_iou: float | None = Field(
+        None, gt=0, le=1, description="between this IoU and match_iou an anchor is neither; null: match_iou"
+    )
+    negatives: float = Field(3.0, gt=0, description="softmax: hard negatives a positive")
+    focal_alpha: float = Field(0.25, ge=0, le=1)
+    focal_gamma: float = Field(2.0, ge=0)
+    regression: Literal["smooth_l1", "giou", "ciou"] = "smooth_l1"
+    regression_weight: float = Field(1.0, gt=0)
+
+
+class Detections(config.Section):
+    """What becomes of the raw outputs, in evaluation, prediction and exports with decoding inside."""
+
+    score_threshold: float = Field(0.01, ge=0, lt=1)
+    iou_threshold: float = Field(0.6, gt=0, le=1, description="of the class-wise non-max suppression")
+    max_candidates: int = Field(400, ge=1, description="best of each class that enter non-max suppression")
+    max_detections: int = Field(100, ge=1, description="an image")
+
+
+class Augment(config.Section):
+    """Random changes of a training picture and its boxes; a zero, null or false turns one off."""
+
+    photometric: float = Field(0.5, ge=0, le=1, description="probability of each of SSD's changes of colour")
+    zoom_out: float = Field(0.5, ge=0, le=1, description="probability of putting the picture on a larger canvas")
+    zoom_out_max: float = Field(4.0, ge=1, description="largest side of that canvas in sides of the picture")
+    iou_crop: float = Field(1.0, ge=0, le=1, description="probability of SSD's crop by overlap with a box")
+    scale_crop: tuple[float, float] | None = Field(
+        None, description="random size between these factors of the input, then a crop or a frame"
+    )
+    flip: bool = True
+    vertical_flip: bool = Field(False, description="for pictures without an up, such as those from microscopes")
+    mosaic: float = Field(0.0, ge=0, le=1, description="probability that a batch is made of four pictures each")
+
+
+class Data(config.Section):
+    reader: Literal["coco", "voc", "yolo", "tfds", "scenes"]
+    root: Path | None = Field(None, description="folder, YOLO's yaml file or TFDS data_dir")
+    name: str | None = Field(None, description="TFDS data set, such as coco/2017 or voc/2007")
+    splits: dict[SplitName, str] = Field(
+        {}, description="coco: train2017; voc: train, or 2007/trainval+2012/trainval; yolo: a key; TFDS: train[:90%]"
+    )
+    annotations: dict[SplitName, Path] = Field({}, description="coco: JSON files, relative to root")
+    images: dict[SplitName, Path] = Field({}, description="coco: picture folders, relative to root")
+    classes: Path | None = Field(None, description="label file, one class name a line; default: those of the data")
+    validation_fraction: float = Field(0.1, gt=0, lt=1, description="of train, where no validation split exists")
+    counts: dict[SplitName, int] = Field(
+        {"train": 800, "validation": 100, "test": 200}, description="scenes: pictures per split"
+    )
+    resize: Literal["stretch", "pad"] = Field("stretch", description="pad keeps the aspect ratio")
+    skip_empty: bool = Field(False, description="leave training pictures without boxes out")
+    on_corrupt: Literal["skip", "error"] = "skip"
+    augment: Augment = Augment()
+
+    @model_validator(mode="after")
+    def _complete(self):
+        if self.reader in ("coco", "voc", "yolo") and self.root is None:
+            raise ValueError(f"data.root must be set for data.reader={self.reader}: add data.root=PATH")
+        if self.reader == "tfds" and self.name is None:
+            raise ValueError("data.name must be set for data.reader=tfds, for instance data.name=coco/2017")
+        return self
+
+
+class Metric(config.Section):
+    backend: Literal["pycocotools", "faster-coco-eval", "hotcoco"] = "pycocotools"
+    voc: bool = Field(False, description="Pascal VOC's mAP at IoU 0.5 too, by 11 points and by area")
+
+
+class Config(config.Config):
+    task: Literal["detection"] = "detection"
+    model: Model = Model()
+    data: Data
+    loss: Loss = Loss()
+    detections: Detections = Detections()
+    metric: Metric = Metric()
