@@ -1,0 +1,315 @@
+"""Boxes [ymin, xmin, ymax, xmax] in 0..1: anchors, overlap, the box coder, matching, non-max suppression."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+import tensorflow.experimental.numpy as tnp
+
+from mobilenet_tf.errors import UserError
+
+VARIANCES = (0.1, 0.2)  # of centres and of sizes: SSD's Caffe code; 10, 10, 5, 5 in TF Object Detection
+MAX_LOG_SIZE = math.log(1000 / 16)  # a decoded box is at most this much larger than its anchor (torchvision)
+BACKGROUND, IGNORED = -1, -2  # what `match` says of an anchor without a box
+EPSILON = 1e-7
+
+
+# Anchors -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AnchorSpec:
+    """The anchors of one cell for every feature map, the finest map first.
+
+    shapes: per map, the (height, width) of each anchor as fractions of the input's shorter side.
+    """
+
+    shapes: tuple[tuple[tuple[float, float], ...], ...]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """The number of anchors of a cell, per map."""
+        return tuple(len(shapes) for shapes in self.shapes)
+
+
+def custom_anchors(boxes: Sequence[Sequence[tuple[float, float]]]) -> AnchorSpec:
+    """Anchors from a list of (height, width) per map. Raises UserError."""
+    if not boxes or not all(boxes) or not all(len(b) == 2 and min(b) > 0 for row in boxes for b in row):
+        raise UserError(f"anchors must be lists of (height, width) above 0, one list a map. Received: {boxes}")
+    return AnchorSpec(tuple(tuple((float(h), float(w)) for h, w in row) for row in boxes))
+
+
+def _shapes(pairs: Sequence[Sequence[tuple[float, float]]]) -> AnchorSpec:
+    """From (scale, ratio) per map. scale: side of the square of the same area; ratio: width / height."""
+    return custom_anchors([[(s / math.sqrt(r), s * math.sqrt(r)) for s, r in row] for row in pairs])
+
+
+def ssd_anchors(
+    maps: int = 6,
+    scales: tuple[float, float] = (0.2, 0.95),
+    ratios: Sequence[float] = (1, 2, 1 / 2, 3, 1 / 3),
+    interpolated: bool = True,
+    max_side: float | None = None,
+) -> AnchorSpec:
+    """SSD's default boxes: scales linear over the maps, and each ratio at its map's scale.
+
+    interpolated: with one more square after the first box, between this scale and the next.
+    max_side:     longer sides are cut to it; 1.0 gives torchvision's anchors, in its order.
+    Source: arXiv:1512.02325, section 2.2; torchvision/models/detection/anchor_utils.py.
+    """
+    sizes = [*np.linspace(*scales, maps).tolist(), 1.0]
+    pairs = [[(size, ratio) for ratio in ratios] for size in sizes[:-1]]
+    if interpolated:
+        for row, size, following in zip(pairs, sizes, sizes[1:], strict=False):
+            row.insert(1, (math.sqrt(size * following), 1.0))
+    most = math.inf if max_side is None else max_side
+    return AnchorSpec(tuple(tuple((min(h, most), min(w, most)) for h, w in row) for row in _shapes(pairs).shapes))
+
+
+def tfod_anchors(spec: AnchorSpec, scale: float = 0.2) -> AnchorSpec:
+    """`ssd_anchors` with three boxes on the first map, as TF Object Detection's published SSDLites have them.
+
+    Source: object_detection/anchor_generators/multiple_grid_anchor_generator.py, reduce_boxes_in_lowest_layer.
+    """
+    return AnchorSpec(_shapes([[(0.1, 1), (scale, 2), (scale, 1 / 2)]]).shapes + spec.shapes[1:])
+
+
+def fpn_anchors(
+    input_size: tuple[int, int],
+    levels: Sequence[int] = range(3, 8),
+    anchor_scale: float = 4.0,
+    octaves: int = 2,
+    ratios: Sequence[float] = (1, 2, 1 / 2),
+) -> AnchorSpec:
+    """RetinaNet's anchors: `anchor_scale` times the level's stride, in `octaves` sizes up to the next level.
+
+    Source: arXiv:1708.02002, section 4; TF Object Detection's multiscale_anchor_generator in its FPNLite configs.
+    """
+    side = min(input_size)
+    sizes = [[anchor_scale * 2 ** (level + i / octaves) / side for i in range(octaves)] for level in levels]
+    return _shapes([[(size, ratio) for size in row for ratio in ratios] for row in sizes])
+
+
+def anchors(
+    spec: AnchorSpec, map_sizes: Sequence[tuple[int, int]], input_size: tuple[int, int], clip: bool = False
+) -> np.ndarray:
+    """float32 [A, 4] in order of maps, rows, columns, anchors of a cell; centred in the cells.
+
+    map_sizes, input_size: (height, width). clip: cut the anchors at the image's border.
+    Raises UserError where the spec has another number of maps.
+    """
+    if len(spec.shapes) != len(map_sizes):
+        raise UserError(f"anchors must be given for {len(map_sizes)} maps. Received: {len(spec.shapes)}")
+    side = min(input_size)
+    boxes = []
+    for shapes, (rows, columns) in zip(spec.shapes, map_sizes, strict=True):
+        y, x = np.meshgrid((np.arange(rows) + 0.5) / rows, (np.arange(columns) + 0.5) / columns, indexing="ij")
+        centres = np.stack([y, x], -1)[:, :, None]  # [rows, columns, 1, 2]
+        half = np.array(shapes) * side / np.array(input_size) / 2  # [anchors of a cell, 2]
+        boxes.append(np.concatenate([centres - half, centres + half], -1).reshape(-1, 4))
+    found = np.concatenate(boxes).astype(np.float32)
+    return found.clip(0, 1) if clip else found
+
+
+def anchor_recall(boxes: np.ndarray, anchors: np.ndarray, threshold: float = 0.5) -> float:
+    """The share of boxes [M, 4] that some anchor [A, 4] overlaps with at least this IoU; NaN without boxes."""
+    if not len(boxes):
+        return math.nan
+    chunks = np.array_split(np.asarray(boxes, np.float32), math.ceil(len(boxes) / 1024))  # bounds the memory
+    return sum(int((iou(chunk, anchors).max(-1) >= threshold).sum()) for chunk in chunks) / len(boxes)
+
+
+# Overlap and coding: NumPy arrays in, NumPy out; tensors in, tensors out --------------------------
+
+
+def _numpy(x):
+    """NumPy, or its twin for tensors."""
+    return tnp if tf.is_tensor(x) else np
+
+
+def area(boxes):
+    """The areas [...] of boxes [..., 4]; 0 where a side is negative."""
+    m = _numpy(boxes)
+    return m.maximum(boxes[..., 2] - boxes[..., 0], 0.0) * m.maximum(boxes[..., 3] - boxes[..., 1], 0.0)
+
+
+def intersection(a, b):
+    """The areas that boxes a [..., N, 4] and b [..., M, 4] have in common, [..., N, M]."""
+    m = _numpy(a)
+    a, b = a[..., :, None, :], b[..., None, :, :]
+    height = m.minimum(a[..., 2], b[..., 2]) - m.maximum(a[..., 0], b[..., 0])
+    width = m.minimum(a[..., 3], b[..., 3]) - m.maximum(a[..., 1], b[..., 1])
+    return m.maximum(height, 0.0) * m.maximum(width, 0.0)
+
+
+def iou(a, b):
+    """The intersection over union of boxes a [..., N, 4] and b [..., M, 4], [..., N, M]."""
+    common = intersection(a, b)
+    union = area(a)[..., :, None] + area(b)[..., None, :] - common
+    return common / _numpy(a).maximum(union, EPSILON)
+
+
+def _centres(boxes):
+    """(centres [..., 2], sizes [..., 2])"""
+    return (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
+
+
+def encode(boxes, anchors, variances=VARIANCES):
+    """Boxes [..., 4] as (ty, tx, th, tw) [..., 4] from their anchors [..., 4]. Source: arXiv:1512.02325, eq. 2."""
+    m = _numpy(boxes)
+    centre, size = _centres(boxes)
+    anchor_centre, anchor_size = _centres(anchors)
+    shift = (centre - anchor_centre) / anchor_size / variances[0]
+    growth = m.log(m.maximum(size, EPSILON) / anchor_size) / variances[1]
+    return m.concatenate([shift, growth], -1)
+
+
+def decode(codes, anchors, variances=VARIANCES):
+    """Boxes [..., 4] from (ty, tx, th, tw) [..., 4] and anchors [..., 4]: the inverse of `encode`."""
+    m = _numpy(codes)
+    anchor_centre, anchor_size = _centres(anchors)
+    centre = codes[..., :2] * variances[0] * anchor_size + anchor_centre
+    half = m.exp(m.minimum(codes[..., 2:] * variances[1], MAX_LOG_SIZE)) * anchor_size / 2
+    return m.concatenate([centre - half, centre + half], -1)
+
+
+# Matching ----------------------------------------------------------------------------------------
+
+
+def match(boxes, labels, anchors, crowd=None, threshold: float = 0.5, ignore: float | None = None):
+    """The box of each anchor: its index, int32 [N, A], or BACKGROUND or IGNORED. Runs in the graph.
+
+    An anchor takes the box that it overlaps most, from IoU `threshold` on; and every box keeps its best anchor. Where
+    two boxes want the same one, the closer box has it and the other takes the best anchor that is left. Anchors without
+    a box are ignored where `threshold` of their area lies in a crowd box, or their best IoU is at least `ignore`.
+
+    Args:
+        boxes: float32 [N, T, 4]; boxes without area match nothing.
+        labels: int [N, T]; -1 is padding.
+        crowd: bool [N, T] or None.
+    Source: arXiv:1512.02325, section 2.2.
+    """
+    # One row of padding more: an image without boxes is then no special case
+    boxes = tf.pad(tf.cast(boxes, tf.float32), [[0, 0], [0, 1], [0, 0]])
+    present = tf.pad(labels >= 0, [[0, 0], [0, 1]]) & (area(boxes) > 0)
+    crowd = tf.zeros_like(present) if crowd is None else tf.pad(tf.cast(crowd, tf.bool), [[0, 0], [0, 1]]) & present
+    single = present & ~crowd
+    overlap = tf.where(single[..., None], iou(boxes, anchors), -1.0)  # [N, T, A]
+    best = tf.reduce_max(overlap, 1)  # [N, A]
+    matched = tf.where(best >= threshold, tf.argmax(overlap, 1, tf.int32), BACKGROUND)
+    own = _own_anchors(overlap, single)
+    matched = tf.where(tf.reduce_any(own, 1), tf.argmax(tf.cast(own, tf.int8), 1, tf.int32), matched)
+    inside = intersection(boxes, anchors) >= threshold * area(tf.convert_to_tensor(anchors))
+    ignored = tf.reduce_any(inside & crowd[..., None], 1)
+    if ignore is not None:
+        ignored |= best >= ignore
+    return tf.where(ignored & (matched == BACKGROUND), IGNORED, matched)
+
+
+def _own_anchors(overlap, single):
+    """Whether an anchor is a box's own: bool [N, T, A], one anchor for each single box, as long as there are anchors.
+
+    In rounds: each box without an anchor asks for the best of those left; the box that overlaps it most has it.
+    """
+    count = tf.shape(overlap)[-1]
+
+    def ask(open_boxes, own):
+        left = tf.where(tf.reduce_any(own, 1, keepdims=True), -1.0, overlap)
+        wish = tf.one_hot(tf.argmax(left, -1, tf.int32), count, True, False, dtype=tf.bool) & open_boxes[..., None]
+        best = tf.argmax(tf.where(wish, overlap, -1.0), 1, tf.int32)  # [N, A]
+        given = wish & tf.one_hot(best, tf.shape(overlap)[1], True, False, axis=1, dtype=tf.bool)
+        return open_boxes & ~tf.reduce_any(given, -1), own | given
+
+    rounds = tf.minimum(count, tf.shape(overlap)[1])
+    return tf.while_loop(
+        lambda open_boxes, own: tf.reduce_any(open_boxes),
+        ask,
+        (single, tf.zeros_like(overlap, tf.bool)),
+        maximum_iterations=rounds,
+    )[1]
+
+
+# Detections --------------------------------------------------------------------------------------
+
+
+def nms(boxes, scores, classes, threshold: float = 0.5, limit: int = 100) -> np.ndarray:
+    """The indices of the boxes that greedy non-max suppression within each class keeps, best first, at most `limit`.
+
+    boxes [K, 4], scores [K], classes [K]. A box goes where a better one of its class overlaps it by more than
+    `threshold`. Works through the boxes in chunks, best first, and stops at the limit.
+    """
+    order = np.argsort(-scores, kind="stable")
+    kept = order[:0]
+    for chunk in np.split(order, range(256, len(order), 256)):
+        if len(kept) >= limit:
+            break
+        earlier = np.concatenate([kept, chunk])
+        hit = iou(boxes[chunk], boxes[earlier]) > threshold
+        hit &= classes[chunk][:, None] == classes[earlier]
+        alive = ~hit[:, : len(kept)].any(1)
+        hit = hit[:, len(kept) :]
+        for i in range(len(chunk)):
+            if alive[i]:
+                alive[i + 1 :] &= ~hit[i, i + 1 :]
+        kept = np.concatenate([kept, chunk[alive]])
+    return kept[:limit]
+
+
+def detections(
+    raw: dict[str, np.ndarray],
+    anchors: np.ndarray,
+    *,
+    scores: str = "softmax",
+    variances: tuple[float, float] = VARIANCES,
+    score_threshold: float = 0.01,
+    iou_threshold: float = 0.6,
+    max_candidates: int = 400,
+    max_detections: int = 100,
+) -> list[dict[str, np.ndarray]]:
+    """Raw outputs -> one {"boxes" [K, 4], "scores" [K], "labels" int32 [K]} an image, best first, cut at its border.
+
+    scores:         "softmax", where class 0 of the logits is the background, or "sigmoid", one for each class.
+    max_candidates: the best of each class above `score_threshold` that enter non-max suppression.
+    max_detections: an image.
+    """
+    logits, codes = np.asarray(raw["class_logits"], np.float32), np.asarray(raw["box_regressions"], np.float32)
+    candidates = {"softmax": _softmax_candidates, "sigmoid": _sigmoid_candidates}[scores]
+    found = []
+    for image_logits, image_codes in zip(logits, codes, strict=True):
+        rows, values = candidates(image_logits, score_threshold)
+        chosen = _best_per_class(values, score_threshold, max_candidates)
+        rows, labels, values = rows[chosen[0]], chosen[1].astype(np.int32), values[chosen]
+        boxes = decode(image_codes[rows], anchors[rows], variances).clip(0, 1)
+        keep = nms(boxes, values, labels, iou_threshold, max_detections)
+        found.append({"boxes": boxes[keep], "scores": values[keep], "labels": labels[keep]})
+    return found
+
+
+def _softmax_candidates(logits, threshold):
+    """(anchors that can reach the threshold, their scores [K, C]); a score is below sigmoid(logit - background's)."""
+    rows = np.flatnonzero(logits[:, 1:].max(-1) - logits[:, 0] > _logit(threshold))
+    logits = logits[rows]
+    scores = np.exp(logits - logits.max(-1, keepdims=True, initial=-math.inf))
+    return rows, scores[:, 1:] / scores.sum(-1, keepdims=True)
+
+
+def _sigmoid_candidates(logits, threshold):
+    rows = np.flatnonzero(logits.max(-1) > _logit(threshold))
+    return rows, 1 / (1 + np.exp(-logits[rows]))
+
+
+def _logit(probability: float) -> float:
+    """Just below the logit, so that rounding loses no candidate."""
+    return math.log(probability / (1 - probability)) - 1e-3 if probability > 0 else -math.inf
+
+
+def _best_per_class(scores, threshold, top_k):
+    """The (row, class) indices of at most top_k scores of each class above the threshold (more where scores tie)."""
+    wanted = scores > threshold
+    if len(scores) > top_k:
+        wanted &= scores >= np.partition(scores, len(scores) - top_k, axis=0)[-top_k]
+    return np.nonzero(wanted)
