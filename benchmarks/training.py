@@ -2,9 +2,9 @@
 
     python benchmarks/training.py [--torch] [--json]
 
-All contenders of a network take turns, step by step, in one process, on the same images and, ours and Keras's, from the
-same weights; the figure is the median step. Ours is compiled as the harness does it (float32, SGD, no XLA);
-keras.applications with the defaults of `compile`. Their losses are compared after every step.
+Every contender has a process of its own, set up as its users run it: ours as the harness does it (float32, SGD, no XLA,
+freed memory kept), keras.applications with the defaults of `compile` and `fit`. They take turns, step by step, on the
+same images and, ours and Keras's, from the same weights; the figure is the median step. Their losses are compared.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import multiprocessing
 import statistics
 import sys
 import time
@@ -23,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 import mobilenet_tf
+from mobilenet_tf import memory
 from mobilenet_tf.progress import track
 
 # name: our builder, Keras's builder, dropout off (so that losses can be compared), torchvision's name
@@ -75,44 +77,61 @@ def torch_step(name, images, labels):
     return step
 
 
-def contenders(name, size, batch, torch):
-    """{contender: step function}, ours and Keras's from the same weights."""
-    build_ours, build_keras, no_dropout, torch_name = NETWORKS[name]
-    options = {"input_shape": (size, size, 3), "weights": None, "classifier_activation": None, **no_dropout}
-    ours, theirs = build_ours(**options), build_keras(**options)
-    ours.set_weights(theirs.get_weights())
+def contender(key, name, size, batch):
+    """The step function of one contender; ours and Keras's start from the same weights."""
+    keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 255, (batch, size, size, 3)).astype("float32")
     labels = rng.integers(0, CLASSES, batch).astype("int32")
-    rescaled = (
-        images if any(isinstance(layer, keras.layers.Rescaling) for layer in theirs.layers) else images / 127.5 - 1
-    )
-    steps = {
-        "mobilenet_tf": keras_step(ours, images, labels, jit_compile=False),
-        "keras.applications": keras_step(theirs, rescaled, labels),
-    }
-    if torch and torch_name:
-        steps["torchvision"] = torch_step(torch_name, images, labels)
-    return steps
+    build_ours, build_keras, no_dropout, torch_name = NETWORKS[name]
+    if key == "torchvision":
+        return torch_step(torch_name, images, labels)
+    options = {"input_shape": (size, size, 3), "weights": None, "classifier_activation": None, **no_dropout}
+    theirs = build_keras(**options)
+    if key == "mobilenet_tf":
+        ours = build_ours(**options)
+        ours.set_weights(theirs.get_weights())
+        return keras_step(ours, images, labels, jit_compile=False)
+    rescales = any(isinstance(layer, keras.layers.Rescaling) for layer in theirs.layers)
+    return keras_step(theirs, images if rescales else images / 127.5 - 1, labels)
+
+
+def serve(connection, key, *arguments):
+    """The process of one contender: takes a step and sends (seconds, loss) whenever it is asked to."""
+    if key == "mobilenet_tf":
+        memory.keep_freed()
+    step = contender(key, *arguments)
+    while connection.recv():
+        start = time.perf_counter()
+        loss = step()
+        connection.send((time.perf_counter() - start, loss))
 
 
 def measure(name, size, batch, rounds, warmup, torch):
     """One row: images a second of every contender, our gain over Keras, and how far the two losses are apart."""
-    steps = contenders(name, size, batch, torch)
-    seconds, losses = {key: [] for key in steps}, {key: [] for key in steps}
+    keys = ["mobilenet_tf", "keras.applications", *(["torchvision"] if torch and NETWORKS[name][3] else [])]
+    context, connections = multiprocessing.get_context("spawn"), {}
+    for key in keys:
+        connections[key], end = context.Pipe()
+        context.Process(target=serve, args=(end, key, name, size, batch), daemon=True).start()
+        end.close()
+    seconds, losses = {key: [] for key in keys}, {key: [] for key in keys}
     for turn in range(warmup + rounds):
-        for key, step in steps.items():
-            start = time.perf_counter()
-            losses[key].append(step())
+        for key, connection in connections.items():
+            connection.send(True)
+            duration, loss = connection.recv()
+            losses[key].append(loss)
             if turn >= warmup:
-                seconds[key].append(time.perf_counter() - start)
-    ours, theirs = (np.array(losses[key]) for key in ("mobilenet_tf", "keras.applications"))
+                seconds[key].append(duration)
+    for connection in connections.values():
+        connection.send(False)
+    ours, theirs = (np.array(losses[key]) for key in keys[:2])
     rate = {key: batch / statistics.median(times) for key, times in seconds.items()}
     return {
         "network": name,
         "images_per_second": {key: round(value, 2) for key, value in rate.items()},
         "gain": round(rate["mobilenet_tf"] / rate["keras.applications"], 3),
-        "losses": {key: [round(value, 5) for value in losses[key]] for key in ("mobilenet_tf", "keras.applications")},
+        "losses": {key: [round(value, 5) for value in losses[key]] for key in keys[:2]},
         "max_loss_difference": float(np.abs(ours / theirs - 1).max()),
     }
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from mobilenet_tf import artifact, checkpoint, optim, viz
+from mobilenet_tf import artifact, checkpoint, memory, optim, viz
 from mobilenet_tf.config import Config, Stage
 from mobilenet_tf.data import Source, steps_per_epoch, training_batches, user_errors
 from mobilenet_tf.errors import UserError
@@ -81,6 +81,7 @@ def train(task: Task, cfg: Config, folder: Path | str) -> Run:
         UserError: an unusable folder, a checkpoint of another model, or a loss that is not finite.
     """
     folder = _prepare(Path(folder), cfg)
+    memory.keep_freed()
     keras.utils.set_random_seed(cfg.seed)
     precision, jit = device_settings(cfg.train.precision, cfg.train.jit)
     source, validation = task.source(cfg, "train"), task.source(cfg, "validation")
