@@ -1,4 +1,4 @@
-"""Converts torchvision's MobileNet checkpoints into Keras models that give the same logits."""
+"""Converts torchvision's MobileNet checkpoints into Keras models that give the same raw outputs."""
 
 from __future__ import annotations
 
@@ -22,55 +22,124 @@ CLASSIFIERS = {
     "mobilenet_v3_small": (("classifier.0", "conv_2", "hard_swish"), ("classifier.3", "logits", None)),
 }
 EPSILON = {"mobilenet_v2": 1e-5, "mobilenet_v3_large": 1e-3, "mobilenet_v3_small": 1e-3}
+DETECTOR, DETECTOR_SIZE = "ssdlite320_mobilenet_v3_large", 320
+YXHW = (1, 0, 3, 2)  # torchvision's regressions are (dx, dy, dw, dh)
 
 
 def from_torchvision(name: str, state: Mapping | str | Path) -> keras.Model:
     """A Keras model from RGB [N, H, W, 3] in 0..255 to torchvision's logits [N, classes]; mean and std are inside.
 
-    name: "mobilenet_v2", "mobilenet_v3_large" or "mobilenet_v3_small".
+    name: "mobilenet_v2", "mobilenet_v3_large" or "mobilenet_v3_small"; or the detector "ssdlite320_mobilenet_v3_large",
+    which takes 320x320 and gives {"class_logits": [N, 3234, classes with background], "box_regressions": [N, 3234, 4]},
+    (ty, tx, th, tw) from the anchors of SSD cut to a side of 1.
     state: the state dict (names to numpy arrays or torch tensors) or the path of one, `.pth`, `.safetensors` or `.npz`.
     Any width: all channels are those of the state dict; only strides and activations come from the paper's table.
     torchvision pads both sides alike at stride 2 and uses other epsilons, so these weights belong in this graph alone.
     Raises UserError: another name, unreadable file, missing or surplus tensors, wrong shapes.
-    Source: torchvision/models/mobilenetv2.py, mobilenetv3.py.
+    Source: torchvision/models/mobilenetv2.py, mobilenetv3.py, detection/ssdlite.py.
     """
-    if name not in CLASSIFIERS:
-        raise UserError(f"The torchvision network must be one of {', '.join(CLASSIFIERS)}. Received: {name}")
-    return _Converter(specs.NETS[name], state if isinstance(state, Mapping) else _read(Path(state))).model()
+    if name not in (*CLASSIFIERS, DETECTOR):
+        raise UserError(
+            f"The torchvision network must be one of {', '.join((*CLASSIFIERS, DETECTOR))}. Received: {name}"
+        )
+    state = state if isinstance(state, Mapping) else _read(Path(state))
+    if name == DETECTOR:
+        net = specs.V3_LARGE
+        return _Converter(name, net, _as_classifier(net, state)).detector()
+    return _Converter(name, specs.NETS[name], state).classifier()
+
+
+def _down_to_32(net: Net) -> int:
+    """The block from stride 16 to 32."""
+    return max(i for i, block in enumerate(net.blocks) if block.stride == 2)
+
+
+def _as_classifier(net: Net, state: Mapping) -> dict:
+    """The state dict with its backbone under a classifier's names: a detector cuts it behind the last expansion."""
+    cut = _down_to_32(net) + 1  # features.0 is the stem
+    moved = {f"0.{i}": f"features.{i}" for i in range(cut)}
+    moved |= {f"0.{cut}": f"features.{cut}.block.0", "1.0": f"features.{cut}.block"}
+    moved |= {f"1.{i}": f"features.{cut + i}" for i in range(1, len(net.blocks) + 2 - cut)}
+
+    def renamed(key):
+        first, second, rest = (*key.removeprefix("backbone.features.").split(".", 2), "", "")[:3]
+        return f"{moved[f'{first}.{second}']}.{rest}" if f"{first}.{second}" in moved else key
+
+    return {renamed(key): value for key, value in state.items()}
 
 
 class _Converter:
     """Builds the graph along the state dict and keeps what each layer's weights are to be."""
 
-    def __init__(self, net: Net, state: Mapping):
+    def __init__(self, name: str, net: Net, state: Mapping):
+        self.name = name
         self.net = net
         self.state = {k: _array(v) for k, v in state.items() if not k.endswith("num_batches_tracked")}
         self.unused = set(self.state)
         self.weights = []  # (layer, its arrays)
+        self.maps = {}  # name of a convolution -> its activation
 
-    def model(self) -> keras.Model:
-        net, names = self.net, self.net.names
+    def classifier(self) -> keras.Model:
         inputs = keras.Input((None, None, 3), name="image")
         scale, offset = [1 / (255 * s) for s in STD], [-m / s for m, s in zip(MEAN, STD, strict=True)]
-        x = layers.Rescaling(scale, offset, name="rescaling")(inputs)
-        x = self._conv_bn(x, "features.0.0", names.stem, 2, net.act)
-        for i, block in enumerate(net.blocks):
-            x = self._block(x, block, i)
-        x = self._conv_bn(x, f"features.{len(net.blocks) + 1}.0", names.last, 1, net.act)
+        x = self._features(layers.Rescaling(scale, offset, name="rescaling")(inputs))
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        for i, (path, layer, act) in enumerate(CLASSIFIERS[net.name]):
-            if i == len(CLASSIFIERS[net.name]) - 1:
+        for i, (path, layer, act) in enumerate(CLASSIFIERS[self.name]):
+            if i == len(CLASSIFIERS[self.name]) - 1:
                 x = layers.Dropout(0.2, name="dropout")(x)
             kernel, bias = self._take(f"{path}.weight", 2), self._take(f"{path}.bias", 1)
             x = self._add(layers.Dense(len(bias), activation=act, name=layer), x, kernel.T, bias)
-        model = keras.Model(inputs, x, name=f"{net.name}_torchvision")
+        return self._finished(keras.Model(inputs, x, name=f"{self.name}_torchvision"))
+
+    def detector(self) -> keras.Model:
+        inputs = keras.Input((DETECTOR_SIZE, DETECTOR_SIZE, 3), name="image")
+        x = self._features(layers.Rescaling(1 / 127.5, -1.0, name="rescaling")(inputs))
+        maps = [self.maps[self.net.names.layer(_down_to_32(self.net), "expand")], x]
+        while min(x.shape[1:3]) > 1:
+            i = len(maps) - 2
+            for j, (part, stride) in enumerate((("reduce", 1), ("depthwise", 2), ("project", 1))):
+                x = self._conv_bn(x, f"backbone.extra.{i}.{j}.0", f"extra_{i}_{part}", stride, "relu6")
+            maps.append(x)
+        # The anchors of a cell, from the four regressions of each
+        count = len(self._take("head.regression_head.module_list.0.1.bias", 1)) // 4
+        outputs = {
+            "class_logits": self._head(maps, "classification_head", "class", count),
+            "box_regressions": self._head(maps, "regression_head", "box", count, YXHW),
+        }
+        return self._finished(keras.Model(inputs, outputs, name=f"{self.name}_torchvision"))
+
+    def _head(self, maps, path, name, count, order=None):
+        """[N, A, width] of all maps' depthwise-separable predictions; `order` permutes the width."""
+        rows = []
+        for i, x in enumerate(maps):
+            block = f"head.{path}.module_list.{i}"
+            x = self._conv_bn(x, f"{block}.0.0", f"{name}_{i}_depthwise", 1, "relu6")
+            kernel, bias = self._take(f"{block}.1.weight", 4), self._take(f"{block}.1.bias", 1)
+            width = len(bias) // count
+            if order:
+                channels = np.arange(len(bias)).reshape(-1, width)[:, order].ravel()
+                kernel, bias = kernel[channels], bias[channels]
+            layer = layers.Conv2D(len(bias), 1, name=f"{name}_{i}")
+            x = self._add(layer, x, kernel.transpose(2, 3, 1, 0), bias)
+            rows.append(layers.Reshape((-1, width), name=f"{name}_{i}_rows")(x))
+        return layers.Concatenate(axis=1, name="class_logits" if name == "class" else "box_regressions")(rows)
+
+    def _features(self, x):
+        net, names = self.net, self.net.names
+        x = self._conv_bn(x, "features.0.0", names.stem, 2, net.act)
+        for i, block in enumerate(net.blocks):
+            x = self._block(x, block, i)
+        return self._conv_bn(x, f"features.{len(net.blocks) + 1}.0", names.last, 1, net.act)
+
+    def _finished(self, model: keras.Model) -> keras.Model:
+        """The model with its weights, if they are all used and fit."""
         if self.unused:
             extra = f"{len(self.unused)} tensors more, such as {min(self.unused)}"
-            raise UserError(f"The state dict must be that of torchvision's {net.name}. Received: {extra}")
+            raise UserError(f"The state dict must be that of torchvision's {self.name}. Received: {extra}")
         for layer, arrays in self.weights:
             if [tuple(v.shape) for v in layer.weights] != [a.shape for a in arrays]:
                 shapes = f"{[a.shape for a in arrays]} for {layer.name}"
-                raise UserError(f"The state dict's shapes must fit together as in {net.name}. Received: {shapes}")
+                raise UserError(f"The state dict's shapes must fit together as in {self.name}. Received: {shapes}")
             layer.set_weights(arrays)
         return model
 
@@ -116,7 +185,8 @@ class _Converter:
         x = self._add(norm, x, *arrays)
         if act is None:
             return x
-        return layers.Activation(act, name=names.act_of(name))(x)
+        self.maps[name] = layers.Activation(act, name=names.act_of(name))(x)
+        return self.maps[name]
 
     def _squeeze_excite(self, x, path, name):
         y = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_avg_pool")(x)
@@ -139,7 +209,7 @@ class _Converter:
 
     def _missing(self, key: str):
         held = f"{len(self.state)} tensors, the first {next(iter(self.state), None)}"
-        raise UserError(f"The state dict of torchvision's {self.net.name} must hold {key}. Received: {held}")
+        raise UserError(f"The state dict of torchvision's {self.name} must hold {key}. Received: {held}")
 
 
 def _array(value) -> np.ndarray:

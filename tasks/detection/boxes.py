@@ -201,8 +201,8 @@ def match(boxes, labels, anchors, crowd=None, threshold: float = 0.5, ignore: fl
     overlap = tf.where(single[..., None], iou(boxes, anchors), -1.0)  # [N, T, A]
     best = tf.reduce_max(overlap, 1)  # [N, A]
     matched = tf.where(best >= threshold, tf.argmax(overlap, 1, tf.int32), BACKGROUND)
-    own = _own_anchors(overlap, single)
-    matched = tf.where(tf.reduce_any(own, 1), tf.argmax(tf.cast(own, tf.int8), 1, tf.int32), matched)
+    own = _box_of(_own_anchors(overlap, single), tf.shape(anchors)[0])
+    matched = tf.where(own >= 0, own, matched)
     inside = intersection(boxes, anchors) >= threshold * area(tf.convert_to_tensor(anchors))
     ignored = tf.reduce_any(inside & crowd[..., None], 1)
     if ignore is not None:
@@ -211,26 +211,35 @@ def match(boxes, labels, anchors, crowd=None, threshold: float = 0.5, ignore: fl
 
 
 def _own_anchors(overlap, single):
-    """Whether an anchor is a box's own: bool [N, T, A], one anchor for each single box, as long as there are anchors.
+    """An anchor for each single box, int32 [N, T], no two the same; A where the box is not single.
 
     In rounds: each box without an anchor asks for the best of those left; the box that overlaps it most has it.
     """
-    count = tf.shape(overlap)[-1]
+    boxes, anchors = tf.shape(overlap)[1], tf.shape(overlap)[2]
+    earlier = tf.range(boxes)[:, None] > tf.range(boxes)  # [T, T]
 
-    def ask(open_boxes, own):
-        left = tf.where(tf.reduce_any(own, 1, keepdims=True), -1.0, overlap)
-        wish = tf.one_hot(tf.argmax(left, -1, tf.int32), count, True, False, dtype=tf.bool) & open_boxes[..., None]
-        best = tf.argmax(tf.where(wish, overlap, -1.0), 1, tf.int32)  # [N, A]
-        given = wish & tf.one_hot(best, tf.shape(overlap)[1], True, False, axis=1, dtype=tf.bool)
-        return open_boxes & ~tf.reduce_any(given, -1), own | given
+    def ask(own):
+        left = tf.where(_box_of(own, anchors)[:, None] >= 0, -1.0, overlap)
+        wish, value = tf.argmax(left, -1, tf.int32), tf.reduce_max(left, -1)  # [N, T]
+        asking = single & (own == anchors) & (value >= 0)
+        rival = asking[:, None] & (wish[:, :, None] == wish[:, None])  # [N, T, T]
+        ahead = (value[:, None] > value[:, :, None]) | (earlier & (value[:, None] == value[:, :, None]))
+        return [tf.where(asking & ~tf.reduce_any(rival & ahead, -1), wish, own)]
 
-    rounds = tf.minimum(count, tf.shape(overlap)[1])
     return tf.while_loop(
-        lambda open_boxes, own: tf.reduce_any(open_boxes),
+        lambda own: tf.reduce_any(single & (own == anchors)),
         ask,
-        (single, tf.zeros_like(overlap, tf.bool)),
-        maximum_iterations=rounds,
-    )[1]
+        [tf.fill(tf.shape(single), anchors)],
+        maximum_iterations=tf.minimum(boxes, anchors),
+    )[0]
+
+
+def _box_of(own, anchors):
+    """The box that owns each anchor, int32 [N, A], or -1; `own`: the anchors of the boxes, [N, T], A for none."""
+    rows = tf.broadcast_to(tf.range(tf.shape(own)[0])[:, None], tf.shape(own))
+    numbers = tf.broadcast_to(tf.range(tf.shape(own)[1]) + 1, tf.shape(own))
+    shape = [tf.shape(own)[0], anchors + 1]
+    return tf.scatter_nd(tf.stack([rows, own], -1), numbers, shape)[:, :-1] - 1
 
 
 # Detections --------------------------------------------------------------------------------------
