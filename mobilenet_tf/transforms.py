@@ -17,7 +17,8 @@ Op = Callable[[Sample], Sample]
 Mix = Callable[[tuple[tf.Tensor, tf.Tensor], tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 IGNORE = 255  # in masks
-BOX_FIELDS = ("boxes", "labels")  # one row a box
+GREY = 127.5  # of the image where there is none
+BOX_FIELDS = ("boxes", "labels", "crowd")  # one row a box
 MIN_VISIBLE = 0.25  # of a box's area: what a crop leaves less of is dropped
 
 
@@ -82,6 +83,54 @@ def random_resized_crop(
     return op
 
 
+def place(size: tuple[int, int], resize: str = "fit") -> Op:
+    """Image -> float32 [*size, 3] with all of the image at the top left, its size that of `shown_size`.
+
+    What is left over is grey in the image and 255 in the mask.
+    """
+
+    def op(sample: Sample) -> Sample:
+        whole = tf.shape(sample["image"])[:2]
+        return _place(sample, tf.concat([[0, 0], whole], 0), shown_size(resize, size, whole), [0, 0], size)
+
+    return op
+
+
+def random_scale_crop(size: tuple[int, int], scale: tuple[float, float], resize: str, full: tuple[int, int]) -> Op:
+    """A random part -> float32 [*size, 3], its size `scale` times that which `place(full, resize)` would give.
+
+    A picture that becomes smaller than `size` comes to a random place in it; the rest is grey, 255 in the mask.
+    The mask's pixels are picked, never mixed. Source: deeplab/core/preprocess_utils.py.
+    """
+
+    def op(sample: Sample) -> Sample:
+        seed, target = sample["seed"], tf.constant(size, tf.float32)
+        whole = tf.cast(tf.shape(sample["image"])[:2], tf.float32)
+        factor = tf.random.stateless_uniform([], fold_in(seed, 0), *scale)
+        factor *= tf.cast(shown_size(resize, full, tf.shape(sample["image"])[:2]), tf.float32) / whole  # [2]
+        part = tf.clip_by_value(tf.round(target / factor), 1, whole)
+        shown = tf.clip_by_value(tf.round(part * factor), 1, target)
+        draws = tf.random.stateless_uniform([2, 2], fold_in(seed, 1))
+        corner, offset = tf.floor(draws[0] * (whole - part + 1)), tf.floor(draws[1] * (target - shown + 1))
+        window, shown, offset = (tf.cast(x, tf.int32) for x in (tf.concat([corner, part], 0), shown, offset))
+        return _place(sample, window, shown, offset, size)
+
+    return op
+
+
+def shown_size(resize: str, size: tuple[int, int], whole) -> tf.Tensor:
+    """The (height, width) int32 [2] at which `place` shows an image of (height, width) `whole` in `size`.
+
+    resize: "stretch" (all of `size`), "fit" (as much as the shape allows) or "pad" (as it is, unless it is larger).
+    """
+    size, whole = tf.constant(size, tf.int64), tf.cast(whole, tf.int64)
+    across = size * whole[::-1]  # compares the shapes without division
+    fit = tf.minimum(size, tf.maximum(1, (2 * whole * size[::-1] + whole[::-1]) // (2 * whole[::-1])))  # rounded
+    fit = tf.where(across <= across[::-1], size, fit)
+    shown = {"stretch": size, "fit": fit, "pad": tf.where(tf.reduce_all(whole <= size), whole, fit)}[resize]
+    return tf.cast(shown, tf.int32)
+
+
 def random_flip() -> Op:
     """Mirrors left and right, every other time."""
 
@@ -133,6 +182,24 @@ def _show(sample, window, size, *, shown=None, whole=None):
     return out
 
 
+def _place(sample, window, shown, offset, size):
+    """The sample seen through `window`, scaled to `shown` (height, width), at `offset` (top, left) in `size`."""
+    room = tf.stack([offset, tf.constant(size) - shown - offset], 1)  # [2, 2]: before and after, of rows and columns
+    part = images.crop(sample["image"], window)
+    shrink = tf.reduce_max(window[2:] / shown)
+    image = tf.cond(
+        shrink > 2,
+        lambda: tf.image.resize(part, shown, antialias=True),
+        lambda: tf.image.resize(part, shown),
+    )
+    image = tf.pad(image, tf.concat([room, [[0, 0]]], 0), constant_values=GREY)
+    out = {**sample, "image": tf.ensure_shape(image, [*size, 3])}
+    if "mask" in sample:
+        mask = tf.pad(_pick(images.crop(sample["mask"], window), tf.unstack(shown)), room, constant_values=IGNORE)
+        out["mask"] = tf.ensure_shape(mask, size)
+    return out
+
+
 def _scale(image, size):
     """[h, w, 3] -> float32 [*size, 3], bilinear. Up to a factor of 2 no pixel goes unused without a wider filter."""
     shrink = tf.reduce_max(tf.shape(image)[:2] / tf.constant(size))
@@ -145,11 +212,14 @@ def _scale(image, size):
 
 
 def _nearest(mask, size):
-    height, width = (
-        tf.cast((tf.range(n, dtype=tf.float32) + 0.5) * (tf.cast(tf.shape(mask)[axis], tf.float32) / n), tf.int32)
-        for axis, n in enumerate(size)
-    )
-    return tf.ensure_shape(tf.gather(tf.gather(mask, height), width, axis=1), size)
+    return tf.ensure_shape(_pick(mask, size), size)
+
+
+def _pick(mask, size):
+    """[h, w] -> [*size]: of each pixel of the result the one that lies under its centre."""
+    whole = tf.shape(mask)
+    rows, columns = ((2 * tf.range(n) + 1) * whole[axis] // (2 * n) for axis, n in enumerate(size))
+    return tf.gather(tf.gather(mask, rows), columns, axis=1)
 
 
 def _swap_x(boxes):
@@ -308,7 +378,7 @@ def _affine(matrix):
         centre = (size[::-1] - 1) / 2
         shift = backward[:2, 2] + centre - tf.linalg.matvec(backward[:2, :2], centre)
         rows = tf.concat([backward[:2, :2], shift[:, None]], 1)
-        out = {**sample, "image": _warp(sample["image"], rows, "BILINEAR", 127.5)}
+        out = {**sample, "image": _warp(sample["image"], rows, "BILINEAR", GREY)}
         if "mask" in sample:
             out["mask"] = _warp(sample["mask"][..., None], rows, "NEAREST", IGNORE)[..., 0]
         if "boxes" in sample:

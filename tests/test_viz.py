@@ -39,8 +39,8 @@ def names(count: int) -> list[str]:
 def figures(monkeypatch) -> list:
     """Every figure that is saved, to look inside."""
     seen = []
-    save = viz._save_figure
-    monkeypatch.setattr(viz, "_save_figure", lambda figure, path: seen.append(figure) or save(figure, path))
+    save = viz.plots.save_figure
+    monkeypatch.setattr(viz.plots, "save_figure", lambda figure, path: seen.append(figure) or save(figure, path))
     return seen
 
 
@@ -129,7 +129,7 @@ def test_shorten_fits_and_keeps_both_ends(text, width):
 
 def test_characters_without_a_font_give_one_warning(tmp_path):
     strange = "\U0001f984\U000e0041"  # the second is not printable: no glyph is missed
-    if ord(strange[0]) in viz._drawable():
+    if ord(strange[0]) in viz.base.drawable():
         pytest.skip("an emoji font is installed")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -15,18 +15,19 @@ SplitName = Literal["train", "validation", "test"]
 class Anchors(config.Section):
     """Anchors as data; ratios are width / height, scales shares of the input's sides."""
 
-    layout: Literal["ssd", "tf", "fpn", "custom"] = Field(
-        "ssd",
-        description="ssd: linear scales; tf: the same with three small boxes on the first map; fpn: scale x stride, "
-        "octaves; custom: `boxes`",
+    layout: Literal["ssd", "tf", "fpn", "custom"] | None = Field(
+        None,
+        description="ssd: linear scales; tf: the same with three small boxes on the first map; fpn: octaves of scale x "
+        "stride; custom: `boxes`; null: that of the head",
     )
     scales: tuple[float, float] = Field((0.2, 0.95), description="ssd, tf: first and last scale")
-    ratios: list[float] = Field([1.0, 2.0, 1 / 2, 3.0, 1 / 3], min_length=1)
+    ratios: list[float] | None = Field(None, min_length=1, description="null: 1, 2, 1/2, 3, 1/3; fpn: 1, 2, 1/2")
     interpolated: bool = Field(True, description="ssd, tf: one more square box, between this scale and the next")
+    max_side: float | None = Field(None, gt=0, description="ssd, tf: longer sides are cut to it; torchvision: 1")
     anchor_scale: float = Field(4.0, gt=0, description="fpn: side of the smallest anchor in strides")
     octaves: int = Field(2, ge=1, description="fpn: scales per octave")
     boxes: list[list[tuple[float, float]]] | None = Field(
-        None, description="custom: for each map, (height, width) of each anchor as shares of the input's sides"
+        None, description="custom: for each map, (height, width) of each anchor as shares of the input's shorter side"
     )
     clip: bool = Field(False, description="cut anchors to the image")
 

@@ -1,158 +1,23 @@
-"""Pictures of a run: curves, confusion matrix, per-class bars, sheets of images, annotated images.
-
-Plots use matplotlib's Figure objects (no pyplot, no global state), pictures Pillow. Every file is written atomically.
-No TensorFlow here.
-"""
+"""Plots of a run: curves, confusion matrix, bars, precision and recall, histograms."""
 
 from __future__ import annotations
 
 import csv
-import io
 import math
-import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
-from PIL import Image, ImageDraw, ImageFont
 
 from mobilenet_tf.errors import UserError
+from mobilenet_tf.viz.base import COLOURS, DPI, FAINT, GREEN, INK, MUTED, PAPER, SKY, VERMILION, save_figure, shorten
 
-# Okabe and Ito, "Color Universal Design" (2008): told apart with every common kind of colour blindness.
-BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
-COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
-INK, MUTED, FAINT, PAPER, BAND = "#1F2933", "#616E7C", "#E4E7EB", "#FFFFFF", "#1F2933"
-RIGHT, WRONG = BLUE, VERMILION
-
-DPI = 130
-PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 COUNTS_UP_TO = 20  # classes whose confusion matrix prints its counts
 PAIRS_FROM = 31  # classes from which the most confused pairs are listed
-# Families that draw what DejaVu Sans (shipped with matplotlib) does not; used where they are installed.
-OTHER_SCRIPTS = (
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "Noto Sans SC",
-    "Noto Sans JP",
-    "WenQuanYi Zen Hei",
-    "Microsoft YaHei",
-    "Yu Gothic",
-    "Malgun Gothic",
-    "PingFang SC",
-    "Hiragino Sans",
-    "Arial Unicode MS",
-    "Nirmala UI",
-    "Noto Sans Devanagari",
-    "Noto Sans Thai",
-)
-
-
-# --- files ---
-
-
-def write_atomic(path: str | Path, data: bytes) -> Path:
-    """Write `data` to `path` through a temporary file beside it, so that a reader never sees half a file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
-def save_image(image: np.ndarray | Image.Image, path: str | Path) -> Path:
-    """Write an image (uint8 [H, W, 3] or Pillow) atomically, in the format that the suffix of `path` names.
-
-    Raises UserError for any other suffix than .png, .jpg, .jpeg and .webp.
-    """
-    path = Path(path)
-    picture = image if isinstance(image, Image.Image) else _picture(image)
-    kind = PICTURES.get(path.suffix.lower())
-    if kind is None:
-        raise UserError(f"a picture's name must end in {', '.join(PICTURES)}. Received: {path}")
-    buffer = io.BytesIO()
-    picture.save(buffer, format=kind, quality=92)
-    return write_atomic(path, buffer.getvalue())
-
-
-def _save_figure(figure: Figure, path: str | Path) -> Path:
-    texts = figure.findobj(Text)
-    _warn_undrawable("".join(text.get_text() for text in texts))
-    for text in texts:
-        text.set_family(list(_families()))
-        text.set_parse_math(False)  # a "$" in a class name is a dollar
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # said once, in one line, above
-        figure.savefig(buffer, format="png")
-    return write_atomic(path, buffer.getvalue())
-
-
-# --- text ---
-
-
-def shorten(text: str, width: int) -> str:
-    """At most `width` characters on one line; what is cut out of the middle becomes an ellipsis."""
-    # Undecodable bytes of a file name arrive as lone surrogates, which no font library takes.
-    text = " ".join(str(text).encode("utf-8", "replace").decode().split())
-    if len(text) <= width:
-        return text
-    head = width // 2
-    tail = width - 1 - head
-    return f"{text[:head]}…{text[len(text) - tail :]}"
-
-
-@cache
-def _families() -> tuple[str, ...]:
-    installed = set(font_manager.fontManager.get_font_names())
-    return ("DejaVu Sans", *(family for family in OTHER_SCRIPTS if family in installed))
-
-
-@cache
-def _charset(family: str) -> frozenset[int]:
-    return frozenset(font_manager.get_font(font_manager.findfont(family)).get_charmap())
-
-
-@cache
-def _drawable() -> frozenset[int]:
-    return frozenset().union(*map(_charset, _families()))
-
-
-def _warn_undrawable(text: str) -> None:
-    missing = sorted({char for char in text if ord(char) not in _drawable() and char.isprintable()})
-    if missing:
-        sample = "".join(missing[:10])
-        warnings.warn(f"no installed font can draw {sample!r}; install one, such as Noto Sans CJK", stacklevel=4)
-
-
-def _font(text: str, size: int) -> ImageFont.FreeTypeFont:
-    """The first family that draws most of `text`; Pillow, unlike matplotlib, does not mix fonts."""
-    family = max(_families(), key=lambda family: sum(ord(char) in _charset(family) for char in text))
-    return ImageFont.truetype(font_manager.findfont(family), size)
-
-
-def _write(draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, size: int, width: float, fill: str) -> None:
-    """Write `text` from its left end and vertical middle, cut in its middle to `width` pixels."""
-    text = shorten(text, 400)
-    _warn_undrawable(text)
-    font = _font(text, size)
-    while font.getlength(text) > width and len(text) > 1:
-        text = shorten(text, max(1, min(len(text) - 1, int(len(text) * width / font.getlength(text)))))
-    draw.text(xy, text, fill=fill, font=font, anchor="lm")
-
-
-# --- plots ---
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -231,7 +96,7 @@ def curves(log_csv: str | Path, path: str | Path) -> Path:
         _title(axes, title, pad=18 if len(set(stages)) > 1 else 6)  # above the names of the stages
         _lines(axes, epochs, lines)
         _stage_marks(axes, epochs, stages)
-    return _save_figure(figure, path)
+    return save_figure(figure, path)
 
 
 def _lines(axes, epochs: np.ndarray, lines: Mapping[str, np.ndarray]) -> None:
@@ -310,7 +175,7 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], path: str | Path) -> P
     _matrix(figure, grid[0], matrix, shares, names, fontsize, cells)
     if listed:
         _pair_list(grid[1], matrix, classes, limit=int(cells * 72 / 27))
-    return _save_figure(figure, path)
+    return save_figure(figure, path)
 
 
 def _matrix(figure, axes, counts, shares, names: Sequence[str], fontsize: float, inches: float) -> None:
@@ -391,7 +256,7 @@ def bars(
             axes.axvline(np.nanmean(values), color=MUTED, linewidth=1, linestyle=":")
     if points:
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=4, frameon=False, fontsize=9)
-    return _save_figure(figure, path)
+    return save_figure(figure, path)
 
 
 def _floats(values: Sequence[float | None]) -> np.ndarray:
@@ -412,102 +277,42 @@ def _bar_column(axes, values: np.ndarray, names: list[str], points: Mapping[str,
     axes.set_ylim(rows - 0.4, -0.6)  # first row on top; columns keep the same scale
 
 
-# --- pictures ---
+def precision_recall(lines: Mapping[str, Sequence[float]], path: str | Path, title: str = "") -> Path:
+    """Precision over recall, which runs evenly from 0 to 1; one line a name, the first in ink, NaN left out."""
+    figure = _figure(6.4, 4.8)
+    axes = figure.add_subplot()
+    _axes_style(axes, grid="both")
+    _title(axes, title)
+    for place, (name, values) in enumerate(lines.items()):
+        values = _floats(values)
+        colour = INK if place == 0 else COLOURS[(place - 1) % len(COLOURS)]
+        style = ("-", (0, (4, 2)), (0, (1, 1.5)))[max(0, place - 1) // len(COLOURS) % 3]
+        axes.plot(
+            np.linspace(0, 1, len(values)),
+            values,
+            color=colour,
+            linestyle=style,
+            linewidth=2.4 if place == 0 else 1.5,
+            label=f"{shorten(name, 24).lstrip('_')}  {_shown(float(np.mean(values)))}",
+        )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("recall", color=INK, fontsize=9)
+    axes.set_ylabel("precision", color=INK, fontsize=9)
+    figure.legend(loc="outside right upper", fontsize=8.5, frameon=False)
+    return save_figure(figure, path)
 
 
-def _picture(image: np.ndarray) -> Image.Image:
-    """An image (uint8 or float 0..255; [H, W], [H, W, 1] or [H, W, 3]) as an RGB Pillow image."""
-    array = np.asarray(image)
-    array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
-    if array.dtype != np.uint8:
-        array = np.clip(np.rint(np.nan_to_num(array)), 0, 255).astype(np.uint8)
-    return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
-
-
-def _scaled(picture: Image.Image, side: int) -> Image.Image:
-    """The picture with its longest side at `side` pixels, its shape kept."""
-    scale = side / max(picture.size)
-    size = tuple(max(1, round(length * scale)) for length in picture.size)
-    return picture.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
-
-
-def thumbnail(image: np.ndarray, side: int = 160) -> np.ndarray:
-    """The image as uint8 [h, w, 3] with no side over `side` pixels."""
-    picture = _picture(image)
-    return np.asarray(_scaled(picture, side) if max(picture.size) > side else picture)
-
-
-def sheet(
-    images: Sequence[np.ndarray],
-    captions: Sequence[str],
-    path: str | Path,
-    columns: int | None = None,
-    right: Sequence[bool | None] | None = None,
-    cell: int = 216,
-) -> Path:
-    """A grid of images (uint8 [H, W, 3], any sizes) with captions (several lines allowed) below them.
-
-    `right` colours the borders: blue and a tick for True, vermilion and a cross for False, grey for None.
-    """
-    if not images or len(images) != len(captions):
-        raise ValueError(f"sheet needs one caption an image. Received: {len(images)} images, {len(captions)} captions")
-    marks = list(right) if right is not None else [None] * len(images)
-    columns = columns or min(len(images), max(3, math.ceil(math.sqrt(len(images) * 1.3))))
-    rows = math.ceil(len(images) / columns)
-    size, gap, border = 13, 12, 4
-    leading = round(size * 1.35)
-    lines = [str(caption).split("\n") for caption in captions]
-    height = cell + leading * max(map(len, lines)) + 6
-    canvas = Image.new("RGB", (columns * (cell + gap) + gap, rows * (height + gap) + gap), PAPER)
-    draw = ImageDraw.Draw(canvas)
-    for index, (image, mark) in enumerate(zip(images, marks, strict=True)):
-        x = gap + index % columns * (cell + gap)
-        y = gap + index // columns * (height + gap)
-        colour = {True: RIGHT, False: WRONG, None: "#CBD2D9"}[None if mark is None else bool(mark)]
-        draw.rectangle((x, y, x + cell - 1, y + cell - 1), fill=FAINT, outline=colour, width=border)
-        picture = _scaled(_picture(image), cell - 2 * border)
-        canvas.paste(picture, (x + (cell - picture.width) // 2, y + (cell - picture.height) // 2))
-        if mark is not None:  # not by colour alone
-            draw.rectangle((x, y, x + 21, y + 21), fill=colour)
-            draw.text((x + 11, y + 11), "✓" if mark else "✗", fill=PAPER, font=_font("✓", 16), anchor="mm")
-        for row, line in enumerate(lines[index]):
-            _write(
-                draw, (x + 1, y + cell + 4 + leading * (row + 0.5)), line, size, cell - 2, INK if row == 0 else MUTED
-            )
-    return save_image(canvas, path)
-
-
-def annotate(image: np.ndarray, lines: Sequence[str | tuple[str, float]], smallest: int = 256) -> np.ndarray:
-    """The image (uint8 [H, W, 3]) over a band of lines: a text, or (text, share 0..1) with a percentage and a bar.
-
-    Images below `smallest` pixels are enlarged so that the text is legible; result: uint8 [H', W', 3].
-    """
-    picture = _picture(image)
-    if max(picture.size) < smallest:
-        picture = _scaled(picture, smallest)
-    width = max(smallest, picture.width)
-    size = round(min(max(15, width / 26), max(15, picture.height / 12)))
-    row, pad = round(size * 1.75), round(size * 0.6)
-    canvas = Image.new("RGB", (width, picture.height + row * len(lines) + 2 * pad * bool(lines)), BAND)
-    canvas.paste(picture, ((width - picture.width) // 2, 0))
-    draw = ImageDraw.Draw(canvas)
-    for index, line in enumerate(lines):
-        text, share = (line, None) if isinstance(line, str) else line
-        top = picture.height + pad + row * index
-        room = width - 2 * pad
-        if share is not None:
-            percent = f"{share:.1%}" if math.isfinite(share) else "—"
-            draw.text((width - pad, top + row * 0.4), percent, fill=PAPER, font=_font(percent, size), anchor="rm")
-            _share_bar(
-                draw, pad, top + round(row * 0.78), room, max(2, size // 6), share, SKY if index == 0 else "#9AA5B1"
-            )
-            room -= _font("0", size).getlength("100.0%") + size / 2
-        _write(draw, (pad, top + row * 0.4), text, size, room, PAPER)
-    return np.asarray(canvas)
-
-
-def _share_bar(draw: ImageDraw.ImageDraw, x: int, y: int, width: float, height: int, share: float, colour: str) -> None:
-    draw.rectangle((x, y, x + width - 1, y + height), fill="#3E4C59")
-    filled = width * min(max(share, 0), 1) if math.isfinite(share) else 0
-    if filled >= 1:
-        draw.rectangle((x, y, x + filled - 1, y + height), fill=colour)
+def histograms(panels: Mapping[str, tuple[Sequence[float], Sequence[int]]], path: str | Path, title: str = "") -> Path:
+    """One panel of vertical bars for each title: (edges of the bins [n + 1], counts [n])."""
+    figure = _figure(4.6 * len(panels), 3.6)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK, fontweight="bold")
+    for axes, (name, (edges, counts)) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        _axes_style(axes, grid="y")
+        _title(axes, name)
+        places = np.arange(len(counts))
+        axes.bar(places + 0.5, counts, width=0.86, color=SKY)
+        axes.set_xticks(np.arange(len(edges)), [f"{edge:.3g}" for edge in edges], rotation=45, fontsize=8, color=INK)
+    return save_figure(figure, path)

@@ -1,0 +1,30 @@
+"""Pictures of a run: curves, confusion matrix, bars, precision and recall, sheets of images, annotated images.
+
+Plots use matplotlib's Figure objects (no pyplot, no global state), pictures Pillow. Every file is written atomically.
+No TensorFlow here.
+"""
+
+from mobilenet_tf.viz.base import COLOURS, RIGHT, SKY, WRONG, save_image, shorten, write_atomic
+from mobilenet_tf.viz.pictures import Box, annotate, draw_boxes, sheet, thumbnail
+from mobilenet_tf.viz.plots import bars, confused_pairs, confusion, curves, histograms, precision_recall
+
+__all__ = [
+    "COLOURS",
+    "RIGHT",
+    "SKY",
+    "WRONG",
+    "Box",
+    "annotate",
+    "bars",
+    "confused_pairs",
+    "confusion",
+    "curves",
+    "draw_boxes",
+    "histograms",
+    "precision_recall",
+    "save_image",
+    "sheet",
+    "shorten",
+    "thumbnail",
+    "write_atomic",
+]

@@ -1,0 +1,150 @@
+"""Colours, fonts and files: what plots and pictures share."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image, ImageDraw, ImageFont
+
+from mobilenet_tf.errors import UserError
+
+# Okabe and Ito, "Color Universal Design" (2008): told apart with every common kind of colour blindness.
+BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+INK, MUTED, FAINT, PAPER, BAND = "#1F2933", "#616E7C", "#E4E7EB", "#FFFFFF", "#1F2933"
+RIGHT, WRONG = BLUE, VERMILION
+
+DPI = 130
+PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+# Families that draw what DejaVu Sans (shipped with matplotlib) does not; used where they are installed.
+OTHER_SCRIPTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans SC",
+    "Noto Sans JP",
+    "WenQuanYi Zen Hei",
+    "Microsoft YaHei",
+    "Yu Gothic",
+    "Malgun Gothic",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Arial Unicode MS",
+    "Nirmala UI",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+)
+
+# --- files ---
+
+
+def write_atomic(path: str | Path, data: bytes) -> Path:
+    """Write `data` to `path` through a temporary file beside it, so that a reader never sees half a file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def save_image(image: np.ndarray | Image.Image, path: str | Path) -> Path:
+    """Write an image (uint8 [H, W, 3] or Pillow) atomically, in the format that the suffix of `path` names.
+
+    Raises UserError for any other suffix than .png, .jpg, .jpeg and .webp.
+    """
+    path = Path(path)
+    picture = image if isinstance(image, Image.Image) else as_picture(image)
+    kind = PICTURES.get(path.suffix.lower())
+    if kind is None:
+        raise UserError(f"a picture's name must end in {', '.join(PICTURES)}. Received: {path}")
+    buffer = io.BytesIO()
+    picture.save(buffer, format=kind, quality=92)
+    return write_atomic(path, buffer.getvalue())
+
+
+def as_picture(image: np.ndarray) -> Image.Image:
+    """An image (uint8 or float 0..255; [H, W], [H, W, 1] or [H, W, 3]) as an RGB Pillow image."""
+    array = np.asarray(image)
+    array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
+    if array.dtype != np.uint8:
+        array = np.clip(np.rint(np.nan_to_num(array)), 0, 255).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
+
+
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    texts = figure.findobj(Text)
+    _warn_undrawable("".join(text.get_text() for text in texts))
+    for text in texts:
+        text.set_family(list(_families()))
+        text.set_parse_math(False)  # a "$" in a class name is a dollar
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # said once, in one line, above
+        figure.savefig(buffer, format="png")
+    return write_atomic(path, buffer.getvalue())
+
+
+# --- text ---
+
+
+def shorten(text: str, width: int) -> str:
+    """At most `width` characters on one line; what is cut out of the middle becomes an ellipsis."""
+    # Undecodable bytes of a file name arrive as lone surrogates, which no font library takes.
+    text = " ".join(str(text).encode("utf-8", "replace").decode().split())
+    if len(text) <= width:
+        return text
+    head = width // 2
+    tail = width - 1 - head
+    return f"{text[:head]}…{text[len(text) - tail :]}"
+
+
+@cache
+def _families() -> tuple[str, ...]:
+    installed = set(font_manager.fontManager.get_font_names())
+    return ("DejaVu Sans", *(family for family in OTHER_SCRIPTS if family in installed))
+
+
+@cache
+def _charset(family: str) -> frozenset[int]:
+    return frozenset(font_manager.get_font(font_manager.findfont(family)).get_charmap())
+
+
+@cache
+def drawable() -> frozenset[int]:
+    return frozenset().union(*map(_charset, _families()))
+
+
+def _warn_undrawable(text: str) -> None:
+    missing = sorted({char for char in text if ord(char) not in drawable() and char.isprintable()})
+    if missing:
+        sample = "".join(missing[:10])
+        warnings.warn(f"no installed font can draw {sample!r}; install one, such as Noto Sans CJK", stacklevel=4)
+
+
+def font_for(text: str, size: int) -> ImageFont.FreeTypeFont:
+    """The first family that draws most of `text`; Pillow, unlike matplotlib, does not mix fonts."""
+    family = max(_families(), key=lambda family: sum(ord(char) in _charset(family) for char in text))
+    return ImageFont.truetype(font_manager.findfont(family), size)
+
+
+def write_text(
+    draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, size: int, width: float, fill: str
+) -> None:
+    """Write `text` from its left end and vertical middle, cut in its middle to `width` pixels."""
+    text = shorten(text, 400)
+    _warn_undrawable(text)
+    font = font_for(text, size)
+    while font.getlength(text) > width and len(text) > 1:
+        text = shorten(text, max(1, min(len(text) - 1, int(len(text) * width / font.getlength(text)))))
+    draw.text(xy, text, fill=fill, font=font, anchor="lm")

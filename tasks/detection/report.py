@@ -1,0 +1,101 @@
+"""The pictures of an evaluation, and a prediction drawn on its image."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mobilenet_tf import viz
+from mobilenet_tf.task import Prediction
+from mobilenet_tf.tasks.detection import scoring
+from mobilenet_tf.tasks.detection.metric import DetectionMetric, Example
+
+SHOWN_FROM = 0.3  # score of the detections that are drawn, listed and counted in the confusion matrix
+CURVES = 12  # classes whose precision and recall are drawn
+TRUTH = "#FFFFFF"
+
+
+def draw(image: np.ndarray, prediction: Prediction, classes: Sequence[str]) -> np.ndarray:
+    """The image (uint8 [H, W, 3]) with the detections from a score of 0.3 on."""
+    return viz.draw_boxes(image, _detected(prediction, classes))
+
+
+def _detected(prediction: Prediction, classes: Sequence[str]) -> list[viz.Box]:
+    rows = zip(prediction["boxes"], prediction["labels"], prediction["scores"], strict=True)
+    return [
+        viz.Box(box, f"{classes[label]} {score:.2f}", viz.COLOURS[label % len(viz.COLOURS)])
+        for box, label, score in rows
+        if score >= SHOWN_FROM
+    ]
+
+
+def report(metric: DetectionMetric, classes: Sequence[str], folder: str | Path) -> list[Path]:
+    """Write precision_recall.png, per_class.png and .csv, confusion.png, examples.png and detections.json.
+
+    detections.json holds the results in COCO's format, with the data set's own ids.
+    """
+    folder = Path(folder)
+    rows = metric.per_class()
+    written = [
+        _curves(metric, rows, folder / "precision_recall.png"),
+        viz.bars(
+            [row["AP"] for row in rows],
+            classes,
+            folder / "per_class.png",
+            title="AP per class (boxes)",
+            notes=[f"({row['boxes']})" for row in rows],
+            marks={"AP50": [row["AP50"] for row in rows], "AP75": [row["AP75"] for row in rows]},
+        ),
+        _csv(rows, folder / "per_class.csv"),
+        viz.confusion(
+            scoring.confusion(metric.ground_truth, metric.results, metric.category_ids, score=SHOWN_FROM),
+            [*classes, "background"],
+            folder / "confusion.png",
+        ),
+        metric.write_results(folder / "detections.json"),
+    ]
+    return written + _examples(metric, classes, folder / "examples.png")
+
+
+def _curves(metric: DetectionMetric, rows: list[dict], path: Path) -> Path:
+    """Precision over recall at IoU 0.5 of all classes together, and of those with the most boxes."""
+    precision = metric.scores.precision[0, :, :, 0, -1]  # [101, classes]
+    precision = np.where(precision > -1, precision, np.nan)
+    present = np.flatnonzero(np.isfinite(precision).all(0))
+    lines = {"all classes": precision[:, present].mean(1)} if len(present) else {}
+    most = sorted(present, key=lambda label: -rows[label]["boxes"])[:CURVES]
+    lines |= {metric.classes[label]: precision[:, label] for label in most} if len(present) > 1 else {}
+    return viz.precision_recall(lines, path, "Precision and recall at IoU 0.5, with AP50")
+
+
+def _examples(metric: DetectionMetric, classes: Sequence[str], path: Path) -> list[Path]:
+    """The best, the worst and some other pictures: truth in white, detections in colour."""
+    images, captions = [], []
+    for kind in ("best", "worst", "random"):
+        for *_, example in sorted(metric.examples[kind], key=lambda entry: entry[:3], reverse=True):
+            images.append(viz.draw_boxes(example.image, [*_detected(example.prediction, classes), *_truth(example)]))
+            captions.append(f"{kind}: AP50 {example.quality:.2f}\n{_names(example, classes)}\n{example.id}")
+    return [viz.sheet(images, captions, path, columns=6, cell=340)] if images else []
+
+
+def _truth(example: Example) -> list[viz.Box]:
+    return [
+        viz.Box(box, colour=TRUTH, dashed=bool(crowd)) for box, crowd in zip(example.boxes, example.crowd, strict=True)
+    ]
+
+
+def _names(example: Example, classes: Sequence[str]) -> str:
+    labels, counts = np.unique(example.labels[~example.crowd], return_counts=True)
+    return ", ".join(f"{count} {classes[label]}" for label, count in zip(labels, counts, strict=True))
+
+
+def _csv(rows: list[dict], path: Path) -> Path:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return viz.write_atomic(path, buffer.getvalue().encode("utf-8", "replace"))

@@ -1,0 +1,276 @@
+"""Scores of detections against annotations in COCO's structure: COCO's numbers, Pascal VOC's, confusion."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mobilenet_tf.errors import UserError, missing_extra
+
+NAMES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
+         "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")  # fmt: skip
+AREAS = ("all", "small", "medium", "large")  # below 32², 32² to 96², above: pixels of the original image
+BACKENDS = {
+    "pycocotools": ("pycocotools.coco", "COCO", "pycocotools.cocoeval", "COCOeval"),
+    "faster-coco-eval": ("faster_coco_eval", "COCO", "faster_coco_eval", "COCOeval_faster"),
+    "hotcoco": ("hotcoco", "COCO", "hotcoco", "COCOeval"),
+}
+
+
+@dataclass(frozen=True)
+class CocoScores:
+    """What COCO's evaluation found.
+
+    numbers: its twelve, by `NAMES`; -1 where there is nothing to find, as COCO has it.
+    precision: [10 IoU 0.5..0.95, 101 recalls, classes, 4 areas, 3 numbers of detections 1, 10, 100], -1 likewise.
+    recall: [10, classes, 4, 3].
+    """
+
+    numbers: dict[str, float]
+    precision: np.ndarray
+    recall: np.ndarray
+
+    def per_class(self, threshold: int | slice = slice(None), area: str = "all") -> np.ndarray:
+        """AP [classes] over the IoU thresholds of these places (0 is IoU 0.5); NaN for a class without boxes."""
+        chosen = self.precision[threshold, ..., AREAS.index(area), -1]
+        chosen = chosen.reshape(-1, *chosen.shape[-2:])  # [IoU, recall, class]
+        with np.errstate(invalid="ignore"):
+            return np.where((chosen > -1).any((0, 1)), chosen.mean((0, 1)), np.nan)
+
+
+def coco_scores(
+    ground_truth: Mapping, results: Sequence[dict], *, images: Iterable | None = None, backend: str = "pycocotools"
+) -> CocoScores:
+    """COCO's box evaluation of `results` (image_id, category_id, bbox, score; ids of the ground truth).
+
+    images: judge these image ids only; default: all.
+    Raises UserError: a backend that is not installed, results of other images or categories.
+    """
+    ground_truth, results = _restricted(ground_truth, results, images)
+    make, judge = _backend(backend)
+    with contextlib.redirect_stdout(io.StringIO()):  # these libraries print their progress
+        evaluation = judge(_index(make, ground_truth), _index(make, {**ground_truth, "annotations": _boxes(results)}))
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    numbers = {name: float(value) for name, value in zip(NAMES, evaluation.stats[:12], strict=True)}
+    return CocoScores(numbers, np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"]))
+
+
+def score_file(annotations: str | Path, results: str | Path, *, backend: str = "pycocotools") -> dict[str, float]:
+    """COCO's twelve numbers of a results file (JSON list) on an annotation file. Raises UserError for other files."""
+    loaded = []
+    for path in (annotations, results):
+        try:
+            loaded.append(json.loads(Path(path).read_bytes()))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} must be a JSON file. Received: {error}") from None
+    if not isinstance(loaded[1], list):
+        raise UserError(f"{results} must be a list of detections. Received: {type(loaded[1]).__name__}")
+    return coco_scores(*loaded, backend=backend).numbers
+
+
+def _restricted(ground_truth, results, images) -> tuple[dict, list[dict]]:
+    """Ground truth and results of these images, their ids as numbers; what COCO's code wants filled in."""
+    chosen = {image["id"] for image in ground_truth["images"]}
+    chosen = chosen if images is None else chosen & set(images)
+    categories = {category["id"] for category in ground_truth["categories"]}
+    for result in results:
+        if result["category_id"] not in categories or result["image_id"] not in chosen:
+            received = f"image {result['image_id']}, category {result['category_id']}"
+            raise UserError(f"detections must be of the images and categories of the annotations. Received: {received}")
+    kept = [image for image in ground_truth["images"] if image["id"] in chosen]
+    number = {image["id"]: i + 1 for i, image in enumerate(kept)}  # the quick libraries take no other ids than numbers
+    annotations = [
+        {
+            "area": entry["bbox"][2] * entry["bbox"][3],
+            "iscrowd": 0,
+            **{key: entry[key] for key in ("bbox", "category_id", "area", "iscrowd") if key in entry},
+            "id": i + 1,  # from 1: COCO's code takes a match with id 0 for none
+            "image_id": number[entry["image_id"]],
+        }
+        for i, entry in enumerate(entry for entry in ground_truth["annotations"] if entry["image_id"] in chosen)
+    ]
+    truth = {
+        "info": {},
+        "images": [{**image, "id": number[image["id"]]} for image in kept],
+        "annotations": annotations,
+        "categories": list(ground_truth["categories"]),
+    }
+    return truth, [{**result, "image_id": number[result["image_id"]]} for result in results]
+
+
+def _boxes(results: Sequence[dict]) -> list[dict]:
+    """Results as `loadRes` of COCO's code makes annotations of them; it takes no empty list."""
+    return [
+        {**result, "area": result["bbox"][2] * result["bbox"][3], "iscrowd": 0, "id": i + 1}
+        for i, result in enumerate(results)
+    ]
+
+
+def _index(make: Callable, dataset: dict):
+    coco = make()
+    coco.dataset = dataset
+    coco.createIndex()
+    return coco
+
+
+def _backend(name: str) -> tuple[Callable, Callable]:
+    module, make, other, judge = BACKENDS[name]
+    try:
+        make, judge = getattr(importlib.import_module(module), make), getattr(importlib.import_module(other), judge)
+    except ImportError:
+        raise missing_extra(name, "coco") from None
+    return make, lambda truth, found: judge(truth, found, "bbox")
+
+
+# Pascal VOC, and confusion
+
+
+def corners(boxes) -> np.ndarray:
+    """x, y, width, height [N, 4] -> x0, y0, x1, y1, float64."""
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
+
+
+def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """IoU [N, M] of corners [N, 4] and [M, 4]."""
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    common = np.prod(np.clip(high - low, 0, None), -1)
+    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], -1) for boxes in (a, b)]
+    union = areas[0][:, None] + areas[1][None] - common
+    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+
+
+def by_image(entries: Iterable[dict]) -> dict:
+    """Annotations or results by their image_id."""
+    grouped: dict = {}
+    for entry in entries:
+        grouped.setdefault(entry["image_id"], []).append(entry)
+    return grouped
+
+
+def voc_scores(
+    ground_truth: Mapping, results: Sequence[dict], *, images: Iterable | None = None, iou: float = 0.5
+) -> dict[str, dict]:
+    """Pascal VOC's AP of every class at one IoU: {"11_point": {category id: AP}, "area": {...}}.
+
+    A detection belongs to the box of its class that it overlaps most; a second one of that box is wrong; what falls on
+    a difficult box (`difficult`, else `iscrowd`) does not count. Classes without boxes that count are left out.
+    Source: Everingham et al. 2010, section 4.2; 11 points until 2009, the area from 2010 on.
+    """
+    chosen = {image["id"] for image in ground_truth["images"]}
+    chosen = chosen if images is None else chosen & set(images)
+    truths = {}
+    for entry in ground_truth["annotations"]:
+        if entry["image_id"] in chosen:
+            truths.setdefault(entry["category_id"], []).append(entry)
+    found = {}
+    for result in results:
+        found.setdefault(result["category_id"], []).append(result)
+    scores: dict[str, dict] = {"11_point": {}, "area": {}}
+    for category, boxes in truths.items():
+        counted = sum(not _difficult(entry) for entry in boxes)
+        if counted:
+            right, wrong = _voc_matches(boxes, found.get(category, []), iou)
+            for name, average in (("11_point", eleven_point_ap), ("area", area_ap)):
+                scores[name][category] = average(right, wrong, counted)
+    return scores
+
+
+def _difficult(entry: dict) -> bool:
+    return bool(entry.get("difficult", entry.get("iscrowd", 0)))
+
+
+def _voc_matches(boxes: list[dict], found: list[dict], iou: float) -> tuple[np.ndarray, np.ndarray]:
+    """Right and wrong detections so far, by falling score [K] each."""
+    truths = {image: (corners([e["bbox"] for e in own]), own, set()) for image, own in by_image(boxes).items()}
+    right, wrong = np.zeros(len(found)), np.zeros(len(found))
+    ranked = sorted(found, key=lambda result: -result["score"])
+    for rank, result in enumerate(ranked):
+        own, entries, taken = truths.get(result["image_id"], (np.zeros((0, 4)), [], set()))
+        shared = overlaps(corners(result["bbox"]), own)[0] if len(own) else np.zeros(1)
+        best = int(shared.argmax())
+        if shared[best] <= iou or best in taken:
+            wrong[rank] = 1
+        elif not _difficult(entries[best]):
+            right[rank] = 1
+            taken.add(best)
+    return right.cumsum(), wrong.cumsum()
+
+
+def _precision_recall(right, wrong, counted):
+    precision = right / np.maximum(right + wrong, 1e-12)
+    return np.maximum.accumulate(precision[::-1])[::-1], right / counted
+
+
+def eleven_point_ap(right: np.ndarray, wrong: np.ndarray, counted: int) -> float:
+    """Mean of the best precision at recall 0, 0.1, ... 1 and above."""
+    precision, recall = _precision_recall(right, wrong, counted)
+    reached = [precision[recall >= point - 1e-9] for point in np.linspace(0, 1, 11)]
+    return float(np.mean([part[0] if len(part) else 0.0 for part in reached]))
+
+
+def area_ap(right: np.ndarray, wrong: np.ndarray, counted: int) -> float:
+    """Area under the precision's envelope."""
+    precision, recall = _precision_recall(right, wrong, counted)
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+
+
+def confusion(
+    ground_truth: Mapping, results: Sequence[dict], categories: Sequence, *, score: float, iou: float = 0.5
+) -> np.ndarray:
+    """What boxes were taken for: int64 [C + 1, C + 1], rows = truth; the last row and column are the background.
+
+    Detections from `score` on go to the box they overlap most, of whatever class, best scores first, each box once.
+    Those on crowds and difficult boxes do not count.
+    """
+    place = {category: i for i, category in enumerate(categories)}
+    matrix = np.zeros((len(place) + 1,) * 2, np.int64)
+    found = by_image(result for result in results if result["score"] >= score)
+    truths = by_image(ground_truth["annotations"])
+    for image in truths.keys() | found.keys():
+        entries = truths.get(image, [])
+        ranked = sorted(found.get(image, []), key=lambda result: -result["score"])
+        for truth, result in pairs(entries, ranked, iou):
+            row = len(place) if truth is None else place[truth["category_id"]]
+            column = len(place) if result is None else place[result["category_id"]]
+            matrix[row, column] += 1
+    return matrix
+
+
+def pairs(entries: Sequence[dict], ranked: Sequence[dict], iou: float) -> list[tuple[dict | None, dict | None]]:
+    """(box, its detection) of one image; None for a detection without a box, and for a box without a detection.
+
+    Ignored boxes are in no pair, nor is what lies on them (by the share of the detection, as COCO judges crowds).
+    """
+    single = [entry for entry in entries if not _difficult(entry)]
+    ignored = [entry for entry in entries if _difficult(entry)]
+    shared = overlaps(corners([r["bbox"] for r in ranked]), corners([e["bbox"] for e in single]))  # [results, boxes]
+    found, free = [], set(range(len(single)))
+    for i, result in enumerate(ranked):
+        open_boxes = [j for j in free if shared[i, j] >= iou]
+        if open_boxes:
+            best = max(open_boxes, key=lambda j: shared[i, j])
+            free.remove(best)
+            found.append((single[best], result))
+        elif not _on_ignored(result, ignored, iou):
+            found.append((None, result))
+    return found + [(single[j], None) for j in sorted(free)]
+
+
+def _on_ignored(result: dict, ignored: Sequence[dict], iou: float) -> bool:
+    box = corners(result["bbox"])[0]
+    own = np.prod(box[2:] - box[:2])
+    for other in corners([entry["bbox"] for entry in ignored]):
+        common = np.prod(np.clip(np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2]), 0, None))
+        if own > 0 and common / own >= iou:
+            return True
+    return False
