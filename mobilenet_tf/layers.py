@@ -50,3 +50,30 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def _move(self, average, value):
         average.assign(average * self.momentum + value * (1.0 - self.momentum))
+
+
+@keras.saving.register_keras_serializable(package="mobilenet_tf")
+class ResizeLike(keras.layers.Layer):
+    """[x [N, h, w, C], like [N, H, W, ...]] -> [N, H, W, C], bilinear with half-pixel centres (align_corners=False)."""
+
+    def call(self, inputs):
+        x, like = inputs
+        size = like.shape[1:3] if None not in like.shape[1:3] else tf.shape(like)[1:3]
+        return tf.cast(tf.image.resize(x, size), self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable(package="mobilenet_tf")
+class BoundedAveragePooling(keras.layers.Layer):
+    """Average pooling whose window shrinks to the map where that is smaller."""
+
+    def __init__(self, window: int, vertical: int, horizontal: int, **keys):
+        super().__init__(**keys)
+        self.window, self.strides = window, (vertical, horizontal)
+
+    def call(self, x):
+        size = [min(self.window, side) if side else self.window for side in x.shape[1:3]]
+        return keras.ops.average_pool(x, size, self.strides, "valid")
+
+    def get_config(self):
+        vertical, horizontal = self.strides
+        return super().get_config() | {"window": self.window, "vertical": vertical, "horizontal": horizontal}

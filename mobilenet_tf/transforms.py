@@ -125,8 +125,8 @@ def shown_size(resize: str, size: tuple[int, int], whole) -> tf.Tensor:
     """
     size, whole = tf.constant(size, tf.int64), tf.cast(whole, tf.int64)
     across = size * whole[::-1]  # compares the shapes without division
-    fit = tf.minimum(size, tf.maximum(1, (2 * whole * size[::-1] + whole[::-1]) // (2 * whole[::-1])))  # rounded
-    fit = tf.where(across <= across[::-1], size, fit)
+    rounded = (2 * whole * size[::-1] + whole[::-1]) // (2 * whole[::-1])
+    fit = tf.where(across <= across[::-1], size, tf.maximum(rounded, 1))
     shown = {"stretch": size, "fit": fit, "pad": tf.where(tf.reduce_all(whole <= size), whole, fit)}[resize]
     return tf.cast(shown, tf.int32)
 

@@ -1,0 +1,93 @@
+"""The keys of a segmentation experiment. No TensorFlow here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mobilenet_tf import config
+
+
+class Model(config.Model):
+    input_size: tuple[int, int] = Field((513, 513), description="height, width that evaluation and exports use")
+    head: Literal["deeplabv3", "deeplabv3plus", "lraspp"] = "deeplabv3"
+    output_stride: Literal[32, 16, 8] = 16
+    rates: list[int] | None = Field(
+        None, description="dilation of the ASPP; null: 6, 12, 18 at output stride 16, twice that at 8; []: R-ASPP"
+    )
+    filters: int | None = Field(None, ge=1, description="width of the head; null: 256, LR-ASPP 128")
+    separable: bool = Field(False, description="depthwise-separable 3x3 convolutions in the head")
+    reduced_tail: bool = Field(False, description="half the channels in the blocks from stride 32 on (V2, V3)")
+    last_convolution: bool | None = Field(
+        None, description="the 1x1 convolution after the last block; null: V3 has it, V2 does not"
+    )
+    pooling: tuple[int, int, int] | None = Field(
+        None, description="LR-ASPP: window, vertical and horizontal stride of its pooling; null: global"
+    )
+    dropout: float = Field(0.1, ge=0, lt=1)
+    auxiliary: bool = Field(False, description="a second classifier on stride 16, for training only")
+
+
+class Augment(config.Section):
+    """Random changes of a training picture; a null or zero turns one off."""
+
+    scale: tuple[float, float] = Field((0.5, 2.0), description="size, relative to that in evaluation")
+    crop: tuple[int, int] | None = Field(None, description="height, width in pixels; null: model.input_size")
+    flip: bool = True
+    color_jitter: float = Field(0.0, ge=0, le=1, description="strength of brightness, contrast, saturation changes")
+
+
+class Data(config.Section):
+    reader: Literal["folder", "voc", "cityscapes", "coco", "tfds", "scenes"]
+    root: Path | None = Field(None, description="the data set's folder; TFDS: data_dir")
+    name: str | None = Field(None, description="TFDS data set")
+    splits: dict[Literal["train", "validation", "test"], str] = Field({}, description="TFDS split expressions")
+    classes: Path | None = Field(
+        None, description="label file, one class name a line; of COCO, the categories that are not background"
+    )
+    colours: Path | None = Field(
+        None, description="folder: CSV file with columns red, green, blue, name of masks that are colour pictures"
+    )
+    annotations: Literal["instances", "panoptic"] = Field("instances", description="COCO: which file")
+    validation_fraction: float = Field(0.1, gt=0, lt=1, description="of train, where no validation split exists")
+    counts: dict[Literal["train", "validation", "test"], int] = Field(
+        {"train": 800, "validation": 100, "test": 200}, description="scenes: pictures per split"
+    )
+    resize: Literal["stretch", "fit", "pad"] = Field(
+        "fit", description="to model.input_size. fit: shape kept, rest grey; pad: size kept, unless it is larger"
+    )
+    on_corrupt: Literal["skip", "error"] = "skip"
+    augment: Augment = Augment()
+
+    @model_validator(mode="after")
+    def _complete(self):
+        if self.reader not in ("tfds", "scenes") and self.root is None:
+            raise ValueError(f"data.root must be set for data.reader={self.reader}: add data.root=PATH")
+        if self.reader == "tfds" and self.name is None:
+            raise ValueError("data.name must be set for data.reader=tfds, for instance data.name=oxford_iiit_pet")
+        return self
+
+
+class Loss(config.Section):
+    class_weights: Literal["median"] | list[float] | None = Field(
+        None, description="one a class, or median: the median frequency over the class's own, from the masks"
+    )
+    hard: float | None = Field(None, gt=0, le=1, description="OHEM: train on this share of pixels, the hardest")
+    dice: float = Field(0.0, ge=0, description="weight of the Dice loss")
+    auxiliary: float = Field(0.4, ge=0, description="weight of the auxiliary classifier's loss")
+
+
+class Export(config.Export):
+    outputs: Literal["logits", "softmax", "class_map"] = Field(
+        "logits", description="class_map: the best class of each pixel, uint8"
+    )
+
+
+class Config(config.Config):
+    task: Literal["segmentation"] = "segmentation"
+    model: Model = Model()
+    data: Data
+    loss: Loss = Loss()
+    export: Export = Export()
