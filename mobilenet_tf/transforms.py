@@ -91,7 +91,7 @@ def place(size: tuple[int, int], resize: str = "fit") -> Op:
 
     def op(sample: Sample) -> Sample:
         whole = tf.shape(sample["image"])[:2]
-        return _place(sample, tf.concat([[0, 0], whole], 0), shown_size(resize, size, whole), [0, 0], size)
+        return view(sample, tf.concat([[0, 0], whole], 0), shown_size(resize, size, whole), [0, 0], size)
 
     return op
 
@@ -113,7 +113,7 @@ def random_scale_crop(size: tuple[int, int], scale: tuple[float, float], resize:
         draws = tf.random.stateless_uniform([2, 2], fold_in(seed, 1))
         corner, offset = tf.floor(draws[0] * (whole - part + 1)), tf.floor(draws[1] * (target - shown + 1))
         window, shown, offset = (tf.cast(x, tf.int32) for x in (tf.concat([corner, part], 0), shown, offset))
-        return _place(sample, window, shown, offset, size)
+        return view(sample, window, shown, offset, size)
 
     return op
 
@@ -178,15 +178,20 @@ def _show(sample, window, size, *, shown=None, whole=None):
     if "boxes" in sample:
         part = tf.cast(window, tf.float32) / tf.tile(tf.cast(whole, tf.float32), [2])
         boxes = (sample["boxes"] - tf.tile(part[:2], [2])) / tf.tile(part[2:], [2])
-        out |= _clip_boxes({**out, "boxes": boxes})
+        out |= clip_boxes({**out, "boxes": boxes})
     return out
 
 
-def _place(sample, window, shown, offset, size):
-    """The sample seen through `window`, scaled to `shown` (height, width), at `offset` (top, left) in `size`."""
+def view(sample: Sample, window, shown, offset, size: tuple[int, int], part=None) -> Sample:
+    """The sample seen through `window`, scaled to `shown` (height, width), at `offset` (top, left) in `size`.
+
+    window: int32 [4], top, left, height, width in pixels. part: what it shows, where that has been cut out already, of
+    an image of "original_size".
+    """
     room = tf.stack([offset, tf.constant(size) - shown - offset], 1)  # [2, 2]: before and after, of rows and columns
-    part = images.crop(sample["image"], window)
-    shrink = tf.reduce_max(window[2:] / shown)
+    whole = tf.shape(sample["image"])[:2] if part is None else tf.maximum(sample["original_size"], images.MIN_SIDE)
+    part = images.crop(sample["image"], window) if part is None else part
+    shrink = tf.reduce_max(tf.shape(part)[:2] / shown)
     image = tf.cond(
         shrink > 2,
         lambda: tf.image.resize(part, shown, antialias=True),
@@ -197,6 +202,11 @@ def _place(sample, window, shown, offset, size):
     if "mask" in sample:
         mask = tf.pad(_pick(images.crop(sample["mask"], window), tf.unstack(shown)), room, constant_values=IGNORE)
         out["mask"] = tf.ensure_shape(mask, size)
+    if "boxes" in sample:
+        share = tf.cast(window, tf.float32) / tf.tile(tf.cast(whole, tf.float32), [2])
+        out |= clip_boxes({**out, "boxes": (sample["boxes"] - tf.tile(share[:2], [2])) / tf.tile(share[2:], [2])})
+        scale, shift = (tf.tile(tf.cast(x, tf.float32) / tf.constant(size, tf.float32), [2]) for x in (shown, offset))
+        out["boxes"] = out["boxes"] * scale + shift
     return out
 
 
@@ -226,7 +236,7 @@ def _swap_x(boxes):
     return tf.gather(boxes, [0, 3, 2, 1], axis=-1)
 
 
-def _clip_boxes(sample):
+def clip_boxes(sample):
     """The fields of the boxes still seen, cut to the image."""
     boxes = tf.clip_by_value(sample["boxes"], 0.0, 1.0)
     seen = _area(boxes) >= tf.maximum(MIN_VISIBLE * _area(sample["boxes"]), 1e-8)
@@ -296,7 +306,7 @@ def rand_augment(layers: int, magnitude: float) -> Op:
 
     def op(sample: Sample) -> Sample:
         sample = {**sample, "image": tf.cast(sample["image"], tf.float32)}
-        moved = [key for key in ("image", "mask", "boxes", "labels") if key in sample]
+        moved = [key for key in ("image", "mask", *BOX_FIELDS) if key in sample]
         for layer in range(layers):
             seed = fold_in(sample["seed"], layer)
             choice = tf.random.stateless_uniform([], fold_in(seed, 0), maxval=len(AUGMENTATIONS), dtype=tf.int32)
@@ -386,7 +396,7 @@ def _affine(matrix):
             corners = (tf.stack([x, y], -1) - 0.5) * size[::-1]  # [N, 4, 2] (x, y) in pixels from the centre
             moved = (tf.einsum("ij,nkj->nki", forward[:2, :2], corners) + forward[:2, 2]) / size[::-1] + 0.5
             low, high = tf.reduce_min(moved, 1)[:, ::-1], tf.reduce_max(moved, 1)[:, ::-1]
-            out |= _clip_boxes({**out, "boxes": tf.concat([low, high], 1)})
+            out |= clip_boxes({**out, "boxes": tf.concat([low, high], 1)})
         return out
 
     return augment

@@ -4,12 +4,15 @@ Plots use matplotlib's Figure objects (no pyplot, no global state), pictures Pil
 No TensorFlow here.
 """
 
-from mobilenet_tf.viz.base import COLOURS, RIGHT, SKY, WRONG, save_image, shorten, write_atomic
+from mobilenet_tf.viz.base import COLOURS, INK, MUTED, PAPER, RIGHT, SKY, WRONG, save_image, shorten, write_atomic
 from mobilenet_tf.viz.pictures import Box, annotate, draw_boxes, sheet, thumbnail
 from mobilenet_tf.viz.plots import bars, confused_pairs, confusion, curves, histograms, precision_recall
 
 __all__ = [
     "COLOURS",
+    "INK",
+    "MUTED",
+    "PAPER",
     "RIGHT",
     "SKY",
     "WRONG",

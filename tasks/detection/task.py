@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
+from PIL import Image
 
 from mobilenet_tf import transforms
 from mobilenet_tf.data import Source
 from mobilenet_tf.task import Prediction, Task
-from mobilenet_tf.tasks.detection import boxes, data, losses, model, report
+from mobilenet_tf.tasks.detection import augment, boxes, data, losses, model, report
 from mobilenet_tf.tasks.detection.config import Config
 from mobilenet_tf.tasks.detection.metric import DetectionMetric
+
+FILL = {"stretch": "stretch", "pad": "fit"}  # data.resize -> how `transforms` names it
 
 
 def source(cfg: Config, split: str) -> Source:
@@ -20,12 +25,24 @@ def source(cfg: Config, split: str) -> Source:
 
 def transform(cfg: Config, training: bool):
     """Sample -> Sample with a float32 image [H, W, 3] of the input size, in 0..255, and its boxes."""
-    size, augment = cfg.model.input_size, cfg.data.augment
+    size, keys, resize = cfg.model.input_size, cfg.data.augment, FILL[cfg.data.resize]
+    whole = transforms.place(size, resize) if resize == "fit" else transforms.resize(size)
     if not training:
-        return transforms.resize(size)
-    ops = [transforms.resize(size)]
-    if augment.flip:
+        return whole
+    ops = [whole]
+    if keys.scale_crop:
+        ops = [transforms.random_scale_crop(size, keys.scale_crop, resize, size)]
+    elif keys.zoom_out or keys.iou_crop:
+        options = {"zoom_out": keys.zoom_out, "zoom_out_max": keys.zoom_out_max, "iou_crop": keys.iou_crop}
+        ops = [augment.random_view(size, **options, pad=resize == "fit")]
+    if keys.flip:
         ops.append(transforms.random_flip())
+    if keys.vertical_flip:
+        ops.append(augment.random_vertical_flip())
+    if keys.photometric:
+        ops.append(augment.photometric(keys.photometric))
+    if keys.mosaic:
+        ops.append(augment.mark_mosaic(keys.mosaic))
     return transforms.compose(ops)
 
 
@@ -40,10 +57,12 @@ def anchors(cfg: Config) -> np.ndarray:
 def encode(cfg: Config, source: Source):
     """Batch of Samples -> (images [N, H, W, 3], the label and box of every anchor)."""
     prior = anchors(cfg)
-    return lambda batch: (
-        batch["image"],
-        losses.encode_targets(batch, prior, cfg.loss.match_iou, cfg.loss.ignore_iou),
-    )
+
+    def fn(batch):
+        batch = augment.mosaic(batch) if "mosaic" in batch else batch
+        return batch["image"], losses.encode_targets(batch, prior, cfg.loss.match_iou, cfg.loss.ignore_iou)
+
+    return fn
 
 
 def detector(cfg: Config, source: Source):
@@ -62,12 +81,38 @@ def decode(cfg: Config, raw: dict, sizes: np.ndarray) -> list[Prediction]:
     """Raw outputs -> {"boxes" yxyx within 0..1 of the original image, "labels", "scores", "size" (H, W)} an image."""
     keys = cfg.detections.model_dump()
     found = boxes.detections(raw, anchors(cfg), scores=cfg.model.scores, variances=cfg.model.variances, **keys)
-    return [{**prediction, "size": np.asarray(size)} for prediction, size in zip(found, sizes, strict=True)]
+    return [
+        {**prediction, "boxes": restored(cfg, prediction["boxes"], size), "size": np.asarray(size)}
+        for prediction, size in zip(found, sizes, strict=True)
+    ]
+
+
+def restored(cfg: Config, found: np.ndarray, size) -> np.ndarray:
+    """Boxes in the input -> in the original image of `size` (H, W), where the input is padded."""
+    if cfg.data.resize == "stretch":
+        return found
+    return (found / np.tile(_shown(cfg, size) / np.array(cfg.model.input_size), 2)).clip(0, 1)
+
+
+def shown(cfg: Config, image: np.ndarray, size) -> np.ndarray:
+    """The part of the input [H, W, 3] that shows the original image of `size` (H, W), in its shape again."""
+    if cfg.data.resize == "pad":
+        rows, columns = _shown(cfg, size)
+        return image[:rows, :columns]
+    height, width = np.asarray(size) * max(cfg.model.input_size) / max(size)
+    picture = Image.fromarray(np.rint(image).clip(0, 255).astype(np.uint8))
+    return np.asarray(picture.resize((max(1, round(width)), max(1, round(height)))))
+
+
+def _shown(cfg, size):
+    return transforms.shown_size("fit", cfg.model.input_size, np.asarray(size)).numpy()
 
 
 def metric(cfg: Config, source: Source) -> DetectionMetric:
     """COCO's numbers on the source's own annotations."""
-    return DetectionMetric(source.classes, source.ground_truth, backend=cfg.metric.backend, voc=cfg.metric.voc)
+    options = {"backend": cfg.metric.backend, "voc": cfg.metric.voc}
+    coordinates = {"restore": partial(restored, cfg), "show": partial(shown, cfg)}
+    return DetectionMetric(source.classes, source.ground_truth, **options, **coordinates)
 
 
 def summary(prediction: Prediction, classes) -> dict:
