@@ -1,4 +1,4 @@
-"""The layers of our own: BatchNormalization on TensorFlow's fused kernel."""
+"""The layers of our own: BatchNormalization on TensorFlow's fused kernel, dilated convolutions, resizing."""
 
 from __future__ import annotations
 
@@ -50,6 +50,55 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def _move(self, average, value):
         average.assign(average * self.momentum + value * (1.0 - self.momentum))
+
+
+@keras.saving.register_keras_serializable(package="mobilenet_tf")
+class Conv2D(keras.layers.Conv2D):
+    """Keras's Conv2D with the same weights, config and numbers, made for large dilations.
+
+    On CPU TensorFlow trains a dilated convolution on a batch of many tiny images. Here each tap of the kernel is a 1x1
+    convolution of the part of the map it reaches, which leaves out all products with the padding: a 3x3 kernel on a
+    33x33 map trains 6 times faster at rate 12 and 250 times at rate 36. Inference and exports keep the one operation.
+    (Dilated depthwise convolutions gain nothing from the like: their few phases are fast.)
+    """
+
+    def call(self, inputs, training=None):
+        if not (training and _dilated(self, inputs)):
+            return super().call(inputs)
+        taps = [_tap(inputs, self.kernel[i : i + 1, j : j + 1], shift) for i, j, shift in _shifts(self, inputs)]
+        outputs = tf.add_n(taps)
+        if self.use_bias:
+            outputs += self.bias
+        return outputs if self.activation is None else self.activation(outputs)
+
+
+def _dilated(layer, inputs) -> bool:
+    """Whether a convolution is one that is faster done otherwise."""
+    return (
+        max(layer.dilation_rate) > 1
+        and layer.padding == "same"
+        and all(size % 2 for size in layer.kernel_size)
+        and None not in inputs.shape[1:3]
+        and not tf.config.list_logical_devices("GPU")
+    )
+
+
+def _shifts(layer, inputs):
+    """(i, j, (dy, dx)) of the kernel's taps that reach any pixel of the map."""
+    (rows, columns), (dy, dx), (height, width) = layer.kernel_size, layer.dilation_rate, inputs.shape[1:3]
+    for i in range(rows):
+        for j in range(columns):
+            shift = (i - rows // 2) * dy, (j - columns // 2) * dx
+            if abs(shift[0]) < height and abs(shift[1]) < width:
+                yield i, j, shift
+
+
+def _tap(x, kernel, shift):
+    """x shifted and multiplied, padded with zeros to its size: [N, H, W, C] -> [N, H, W, filters]."""
+    (dy, dx), (height, width) = shift, x.shape[1:3]
+    seen = x[:, max(0, dy) : height + min(0, dy), max(0, dx) : width + min(0, dx)]
+    room = [[0, 0], [max(0, -dy), max(0, dy)], [max(0, -dx), max(0, dx)], [0, 0]]
+    return tf.pad(tf.nn.conv2d(seen, kernel, 1, "VALID"), room)
 
 
 @keras.saving.register_keras_serializable(package="mobilenet_tf")

@@ -13,7 +13,7 @@ from keras import layers
 
 from mobilenet_tf import build, specs
 from mobilenet_tf.errors import UserError
-from mobilenet_tf.layers import BatchNormalization, BoundedAveragePooling, ResizeLike
+from mobilenet_tf.layers import BatchNormalization, BoundedAveragePooling, Conv2D, ResizeLike
 from mobilenet_tf.specs import Net
 from mobilenet_tf.weights import load as load_weights
 
@@ -177,7 +177,7 @@ def _conv(x, filters, kernel, name, rate=1, separable=False):
         depthwise = f"{name}_depthwise"
         x = layers.DepthwiseConv2D(kernel, padding="same", dilation_rate=rate, use_bias=False, name=depthwise)(x)
         x, kernel, rate = _bn_relu(x, depthwise), 1, 1
-    x = layers.Conv2D(filters, kernel, padding="same", dilation_rate=rate, use_bias=False, name=name)(x)
+    x = Conv2D(filters, kernel, padding="same", dilation_rate=rate, use_bias=False, name=name)(x)
     return _bn_relu(x, name)
 
 
