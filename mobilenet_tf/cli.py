@@ -55,6 +55,23 @@ def demo(
         _print_json(numbers)
 
 
+@app.command("check-data")
+def check_data(
+    config: Annotated[str, typer.Argument(help="a shipped config's name or a YAML path")],
+    overrides: Overrides = None,
+    folder: Annotated[Path | None, typer.Option(help="for the pictures; default: runs/check-<config>")] = None,
+    as_json: Json = False,
+):
+    """Check annotations before training: faults, counts, sizes, how well the anchors fit; draws samples."""
+    from mobilenet_tf.workflow import check_data
+
+    result, lines = check_data(config, overrides or (), folder)
+    if as_json:
+        _print_json(result)
+    else:
+        print("\n".join([*lines, *(f"picture: {path}" for path in result["files"])]))
+
+
 @app.command()
 def train(
     config: Annotated[str, typer.Argument(help="a shipped config's name or a YAML path")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import importlib
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,6 +44,21 @@ def open_config(model: Path, overrides: Sequence[str] = (), name_or_path: str | 
             f"name a config with --config; benchmark works without. Received: {model}"
         )
     return config.override(metadata.config, list(overrides), str(model))
+
+
+def check_data(name_or_path: str, overrides: Sequence[str] = (), folder: Path | None = None) -> tuple[dict, list[str]]:
+    """Examines the data of a config, writes pictures into `folder` (default `runs/check-<name>`).
+
+    Returns (the report as plain values, the same as lines of text).
+    Raises UserError: the task has no annotations that could be checked.
+    """
+    cfg = config.load(name_or_path, list(overrides))
+    name = f"mobilenet_tf.tasks.{cfg.task}.check"
+    if importlib.util.find_spec(name) is None:
+        raise UserError(f"check-data needs a task with annotations to check, such as detection. Received: {cfg.task}")
+    check = importlib.import_module(name)
+    result = check.check(cfg, folder or Path("runs") / f"check-{Path(name_or_path).stem}")
+    return result, check.lines(result)
 
 
 def evaluate_model(

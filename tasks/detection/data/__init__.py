@@ -11,13 +11,13 @@ import tensorflow as tf
 from mobilenet_tf import scenes
 from mobilenet_tf.data import Sample, Source
 from mobilenet_tf.errors import UserError
-from mobilenet_tf.tasks.detection.data import coco, listing, validation, voc
+from mobilenet_tf.tasks.detection.data import coco, listing, tfds, validation, voc, yolo
 from mobilenet_tf.tasks.detection.data.listing import Listing
 from mobilenet_tf.tasks.detection.data.validation import Finding
 
 SPLITS = ("train", "validation", "test")
 FIELDS = ("id", "image", "boxes", "labels", "crowd", "index", "seed", "original_size", "encoded")
-LISTINGS = {"coco": coco.read, "voc": voc.read}
+LISTINGS = {"coco": coco.read, "voc": voc.read, "yolo": yolo.read}
 ANIMALS = (1, 3)  # in a built-in scene
 
 
@@ -59,6 +59,10 @@ def read(
         "seed": seed, "on_corrupt": on_corrupt,
     }  # fmt: skip
     if reader in SOURCES:
+        if classes:
+            raise UserError(
+                f"data.classes goes with {', '.join(LISTINGS)}; {reader} names its classes. Received: {classes}"
+            )
         return SOURCES[reader](root, split, **options)
     found, findings = examine(reader, root, split, **options)
     validation.warn(findings, quiet=("no boxes",) if split == "train" else ("no boxes", "class without boxes"))
@@ -116,4 +120,4 @@ def _read_scenes(root, split, *, counts, size, seed, **_) -> Source:
     return replace(source, load=load)
 
 
-SOURCES = {"scenes": _read_scenes}
+SOURCES = {"scenes": _read_scenes, "tfds": tfds.source}

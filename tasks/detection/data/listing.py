@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from mobilenet_tf.data import Sample, Source, image_loader
 from mobilenet_tf.errors import UserError
+from mobilenet_tf.images import ORIENTATION
+
+TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,13 @@ class Listing:
     paths: list[Path]
     classes: list[str]
     where: Path
-    sizes_checked: bool = field(default=False)  # heights and widths were read from the pictures themselves
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a picture as it is shown, from its header. Raises OSError and Pillow's errors."""
+    with Image.open(path) as picture:
+        width, height = picture.size
+        return (width, height) if picture.getexif().get(ORIENTATION) in TURNED else (height, width)
 
 
 def label_order(categories: Sequence[dict]) -> list[str]:

@@ -13,12 +13,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from mobilenet_tf.errors import UserError
-from mobilenet_tf.tasks.detection.data.listing import Listing
+from mobilenet_tf.tasks.detection.data.listing import Listing, upright_size
 
 SHOWN = 5  # findings of a kind that training prints
 OVERHANG = 1.0  # pixels by which a box may reach over the edge before that is worth a line: rounding, 1-based corners
 SAME_SHAPE = 0.02  # relative difference of aspect ratios that resizing a picture explains
-TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 
 KINDS = {
     "missing image": "left out",
@@ -109,10 +108,7 @@ def _images(listing: Listing, findings: list[Finding]) -> tuple[list[dict], list
 def _size(image: dict, path: Path) -> tuple[str | None, str, tuple[int, int] | None]:
     """(kind of finding or None, what was received, the size where the annotations give none)."""
     try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            if picture.getexif().get(0x0112) in TURNED:
-                width, height = height, width
+        height, width = upright_size(path)
     except FileNotFoundError:
         return "missing image", "no such file", None
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
