@@ -1,4 +1,4 @@
-"""COCO's evaluation by pycocotools and its quicker drop-ins on 5,000 images with 100 detections each: time, agreement.
+"""COCO's evaluation by pycocotools and hotcoco on 5,000 images with 100 detections each: time, agreement.
 
     python benchmarks/coco_eval.py [--images 5000] [--detections 100]
 

@@ -118,7 +118,9 @@ class Data(config.Section):
 
 
 class Metric(config.Section):
-    backend: Literal["pycocotools", "faster-coco-eval", "hotcoco"] = "pycocotools"
+    backend: Literal["pycocotools", "hotcoco"] = Field(
+        "pycocotools", description="hotcoco: the same numbers, 34 times faster on 5,000 images (extra: coco)"
+    )
     voc: bool = Field(False, description="Pascal VOC's mAP at IoU 0.5 too, by 11 points and by area")
 
 

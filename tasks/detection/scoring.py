@@ -17,11 +17,7 @@ from mobilenet_tf.errors import UserError, missing_extra
 NAMES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
          "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")  # fmt: skip
 AREAS = ("all", "small", "medium", "large")  # below 32², 32² to 96², above: pixels of the original image
-BACKENDS = {
-    "pycocotools": ("pycocotools.coco", "COCO", "pycocotools.cocoeval", "COCOeval"),
-    "faster-coco-eval": ("faster_coco_eval", "COCO", "faster_coco_eval", "COCOeval_faster"),
-    "hotcoco": ("hotcoco", "COCO", "hotcoco", "COCOeval"),
-}
+BACKENDS = {"pycocotools": ("pycocotools.coco", "pycocotools.cocoeval"), "hotcoco": ("hotcoco", "hotcoco")}
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,7 @@ def _restricted(ground_truth, results, images) -> tuple[dict, list[dict]]:
             received = f"image {result['image_id']}, category {result['category_id']}"
             raise UserError(f"detections must be of the images and categories of the annotations. Received: {received}")
     kept = [image for image in ground_truth["images"] if image["id"] in chosen]
-    number = {image["id"]: i + 1 for i, image in enumerate(kept)}  # the quick libraries take no other ids than numbers
+    number = {image["id"]: i + 1 for i, image in enumerate(kept)}  # hotcoco takes no other ids than numbers
     annotations = [
         {
             "area": entry["bbox"][2] * entry["bbox"][3],
@@ -123,12 +119,12 @@ def _index(make: Callable, dataset: dict):
 
 
 def _backend(name: str) -> tuple[Callable, Callable]:
-    module, make, other, judge = BACKENDS[name]
+    """(the class that indexes annotations, the function that makes an evaluation of two of them)."""
     try:
-        make, judge = getattr(importlib.import_module(module), make), getattr(importlib.import_module(other), judge)
+        index, judge = (importlib.import_module(module) for module in BACKENDS[name])
     except ImportError:
         raise missing_extra(name, "coco") from None
-    return make, lambda truth, found: judge(truth, found, "bbox")
+    return index.COCO, lambda truth, found: judge.COCOeval(truth, found, "bbox")
 
 
 # Pascal VOC, and confusion
