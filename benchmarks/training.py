@@ -3,8 +3,8 @@
     python benchmarks/training.py [--torch] [--json]
 
 Every contender has a process of its own, set up as its users run it: ours as the harness does it (float32, SGD, no XLA,
-freed memory kept), keras.applications with the defaults of `compile` and `fit`. They take turns, step by step, on the
-same images and, ours and Keras's, from the same weights; the figure is the median step. Their losses are compared.
+oneDNN on), keras.applications with the defaults of TensorFlow, `compile` and `fit`. They take turns, step by step, on
+the same images and, ours and Keras's, from the same weights; the figure is the median step. Their losses are compared.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import importlib.util
 import json
 import multiprocessing
+import os
 import statistics
 import sys
 import time
@@ -24,7 +25,6 @@ from rich.console import Console
 from rich.table import Table
 
 import mobilenet_tf
-from mobilenet_tf import memory
 from mobilenet_tf.progress import track
 
 # name: our builder, Keras's builder, dropout off (so that losses can be compared), torchvision's name
@@ -38,6 +38,7 @@ NETWORKS = {
         "mobilenet_v3_large",
     ),
 }
+ONE_DNN = "TF_ENABLE_ONEDNN_OPTS"  # what `import mobilenet_tf` sets in a fresh process
 LEARNING_RATE = 0.01
 CLASSES = 1000
 
@@ -98,8 +99,6 @@ def contender(key, name, size, batch):
 
 def serve(connection, key, *arguments):
     """The process of one contender: takes a step and sends (seconds, loss) whenever it is asked to."""
-    if key == "mobilenet_tf":
-        memory.keep_freed()
     step = contender(key, *arguments)
     while connection.recv():
         start = time.perf_counter()
@@ -112,6 +111,9 @@ def measure(name, size, batch, rounds, warmup, torch):
     keys = ["mobilenet_tf", "keras.applications", *(["torchvision"] if torch and NETWORKS[name][3] else [])]
     context, connections = multiprocessing.get_context("spawn"), {}
     for key in keys:
+        os.environ.pop(ONE_DNN, None)
+        if key == "mobilenet_tf":
+            os.environ[ONE_DNN] = "1"
         connections[key], end = context.Pipe()
         context.Process(target=serve, args=(end, key, name, size, batch), daemon=True).start()
         end.close()

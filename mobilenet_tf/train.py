@@ -18,7 +18,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from mobilenet_tf import artifact, checkpoint, memory, optim, viz
+from mobilenet_tf import artifact, checkpoint, optim, viz
 from mobilenet_tf.config import Config, Stage
 from mobilenet_tf.data import Source, steps_per_epoch, training_batches, user_errors
 from mobilenet_tf.errors import UserError
@@ -81,7 +81,6 @@ def train(task: Task, cfg: Config, folder: Path | str) -> Run:
         UserError: an unusable folder, a checkpoint of another model, or a loss that is not finite.
     """
     folder = _prepare(Path(folder), cfg)
-    memory.keep_freed()
     keras.utils.set_random_seed(cfg.seed)
     precision, jit = device_settings(cfg.train.precision, cfg.train.jit)
     source, validation = task.source(cfg, "train"), task.source(cfg, "validation")
@@ -103,8 +102,9 @@ def train(task: Task, cfg: Config, folder: Path | str) -> Run:
 def device_settings(precision: str, jit: str) -> tuple[str, bool]:
     """Resolves "auto" for this machine and prints the choice.
 
-    On CPU: float32 (depthwise kernels have no fast path below it) and no XLA, whose CPU convolutions are many times
-    slower. On GPU: bfloat16 from compute capability 8 on, float16 from 7 on, and XLA.
+    On CPU: float32 (depthwise kernels have no fast path below it), no XLA, whose CPU convolutions are many times
+    slower, and oneDNN's kernels, unless TensorFlow was imported before this package. On GPU: bfloat16 from compute
+    capability 8 on, float16 from 7 on, and XLA.
     """
     gpus = tf.config.list_physical_devices("GPU")
     name = f"CPU ({os.cpu_count()} cores)"
@@ -115,7 +115,11 @@ def device_settings(precision: str, jit: str) -> tuple[str, bool]:
         automatic = "mixed_bfloat16" if capability >= 8 else "mixed_float16" if capability >= 7 else "float32"
     precision = automatic if precision == "auto" else precision
     use_jit = bool(gpus) if jit == "auto" else jit == "on"
-    print(f"device {name} · precision {precision} · XLA {'on' if use_jit else 'off'} · fused BatchNormalization")
+    one_dnn = {"1": "on", "0": "off"}.get(os.environ.get("TF_ENABLE_ONEDNN_OPTS"), "as TensorFlow has it")
+    print(
+        f"device {name} · precision {precision} · XLA {'on' if use_jit else 'off'} · oneDNN {one_dnn} · "
+        "fused BatchNormalization"
+    )
     return precision, use_jit
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import mobilenet_tf  # noqa: F401  before TensorFlow: it has a setting for it
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
