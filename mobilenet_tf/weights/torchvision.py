@@ -11,7 +11,7 @@ from keras import layers
 
 from mobilenet_tf import specs
 from mobilenet_tf.errors import UserError, missing_extra
-from mobilenet_tf.layers import BatchNormalization
+from mobilenet_tf.layers import BatchNormalization, Conv2D
 from mobilenet_tf.specs import Net
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -31,22 +31,26 @@ def from_torchvision(name: str, state: Mapping | str | Path) -> keras.Model:
 
     name: "mobilenet_v2", "mobilenet_v3_large" or "mobilenet_v3_small"; or the detector "ssdlite320_mobilenet_v3_large",
     which takes 320x320 and gives {"class_logits": [N, 3234, classes with background], "box_regressions": [N, 3234, 4]},
-    (ty, tx, th, tw) from the anchors of SSD cut to a side of 1.
+    (ty, tx, th, tw) from the anchors of SSD cut to a side of 1; or the segmenters "deeplabv3_mobilenet_v3_large" and
+    "lraspp_mobilenet_v3_large", which give logits [N, H, W, classes].
     state: the state dict (names to numpy arrays or torch tensors) or the path of one, `.pth`, `.safetensors` or `.npz`.
     Any width: all channels are those of the state dict; only strides and activations come from the paper's table.
     torchvision pads both sides alike at stride 2 and uses other epsilons, so these weights belong in this graph alone.
     Raises UserError: another name, unreadable file, missing or surplus tensors, wrong shapes.
     Source: torchvision/models/mobilenetv2.py, mobilenetv3.py, detection/ssdlite.py.
     """
-    if name not in (*CLASSIFIERS, DETECTOR):
-        raise UserError(
-            f"The torchvision network must be one of {', '.join((*CLASSIFIERS, DETECTOR))}. Received: {name}"
-        )
+    from mobilenet_tf.weights import torchvision_segmentation as segmentation  # builds on this module
+
+    known = (*CLASSIFIERS, DETECTOR, *segmentation.SEGMENTERS)
+    if name not in known:
+        raise UserError(f"The torchvision network must be one of {', '.join(known)}. Received: {name}")
     state = state if isinstance(state, Mapping) else _read(Path(state))
+    if name in segmentation.SEGMENTERS:
+        return segmentation.convert(name, state)
     if name == DETECTOR:
         net = specs.V3_LARGE
-        return _Converter(name, net, _as_classifier(net, state)).detector()
-    return _Converter(name, specs.NETS[name], state).classifier()
+        return Converter(name, net, _as_classifier(net, state)).detector()
+    return Converter(name, specs.NETS[name], state).classifier()
 
 
 def _down_to_32(net: Net) -> int:
@@ -68,16 +72,17 @@ def _as_classifier(net: Net, state: Mapping) -> dict:
     return {renamed(key): value for key, value in state.items()}
 
 
-class _Converter:
+class Converter:
     """Builds the graph along the state dict and keeps what each layer's weights are to be."""
 
-    def __init__(self, name: str, net: Net, state: Mapping):
+    def __init__(self, name: str, net: Net, state: Mapping, rates: Mapping[int, int] | None = None):
         self.name = name
         self.net = net
+        self.rates = rates or {}  # dilation of the blocks that have one
         self.state = {k: _array(v) for k, v in state.items() if not k.endswith("num_batches_tracked")}
         self.unused = set(self.state)
         self.weights = []  # (layer, its arrays)
-        self.maps = {}  # name of a convolution -> its activation
+        self.maps = {}  # name of a convolution -> its map, after the BatchNormalization and the activation
 
     def classifier(self) -> keras.Model:
         inputs = keras.Input((None, None, 3), name="image")
@@ -157,14 +162,15 @@ class _Converter:
         for path, part in zip(convolutions, parts, strict=True):
             stride = block.stride if part == "depthwise" else 1
             act = None if part == "project" else block.act
-            x = self._conv_bn(x, path, names.layer(i, part), stride, act)
+            rate = self.rates.get(i, 1) if part == "depthwise" else 1
+            x = self._conv_bn(x, path, names.layer(i, part), stride, act, rate)
             if part == "depthwise" and block.se:
                 x = self._squeeze_excite(x, f"{prefix}block.{len(convolutions) - 1}", names.layer(i, "squeeze_excite"))
         if block.stride == 1 and shortcut.shape[-1] == x.shape[-1]:
             x = layers.Add(name=names.layer(i, "add"))([shortcut, x])
         return x
 
-    def _conv_bn(self, x, path, name, stride, act):
+    def _conv_bn(self, x, path, name, stride, act, rate=1, epsilon=None):
         """Convolution, BatchNormalization and activation; torch's padding is the same on both sides."""
         kernel = self._take(f"{path}.weight", 4)  # [out, in / groups, k, k]
         size = kernel.shape[-1]
@@ -172,20 +178,19 @@ class _Converter:
         if stride == 2:
             x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
             padding = "valid"
-        options = {"strides": stride, "padding": padding, "use_bias": False, "name": name}
+        options = {"strides": stride, "dilation_rate": rate, "padding": padding, "use_bias": False, "name": name}
         if kernel.shape[1] == 1:
             x = self._add(layers.DepthwiseConv2D(size, **options), x, kernel.transpose(2, 3, 0, 1))
         else:
-            x = self._add(layers.Conv2D(kernel.shape[0], size, **options), x, kernel.transpose(2, 3, 1, 0))
+            x = self._add(Conv2D(kernel.shape[0], size, **options), x, kernel.transpose(2, 3, 1, 0))
         stem, _, last = path.rpartition(".")
         bn = f"{stem}.{int(last) + 1}."
         arrays = [self._take(bn + key, 1) for key in ("weight", "bias", "running_mean", "running_var")]
         names = self.net.names
-        norm = BatchNormalization(epsilon=EPSILON[self.net.name], momentum=self.net.bn_momentum, name=names.bn_of(name))
+        epsilon = epsilon or EPSILON[self.net.name]
+        norm = BatchNormalization(epsilon=epsilon, momentum=self.net.bn_momentum, name=names.bn_of(name))
         x = self._add(norm, x, *arrays)
-        if act is None:
-            return x
-        self.maps[name] = layers.Activation(act, name=names.act_of(name))(x)
+        self.maps[name] = layers.Activation(act, name=names.act_of(name))(x) if act else x
         return self.maps[name]
 
     def _squeeze_excite(self, x, path, name):
