@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from mobilenet_tf import scenes
+from mobilenet_tf import scenes, tfds
 from mobilenet_tf.data import Sample, Source, image_loader, user_errors
 from mobilenet_tf.errors import UserError
 
@@ -64,12 +64,9 @@ def read(
         raise UserError(f"split must be one of {', '.join(SPLITS)}. Received: {split!r}")
     if reader == "scenes":
         return _scenes(split, counts or {}, size, seed)
-    options = {"classes": classes, "validation_fraction": validation_fraction, "seed": seed}
     if reader == "tfds":
-        from mobilenet_tf.tasks.segmentation import tfds
-
-        options |= {"name": name, "splits": splits or {}, "on_corrupt": on_corrupt}
-        return tfds.read(None if root is None else Path(root), split, **options)
+        return _tfds(name, root, split, splits or {}, classes, validation_fraction, on_corrupt)
+    options = {"classes": classes, "validation_fraction": validation_fraction, "seed": seed}
     pairs = readers.READERS[reader](Path(root), split, colours=colours, annotations=annotations, **options)
     return source(pairs, on_corrupt=on_corrupt)
 
@@ -95,11 +92,14 @@ def checked_mask(read_mask: Callable, name: tf.Tensor, key: tf.Tensor, size: tf.
     """The mask uint8 [H, W] of a picture of `size` (H, W; [0, 0]: unreadable). UserErrors come out of tf.data."""
 
     def fetch(name, key, size):
-        name, key = (value if isinstance(value, bytes) else value.item() for value in (name, key))
+        # strings are bytes in a graph, arrays of no dimensions in eager mode
+        name, key = (
+            value.item() if np.ndim(value) == 0 and not isinstance(value, bytes) else value for value in (name, key)
+        )
         if not size[0]:  # the picture is skipped
             return np.full((4, 4), IGNORE, np.uint8), ""
         try:
-            mask = read_mask(key.decode())
+            mask = read_mask(key.decode() if isinstance(key, bytes) else key)
         except UserError as error:
             return np.zeros((1, 1), np.uint8), f"UserError: {error}"
         if mask.shape != tuple(size):
@@ -138,14 +138,7 @@ class PathReader:
                 stored = np.asarray(image, np.uint8)
         except OSError as error:
             raise UserError(f"{path} must be a mask that can be read. Received: {error.strerror or error}") from None
-        mask = self.table[stored]
-        if mask.min(initial=0) == UNKNOWN:
-            allowed = np.flatnonzero(self.table != UNKNOWN)
-            raise UserError(
-                f"{path} must hold the values {_ranges(allowed)} only. Received: "
-                f"{_few(np.unique(stored[mask == UNKNOWN]))}"
-            )
-        return mask.astype(np.uint8)
+        return through(self.table, stored, path)
 
     def _from_colours(self, image: np.ndarray, path: str) -> np.ndarray:
         packed = image.astype(np.int32) @ [1 << 16, 1 << 8, 1]
@@ -157,6 +150,16 @@ class PathReader:
             found = [f"#{value:06x}" for value in np.unique(packed[wrong])]
             raise UserError(f"{path} must hold the colours of data.colours only. Received: {_few(found)}")
         return np.array(list(self.colours.values()), np.uint8)[place]
+
+
+def through(table: np.ndarray, stored: np.ndarray, name: str) -> np.ndarray:
+    """The class ids of stored values. Raises UserError for a value that stands for none, saying whose (`name`)."""
+    mask = table[stored]
+    if mask.min(initial=0) == UNKNOWN:
+        allowed = _ranges(np.flatnonzero(table != UNKNOWN))
+        wrong = _few(np.unique(stored[mask == UNKNOWN]))
+        raise UserError(f"{name} must hold the values {allowed} only. Received: {wrong}")
+    return mask.astype(np.uint8)
 
 
 def identity_table(classes: int) -> np.ndarray:
@@ -175,6 +178,53 @@ def _ranges(values: np.ndarray) -> str:
     """[0, 1, 2, 255] -> "0..2, 255"."""
     parts = np.split(values, np.flatnonzero(np.diff(values) > 1) + 1)
     return ", ".join(f"{part[0]}..{part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts)
+
+
+# TensorFlow Datasets
+
+TFDS_CLASSES = {"oxford_iiit_pet": (1, ("pet", "background", "border"))}  # (first value, names); others count from 0
+TFDS_MASKS = ("segmentation_mask", "segmentation_label")
+
+
+def _tfds(name, root, split, splits, classes, fraction, on_corrupt) -> Source:
+    from mobilenet_tf.tasks.segmentation.readers import read_names
+
+    builder = tfds.builder(name, root)
+    mask = next((key for key in TFDS_MASKS if key in builder.info.features), None)
+    if mask is None:
+        raise UserError(f"data.name must be a set with image and {' or '.join(TFDS_MASKS)}. Received: {name}")
+    first, names = TFDS_CLASSES.get(builder.name, (0, ()))
+    names = read_names(Path(classes)) if classes else list(names)
+    if len(names) < 2:
+        raise UserError(f"data.classes must name the classes of {name}, one a line. Received: {classes}")
+    table = np.full(256, UNKNOWN, np.int16)
+    table[first : first + len(names)] = np.arange(len(names))
+    table[IGNORE] = IGNORE
+    records, count = tfds.records(builder, split, splits.get(split) or _tfds_split(builder, split, splits, fraction))
+
+    def item(record):
+        return {"id": record["tfds_id"], "encoded": record["image"], "mask": record[mask]}
+
+    def read_mask(stored):
+        return through(table, stored[..., 0] if stored.ndim == 3 else stored, f"the mask of a picture of {name}")
+
+    corrupt = {}
+    load_image = image_loader(count, corrupt, on_corrupt=on_corrupt)
+
+    def load(record: Sample) -> Sample:
+        record = dict(record)
+        stored = record.pop("mask")
+        sample = load_image(record)
+        return {**sample, "mask": checked_mask(read_mask, sample["id"], stored, sample["original_size"])}
+
+    return Source(records.map(item), load, count, names, corrupt, tfds.SHUFFLE)
+
+
+def _tfds_split(builder, split, splits, fraction):
+    if split == "test" or "validation" in builder.info.splits or "validation" in splits or "train" in splits:
+        return split
+    kept = round(100 * (1 - fraction))
+    return {"train": f"train[:{kept}%]", "validation": f"train[{kept}%:]"}[split]
 
 
 # Counting

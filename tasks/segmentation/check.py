@@ -1,0 +1,117 @@
+"""`check-data`: pixels of each class, what is wrong with masks, and a sheet of samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mobilenet_tf import viz
+from mobilenet_tf.data import user_errors
+from mobilenet_tf.errors import UserError
+from mobilenet_tf.tasks.segmentation import data, readers
+from mobilenet_tf.tasks.segmentation.config import Config
+from mobilenet_tf.tasks.segmentation.pictures import overlay
+from mobilenet_tf.tasks.segmentation.task import source
+
+SPLITS = ("train", "validation", "test")
+PICTURES = 24  # on the sheet
+SHOWN = 20  # findings that are printed
+
+
+def check(cfg: Config, folder: Path) -> dict:
+    """Reads every mask of all splits there are; draws samples of train into `folder`. Values as JSON has them.
+
+    Raises UserError where there is no train split, or not one picture of it with a mask that can be used.
+    """
+    splits = {}
+    for split in SPLITS:
+        try:
+            splits[split] = _split(cfg, split)
+        except UserError:
+            if split == "train":
+                raise
+    written = [_sheet(cfg, Path(folder) / "samples.png")]
+    return {"splits": splits, "files": [str(path) for path in written]}
+
+
+def lines(result: dict) -> list[str]:
+    """The report as text, the findings last."""
+    text = []
+    for split, report in result["splits"].items():
+        total = max(1, sum(report["pixels"].values()))
+        shares = ", ".join(f"{name} {count / total:.2%}" for name, count in report["pixels"].items())
+        text += [f"{split}: {report['images']} images, {report['ignored']:.2%} of the pixels ignored", f"  {shares}"]
+        missing = [name for name, count in report["pixels"].items() if not count]
+        if missing:
+            text.append(f"  no pixel of: {', '.join(missing)}")
+    for split, report in result["splits"].items():
+        text += [f"{split}: {line}" for line in report["findings"][:SHOWN]]
+        if len(report["findings"]) > SHOWN:
+            text.append(f"{split}: {len(report['findings']) - SHOWN} more")
+    return text
+
+
+def _split(cfg: Config, split: str) -> dict:
+    counts, findings = np.zeros(256, np.int64), []
+    if cfg.data.reader in readers.READERS:
+        pairs = _pairs(cfg, split)
+        for image, key in zip(pairs.images, pairs.masks, strict=True):
+            try:
+                mask = pairs.read_mask(key)
+                _same_size(image, mask)
+                counts += np.bincount(mask.ravel(), minlength=256)
+            except UserError as error:
+                findings.append(str(error))
+        count, classes = len(pairs.images), pairs.classes
+    else:
+        read = source(cfg, split)
+        counts, count, classes = data.pixel_counts(read), read.count, read.classes
+    return {
+        "images": count,
+        "pixels": {name: int(counts[i]) for i, name in enumerate(classes)},
+        "ignored": float(counts[data.IGNORE] / max(1, counts.sum())),
+        "findings": findings,
+    }
+
+
+def _pairs(cfg: Config, split: str) -> data.Pairs:
+    keys = cfg.data.model_dump(include={"classes", "colours", "annotations", "validation_fraction"})
+    return readers.READERS[cfg.data.reader](cfg.data.root, split, seed=cfg.seed, **keys)
+
+
+def _same_size(path: Path, mask: np.ndarray) -> None:
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(0x0112, 1) >= 5  # EXIF: the picture lies on its side
+            size = image.size if turned else image.size[::-1]
+    except OSError as error:
+        raise UserError(f"{path} must be a picture that can be read. Received: {error.strerror or error}") from None
+    if mask.shape != size:
+        wanted = f"{size[1]}x{size[0]}"
+        raise UserError(f"the mask of {path} must be of its size, {wanted}. Received: {mask.shape[1]}x{mask.shape[0]}")
+
+
+def _sheet(cfg: Config, path: Path) -> Path:
+    """Samples from all over the train split under their masks."""
+    read = source(cfg, "train")
+    step = max(1, read.count // PICTURES)
+    images, captions, seen = [], [], np.zeros(256, np.int64)
+    chosen = read.items.enumerate().filter(lambda i, _: i % step == 0).map(lambda _, record: record)
+    records = iter(chosen)
+    while len(images) < PICTURES:
+        try:
+            with user_errors():
+                sample = {key: value.numpy() for key, value in read.load(next(records)).items()}
+        except StopIteration:
+            break
+        except UserError:  # among the findings
+            continue
+        if sample.get("original_size", np.ones(2))[0]:
+            seen += np.bincount(sample["mask"].ravel(), minlength=256)
+            images.append(overlay(sample["image"], sample["mask"], read.classes))
+            captions.append(sample["id"].decode()[-40:])
+    if not images:
+        raise UserError("the train split must have pictures with masks that can be used. Received: none")
+    return viz.sheet(images, captions, path, columns=6, cell=300)
