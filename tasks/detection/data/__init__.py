@@ -75,13 +75,21 @@ def read(
 def examine(
     reader: str, root: Path, split: str, *, classes: Path | None, on_corrupt: str, **options
 ) -> tuple[Listing, list[Finding]]:
-    """The usable annotations of a split on disk and what was found when they were checked."""
+    """The usable annotations of a split on disk and what was found when they were checked.
+
+    Raises UserError: as `read`; a training split without any box.
+    """
     if reader not in LISTINGS:
         raise UserError(f"data.reader must be one of {', '.join([*LISTINGS, *SOURCES])}. Received: {reader!r}")
     found = LISTINGS[reader](root, split, **options)
     if classes:
         found = _chosen_classes(found, _label_file(classes), classes)
-    return validation.checked(found, on_corrupt=on_corrupt)
+    found, findings = validation.checked(found, on_corrupt=on_corrupt)
+    if split == "train" and not found.coco["annotations"]:
+        raise UserError(
+            f"{found.where} must have boxes for the split train. Received: {len(found.paths)} pictures, no box"
+        )
+    return found, findings
 
 
 def _chosen_classes(found: Listing, names: list[str], path: Path) -> Listing:
