@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mobilenet_tf.errors import UserError, missing_extra
 
@@ -29,7 +29,7 @@ class Metadata:
     input_size: tuple[int, int]  # height, width in pixels
     input_range: tuple[int, int] = (0, 255)
     config: dict[str, Any] = field(default_factory=dict)
-    outputs: Literal["logits", "softmax"] = "logits"
+    outputs: str = "logits"  # what the model ends in: "logits", "softmax" or what else its task exports
     version: str = field(default_factory=lambda: package_version("mobilenet_tf"))
 
     def to_json(self) -> str:

@@ -174,7 +174,7 @@ class Export(Section):
     inputs: Literal["float32", "int8", "uint8"] = Field(
         "float32", description="input and output type of full int8 files"
     )
-    outputs: Literal["logits", "softmax"] = Field("softmax", description="what exported files end in")
+    outputs: str = Field("logits", description="what exported files end in")
     calibration_samples: int = Field(200, ge=1)
     parity_samples: int = Field(64, ge=1, description="samples for the numerical comparison")
     verify_samples: int | None = Field(1000, ge=1, description="samples scored with both models; null for all")
@@ -182,7 +182,7 @@ class Export(Section):
 
 
 class Config(Section):
-    """What every experiment has. Tasks narrow `model` and `data`."""
+    """What every experiment has. Tasks narrow `model`, `data` and `export`."""
 
     task: str
     seed: int = Field(0, ge=0)

@@ -9,9 +9,9 @@ import shutil
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +32,7 @@ from mobilenet_tf.predict import Predictor, load_predictor, quiet
 
 OPSET = 18
 VARIABLES = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"}  # signs of a graph that was not frozen
+POST_PROCESS = "TFLite_Detection_PostProcess"  # the one custom operation that every runtime has
 IO_TYPES = {"float32": tf.float32, "int8": tf.int8, "uint8": tf.uint8}
 
 Images = Iterable[np.ndarray]
@@ -44,6 +45,7 @@ class Job:
 
     calibration: Images | None
     inputs: str
+    detector: bool  # ends in the runtimes' own post-processing of detectors
     say: Say
 
 
@@ -64,21 +66,19 @@ def export(
     *,
     metadata: Metadata,
     calibration: Images | None = None,
-    classifier_output: Literal["logits", "softmax"] = "logits",
     inputs: Literal["float32", "int8", "uint8"] = "float32",
     dynamic_batch: bool = False,
 ) -> Path:
     """Writes a model file that runs without this package, with the metadata inside, and checks that it runs.
 
     Args:
-        model: images [N, H, W, 3] in 0..255 -> raw outputs; mixed precision is exported as float32.
+        model: images [N, H, W, 3] in 0..255 -> what metadata.outputs names; mixed precision is exported as float32.
         path: the file to write, or the folder of a SavedModel. It is replaced at once, when all is done.
         format: a key of FORMATS.
         metadata: travels in the file; its input_size is the size the file will take.
         calibration: batches of float32 images [N, H, W, 3] in 0..255 that went through the evaluation preprocessing;
             for tflite_int8, which needs 100 or more.
-        classifier_output: "softmax" puts one after the logits.
-        inputs: the type of both the inputs and the outputs of a tflite_int8 file.
+        inputs: the type of both the inputs and the outputs of a tflite_int8 file; detections always come as float32.
         dynamic_batch: leave the batch size free, as it always is in a SavedModel; else it is 1, which every delegate of
             a phone takes.
 
@@ -87,8 +87,7 @@ def export(
     """
     path = Path(path)
     chosen = _check(model, path, format, metadata, calibration, inputs)
-    net = _deployable(model, classifier_output, metadata)
-    metadata = replace(metadata, outputs=classifier_output)
+    net = _deployable(model, metadata.outputs)
     batch = None if dynamic_batch or chosen.dynamic else 1
     signature = [tf.TensorSpec((batch, *metadata.input_size, 3), tf.float32, name="image")]
     with _progress(f"export {path.name}") as say, tempfile.TemporaryDirectory() as folder:
@@ -99,7 +98,7 @@ def export(
         archive.add_endpoint("serve", lambda image: net(image, training=False), input_signature=signature)
         archive.write_out(saved, verbose=False)
         with artifact.replacing(path) as temporary:
-            chosen.convert(saved, temporary, Job(calibration, inputs, say))
+            chosen.convert(saved, temporary, Job(calibration, inputs, metadata.outputs == "detections", say))
             artifact.write(temporary, metadata)
             say("checking the file")
             _prove(temporary, path, metadata)
@@ -125,24 +124,13 @@ def _check(model, path, format, metadata, calibration, inputs) -> Format:
     return chosen
 
 
-def _deployable(model: keras.Model, classifier_output: str, metadata: Metadata) -> keras.Model:
+def _deployable(model: keras.Model, outputs: str) -> keras.Model:
     """The model in float32 with its single output named after what it is; several outputs keep their names."""
     if any(layer.compute_dtype != "float32" for layer in model._flatten_layers()):
         weights = model.get_weights()
         model = keras.models.model_from_json(re.sub(r'"(mixed_)?b?float16"', '"float32"', model.to_json()))
         model.set_weights([np.asarray(value, np.float32) for value in weights])
-    several = len(model.outputs) > 1
-    if classifier_output not in ("logits", "softmax") or (several and classifier_output == "softmax"):
-        allowed = "logits for a model of several outputs" if several else "logits or softmax"
-        raise UserError(f"classifier_output must be {allowed}. Received: classifier_output={classifier_output}")
-    if several:
-        return model
-    [raw] = model.outputs
-    if metadata.outputs == "softmax" and classifier_output == "logits":
-        raise UserError("classifier_output must be softmax, with which this model ends. Received: logits")
-    if metadata.outputs == "logits" and classifier_output == "softmax":
-        raw = keras.layers.Softmax(name="softmax")(raw)
-    return keras.Model(model.inputs, {classifier_output: raw}, name=model.name)
+    return model if len(model.outputs) > 1 else keras.Model(model.inputs, {outputs: model.outputs[0]}, name=model.name)
 
 
 def _copy(saved: Path, path: Path, job: Job) -> None:
@@ -152,6 +140,7 @@ def _copy(saved: Path, path: Path, job: Job) -> None:
 def _tflite(saved: Path, path: Path, job: Job, tune: Callable[[Any, Job], None] | None = None) -> None:
     job.say("converting to TFLite")
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
+    converter.allow_custom_ops = job.detector
     if tune:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         tune(converter, job)
@@ -173,7 +162,9 @@ def _dynamic(converter: Any, job: Job) -> None:
 def _int8(converter: Any, job: Job) -> None:
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.representative_dataset = lambda: _representative(job.calibration, job.say)
-    converter.inference_input_type = converter.inference_output_type = IO_TYPES[job.inputs]
+    converter.inference_input_type = IO_TYPES[job.inputs]
+    if not job.detector:
+        converter.inference_output_type = IO_TYPES[job.inputs]
 
 
 def _representative(calibration: Images, say: Say) -> Iterator[list[np.ndarray]]:
@@ -250,7 +241,8 @@ def tflite_ops(path: str | Path) -> Counter[str]:
 def _prove(file: Path, path: Path, metadata: Metadata) -> None:
     """Conversions can "succeed" with variables left in the graph, with Flex operations, or with NaN outputs."""
     if file.suffix == ".tflite":
-        bad = [op for op in tflite_ops(file) if op in VARIABLES or op.startswith("Flex")]
+        builtin = vars(schema.BuiltinOperator)
+        bad = [op for op in tflite_ops(file) if op in VARIABLES or (op not in builtin and op != POST_PROCESS)]
         if bad:
             raise UserError(f"{path} must hold TFLite's own operations and no variables. Received: {', '.join(bad)}")
     noise = np.random.default_rng(0).uniform(0, 255, (1, *metadata.input_size, 3)).astype(np.float32)
@@ -277,28 +269,46 @@ class Parity:
 
     max_diff: float
     mean_diff: float
-    agreement: float  # share of equal argmax over the last axis
+    agreement: float  # share of equal argmax over the last axis, or what the task understands by it
     images: int
 
 
-def check_parity(reference: Predictor, candidate: Predictor, images: np.ndarray, *, batch: int = 32) -> Parity:
+def check_parity(
+    reference: Predictor,
+    candidate: Predictor,
+    images: np.ndarray,
+    *,
+    batch: int = 32,
+    agree: Callable[[Any, Any], Sequence[float]] | None = None,
+) -> Parity:
     """Compares the raw outputs of two predictors on images [N, H, W, 3] in 0..255.
 
-    They are compared as logits, or as probabilities where one of the two ends in softmax.
+    They are compared as logits, or as probabilities where one of the two ends in softmax. `agree` takes the raw outputs
+    of a batch from both and gives numbers of 0..1, whose mean is the agreement.
     """
     if not len(images):
         raise UserError("parity must be checked on real images. Received: none")
     softmax = any(p.metadata and p.metadata.outputs == "softmax" for p in (reference, candidate))
-    diffs, same = [], []
+    diffs, same, agree = [], [], agree or _same_argmax
     for start in range(0, len(images), batch):
-        pair = [_leaves(predictor(images[start : start + batch])) for predictor in (reference, candidate)]
-        for want, got in zip(*pair, strict=True):
+        pair = [predictor(images[start : start + batch]) for predictor in (reference, candidate)]
+        same.append(agree(*pair))
+        for want, got in zip(*map(_leaves, pair), strict=True):
             if softmax:
                 want, got = _softmax(want), _softmax(got)
             diffs.append(np.abs(want.astype(np.float64) - got).ravel())
-            same.append((want.argmax(-1) == got.argmax(-1)).ravel())
     diff = np.concatenate(diffs)
     return Parity(float(diff.max()), float(diff.mean()), float(np.concatenate(same).mean()), len(images))
+
+
+def _same_argmax(reference: Any, candidate: Any) -> np.ndarray:
+    pairs = zip(_leaves(reference), _leaves(candidate), strict=True)
+    return np.concatenate([(want.argmax(-1) == got.argmax(-1)).ravel() for want, got in pairs])
+
+
+def count(raw: Any) -> int:
+    """The number of images that raw outputs are of."""
+    return len(_leaves(raw)[0])
 
 
 def _leaves(raw: Any) -> list[np.ndarray]:
@@ -352,6 +362,7 @@ def verify(
     limit: float = 0.02,
     *,
     reference_metrics: dict[str, Any] | None = None,
+    agree: Callable[[Any, Any], Sequence[float]] | None = None,
 ) -> Verification:
     """Holds a file against the model it was made from, and writes the result beside the file.
 
@@ -361,8 +372,9 @@ def verify(
         monitor: (name, "max" or "min") of the metric that decides.
         limit: the largest drop of that metric that is no failure; see Verification.ok.
         reference_metrics: spares scoring the reference again for each of several files.
+        agree: see check_parity.
     """
-    parity = check_parity(reference, candidate, images)
+    parity = check_parity(reference, candidate, images, agree=agree)
     verification = Verification(
         file=candidate.name,
         format=candidate.format,
@@ -390,7 +402,7 @@ def table(verifications: Iterable[Verification]) -> Table:
     metric = verifications[0].monitor[0] if verifications else "metric"
     result = Table(title=f"Exported files against the model ({metric})", box=None, padding=(0, 1, 0, 0))
     result.add_column("file", overflow="fold")
-    for name in ("MB", "max diff", "mean diff", "argmax", "model", "file", "drop", "verdict"):
+    for name in ("MB", "max diff", "mean diff", "agreement", "model", "file", "drop", "verdict"):
         result.add_column(name, justify="right", min_width=7 if " " in name else None)
     for v in verifications:
         result.add_row(

@@ -23,6 +23,8 @@ class Task:
     metric:    (cfg, source) -> object with update(sample, prediction) and result() -> dict of numbers.
     monitor:   (name, mode): the metric that picks the best checkpoint; mode is "max" or "min".
     report:    (metric, classes, folder) -> list of the pictures written.
+    deploy:    (cfg, model) -> keras.Model: the model as it is exported, ending in what `export.outputs` names.
+    agree:     (reference, candidate predictions of one image) -> 0..1: how far they say the same.
     summary:   (prediction, classes) -> flat dict, one row of predict's table, JSON and CSV.
     draw:      (image, prediction, classes) -> image.
     """
@@ -38,6 +40,8 @@ class Task:
     metric: Callable
     monitor: tuple[str, str]
     report: Callable
+    deploy: Callable
+    agree: Callable
     summary: Callable
     draw: Callable
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import importlib
 import importlib.util
@@ -118,8 +119,13 @@ def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[st
     validation = task.source(cfg, "validation")
     calibration = evaluation_inputs(task, cfg, task.source(cfg, "train"), cfg.export.calibration_samples)
     images = np.concatenate(evaluation_inputs(task, cfg, validation, cfg.export.parity_samples))
-    model = load_keras(model_file)
+    metadata = dataclasses.replace(metadata, outputs=cfg.export.outputs)
+    model = task.deploy(cfg, load_keras(model_file))
     reference = keras_predictor(model, metadata)
+
+    def agree(*raws) -> list[float]:
+        sizes = np.array([metadata.input_size] * export.count(raws[0]), np.int32)
+        return [task.agree(*pair) for pair in zip(*(task.decode(cfg, raw, sizes) for raw in raws), strict=True)]
 
     def score(predictor) -> dict[str, float]:
         return evaluate(task, cfg, predictor, validation, limit=cfg.export.verify_samples)
@@ -133,7 +139,6 @@ def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[st
             name,
             metadata=metadata,
             calibration=calibration if chosen.calibrated else None,
-            classifier_output=cfg.export.outputs,
             inputs=cfg.export.inputs if chosen.calibrated else "float32",
         )
         results.append(
@@ -145,6 +150,7 @@ def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[st
                 task.monitor,
                 cfg.export.limit,
                 reference_metrics=expected,
+                agree=agree,
             )
         )
     return results

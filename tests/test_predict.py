@@ -44,7 +44,7 @@ def files(model, tmp_path_factory):
     calibration = [IMAGES.astype(np.float32)]
     jobs = {name: (name, {}) for name in ("savedmodel", "tflite")}
     jobs |= {f"int8-{kind}": ("tflite_int8", {"inputs": kind}) for kind in ("float32", "int8", "uint8")}
-    jobs |= {"dynamic": ("tflite", {"dynamic_batch": True}), "softmax": ("tflite", {"classifier_output": "softmax"})}
+    jobs |= {"dynamic": ("tflite", {"dynamic_batch": True})}
     try:
         import onnxruntime  # noqa: F401
         import tf2onnx  # noqa: F401
@@ -57,6 +57,8 @@ def files(model, tmp_path_factory):
         path = folder / (key + Path(FORMATS[name].filename).suffix)
         needs = {"calibration": calibration} if name == "tflite_int8" else {}
         found[key] = export(model, path, name, metadata=METADATA, **needs, **options)
+    ending = replace(METADATA, outputs="softmax")
+    found["softmax"] = export(deployable(model, "softmax"), folder / "s.tflite", "tflite", metadata=ending)
     model.save(folder / "model.keras")
     artifact.write(folder / "model.keras", METADATA)
     return {**found, "keras": folder / "model.keras", "run": folder}
@@ -150,6 +152,8 @@ def test_a_tflite_runs_without_tensorflow(files):
     code = f"""
 import sys, numpy as np
 from mobilenet_tf.predict import load_predictor
+from mobilenet_tf.tasks.classification.model import deployable
+from mobilenet_tf.tasks.classification.model import deployable
 print(load_predictor({str(files["tflite"])!r}, threads=1)(np.zeros((2, 16, 24, 3), np.uint8)).shape)
 print([name for name in ("tensorflow", "keras") if name in sys.modules])
 """

@@ -53,8 +53,13 @@ class Data(config.Section):
         return self
 
 
+class Export(config.Export):
+    outputs: Literal["logits", "softmax"] = Field("softmax", description="what exported files end in")
+
+
 class Config(config.Config):
     task: Literal["classification"] = "classification"
     model: Model = Model()
     data: Data
+    export: Export = Export()
     label_smoothing: float = Field(0.0, ge=0, lt=1)

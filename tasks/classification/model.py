@@ -39,3 +39,9 @@ def classifier(
     if weights:
         load_weights(model, weights, net=backbone, alpha=alpha)
     return model
+
+
+def deployable(model: keras.Model, outputs: str) -> keras.Model:
+    """The classifier as it is exported: images to "logits" or "softmax", [N, classes]."""
+    [raw] = model.outputs
+    return keras.Model(model.inputs, layers.Softmax(name="softmax")(raw) if outputs == "softmax" else raw)

@@ -9,7 +9,7 @@ from mobilenet_tf.data import Source
 from mobilenet_tf.task import Task
 from mobilenet_tf.tasks.classification import data, objective
 from mobilenet_tf.tasks.classification.config import Config
-from mobilenet_tf.tasks.classification.model import classifier
+from mobilenet_tf.tasks.classification.model import classifier, deployable
 
 
 def source(cfg: Config, split: str) -> Source:
@@ -79,6 +79,8 @@ task = Task(
     metric=lambda cfg, source: objective.ClassificationMetric(source.classes),
     monitor=("top1", "max"),
     report=objective.report,
+    deploy=lambda cfg, model: deployable(model, cfg.export.outputs),
+    agree=lambda *pair: float(len({prediction["probabilities"].argmax() for prediction in pair}) == 1),
     summary=summary,
     draw=objective.draw,
 )

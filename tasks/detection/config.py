@@ -124,10 +124,18 @@ class Metric(config.Section):
     voc: bool = Field(False, description="Pascal VOC's mAP at IoU 0.5 too, by 11 points and by area")
 
 
+class Export(config.Export):
+    outputs: Literal["detections", "raw"] = Field(
+        "detections", description="detections: decoded boxes, classes, scores, count after suppression; raw: the heads"
+    )
+
+
 class Config(config.Config):
     task: Literal["detection"] = "detection"
     model: Model = Model()
     data: Data
+    export: Export = Export()
     loss: Loss = Loss()
     detections: Detections = Detections()
     metric: Metric = Metric()
+    export: Export = Export()

@@ -242,6 +242,21 @@ def confusion(
     return matrix
 
 
+def agreement(reference: Mapping, candidate: Mapping, *, score: float, iou: float = 0.5) -> float:
+    """How far two predictions of one image find the same: 2 x pairs of one class / all boxes, from `score` on."""
+    sides = []
+    for prediction in (reference, candidate):
+        y0, x0, y1, x1 = np.asarray(prediction["boxes"], np.float64).reshape(-1, 4).T
+        rows = zip(np.stack([x0, y0, x1 - x0, y1 - y0], 1), prediction["labels"], prediction["scores"], strict=True)
+        sides.append([{"bbox": box, "label": label, "score": s} for box, label, s in rows if s >= score])
+    total = sum(map(len, sides))
+    same = 0
+    for label in {row["label"] for side in sides for row in side}:
+        own, other = ([row for row in side if row["label"] == label] for side in sides)
+        same += sum(None not in pair for pair in pairs(own, other, iou))
+    return 2 * same / total if total else 1.0
+
+
 def pairs(entries: Sequence[dict], ranked: Sequence[dict], iou: float) -> list[tuple[dict | None, dict | None]]:
     """(box, its detection) of one image; None for a detection without a box, and for a box without a detection.
 

@@ -10,7 +10,7 @@ from PIL import Image
 from mobilenet_tf import transforms
 from mobilenet_tf.data import Source
 from mobilenet_tf.task import Prediction, Task
-from mobilenet_tf.tasks.detection import augment, boxes, data, losses, model, report
+from mobilenet_tf.tasks.detection import augment, boxes, data, losses, model, postprocess, report, scoring
 from mobilenet_tf.tasks.detection.config import Config
 from mobilenet_tf.tasks.detection.metric import DetectionMetric
 
@@ -78,13 +78,29 @@ def loss(cfg: Config):
 
 
 def decode(cfg: Config, raw: dict, sizes: np.ndarray) -> list[Prediction]:
-    """Raw outputs -> {"boxes" yxyx within 0..1 of the original image, "labels", "scores", "size" (H, W)} an image."""
-    keys = cfg.detections.model_dump()
-    found = boxes.detections(raw, anchors(cfg), scores=cfg.model.scores, variances=cfg.model.variances, **keys)
+    """Raw outputs -> {"boxes" yxyx within 0..1 of the original image, "labels", "scores", "size" (H, W)} an image.
+
+    raw: the heads, or what a model with decoding inside gives.
+    """
+    if "detection_boxes" in raw:
+        found = postprocess.decode(raw)
+    else:
+        found = boxes.detections(raw, anchors(cfg), **_decoding(cfg))
     return [
         {**prediction, "boxes": restored(cfg, prediction["boxes"], size), "size": np.asarray(size)}
         for prediction, size in zip(found, sizes, strict=True)
     ]
+
+
+def deploy(cfg: Config, model):
+    """The model as it is exported: its heads, or with decoding and non-max suppression inside."""
+    options = _decoding(cfg)
+    del options["max_candidates"]  # the runtimes' operation takes them all
+    return postprocess.deployable(model, cfg.export.outputs, anchors(cfg), **options)
+
+
+def _decoding(cfg):
+    return {"scores": cfg.model.scores, "variances": cfg.model.variances, **cfg.detections.model_dump()}
 
 
 def restored(cfg: Config, found: np.ndarray, size) -> np.ndarray:
@@ -143,6 +159,8 @@ task = Task(
     metric=metric,
     monitor=("AP", "max"),
     report=report.report,
+    deploy=deploy,
+    agree=lambda *pair: scoring.agreement(*pair, score=report.SHOWN_FROM),
     summary=summary,
     draw=draw,
 )

@@ -11,7 +11,7 @@ from mobilenet_tf.errors import UserError
 from mobilenet_tf.task import Task
 from mobilenet_tf.tasks.segmentation import data, objective, pictures
 from mobilenet_tf.tasks.segmentation.config import Config
-from mobilenet_tf.tasks.segmentation.model import segmenter
+from mobilenet_tf.tasks.segmentation.model import deployable, segmenter
 
 
 def source(cfg: Config, split: str) -> Source:
@@ -79,6 +79,8 @@ task = Task(
     metric=lambda cfg, source: objective.SegmentationMetric(source.classes, cfg.data.resize),
     monitor=("miou", "max"),
     report=pictures.report,
+    deploy=lambda cfg, model: deployable(model, cfg.export.outputs),
+    agree=lambda reference, candidate: float((reference["mask"] == candidate["mask"]).mean()),
     summary=objective.summary,
     draw=pictures.draw,
 )
