@@ -245,27 +245,51 @@ def _box_of(own, anchors):
 # Detections --------------------------------------------------------------------------------------
 
 
-def nms(boxes, scores, classes, threshold: float = 0.5, limit: int = 100) -> np.ndarray:
-    """The indices of the boxes that greedy non-max suppression within each class keeps, best first, at most `limit`.
+def nms(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    *,
+    score_threshold: float = 0.01,
+    iou_threshold: float = 0.6,
+    max_candidates: int = 400,
+    max_detections: int = 100,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, classes) of what greedy non-max suppression within each class keeps of boxes [K, 4], scores [K, C].
 
-    boxes [K, 4], scores [K], classes [K]. A box goes where a better one of its class overlaps it by more than
-    `threshold`. Works through the boxes in chunks, best first, and stops at the limit.
+    A box goes where a better one of its class overlaps it by more than `iou_threshold`. Of each class the
+    `max_candidates` best above `score_threshold` take part. Best first, at most `max_detections`.
     """
-    order = np.argsort(-scores, kind="stable")
-    kept = order[:0]
-    for chunk in np.split(order, range(256, len(order), 256)):
-        if len(kept) >= limit:
-            break
-        earlier = np.concatenate([kept, chunk])
-        hit = iou(boxes[chunk], boxes[earlier]) > threshold
-        hit &= classes[chunk][:, None] == classes[earlier]
-        alive = ~hit[:, : len(kept)].any(1)
-        hit = hit[:, len(kept) :]
+    kept = np.zeros(0, int)  # as flat indices of `scores`
+    seen = np.zeros(scores.shape[1], int)
+    for chunk in _best_first(scores.ravel(), score_threshold):
+        candidates = np.concatenate([kept, chunk])
+        rows, classes = np.divmod(candidates, scores.shape[1])
+        new = len(kept)
+        same = classes[new:, None] == classes  # [chunk, kept + chunk]
+        rank = seen[classes[new:]] + np.tril(same[:, new:], -1).sum(1)
+        hit = same & (iou(boxes[rows[new:]], boxes[rows]) > iou_threshold)
+        alive = (rank < max_candidates) & ~hit[:, :new].any(1)
         for i in range(len(chunk)):
             if alive[i]:
-                alive[i + 1 :] &= ~hit[i, i + 1 :]
+                alive[i + 1 :] &= ~hit[i + 1 :, new + i]
         kept = np.concatenate([kept, chunk[alive]])
-    return kept[:limit]
+        if len(kept) >= max_detections:
+            break
+        seen += np.bincount(classes[new:], minlength=len(seen))
+    return np.divmod(kept[:max_detections], scores.shape[1])
+
+
+def _best_first(scores, threshold, first: int = 1024, size: int = 256):
+    """Chunks of the indices of the scores above the threshold, best first; sorts all only when the first do not do."""
+    left = np.flatnonzero(scores > threshold)
+    while len(left):
+        block, left = left, left[:0]
+        if len(block) > 2 * first:
+            parted = block[np.argpartition(-scores[block], first)]
+            block, left = parted[:first], parted[first:]
+            first = len(left)
+        block = block[np.argsort(-scores[block], kind="stable")]
+        yield from np.split(block, range(size, len(block), size))
 
 
 def detections(
@@ -275,30 +299,26 @@ def detections(
     scores: str = "softmax",
     variances: tuple[float, float] = VARIANCES,
     score_threshold: float = 0.01,
-    iou_threshold: float = 0.6,
-    max_candidates: int = 400,
-    max_detections: int = 100,
+    **suppression,
 ) -> list[dict[str, np.ndarray]]:
     """Raw outputs -> one {"boxes" [K, 4], "scores" [K], "labels" int32 [K]} an image, best first, cut at its border.
 
-    scores:         "softmax", where class 0 of the logits is the background, or "sigmoid", one for each class.
-    max_candidates: the best of each class above `score_threshold` that enter non-max suppression.
-    max_detections: an image.
+    scores: "softmax", where class 0 of the logits is the background, or "sigmoid", one for each class.
+    suppression: the other keys of `nms`.
     """
+    scores_of = {"softmax": _softmax_scores, "sigmoid": _sigmoid_scores}[scores]
     logits, codes = np.asarray(raw["class_logits"], np.float32), np.asarray(raw["box_regressions"], np.float32)
-    candidates = {"softmax": _softmax_candidates, "sigmoid": _sigmoid_candidates}[scores]
     found = []
     for image_logits, image_codes in zip(logits, codes, strict=True):
-        rows, values = candidates(image_logits, score_threshold)
-        chosen = _best_per_class(values, score_threshold, max_candidates)
-        rows, labels, values = rows[chosen[0]], chosen[1].astype(np.int32), values[chosen]
+        rows, values = scores_of(image_logits, score_threshold)
+        values[~np.isfinite(image_codes[rows]).all(-1)] = 0  # a broken box is none
         boxes = decode(image_codes[rows], anchors[rows], variances).clip(0, 1)
-        keep = nms(boxes, values, labels, iou_threshold, max_detections)
-        found.append({"boxes": boxes[keep], "scores": values[keep], "labels": labels[keep]})
+        keep, labels = nms(boxes, values, score_threshold=score_threshold, **suppression)
+        found.append({"boxes": boxes[keep], "scores": values[keep, labels], "labels": labels.astype(np.int32)})
     return found
 
 
-def _softmax_candidates(logits, threshold):
+def _softmax_scores(logits, threshold):
     """(anchors that can reach the threshold, their scores [K, C]); a score is below sigmoid(logit - background's)."""
     rows = np.flatnonzero(logits[:, 1:].max(-1) - logits[:, 0] > _logit(threshold))
     logits = logits[rows]
@@ -306,7 +326,7 @@ def _softmax_candidates(logits, threshold):
     return rows, scores[:, 1:] / scores.sum(-1, keepdims=True)
 
 
-def _sigmoid_candidates(logits, threshold):
+def _sigmoid_scores(logits, threshold):
     rows = np.flatnonzero(logits.max(-1) > _logit(threshold))
     return rows, 1 / (1 + np.exp(-logits[rows]))
 
@@ -314,11 +334,3 @@ def _sigmoid_candidates(logits, threshold):
 def _logit(probability: float) -> float:
     """Just below the logit, so that rounding loses no candidate."""
     return math.log(probability / (1 - probability)) - 1e-3 if probability > 0 else -math.inf
-
-
-def _best_per_class(scores, threshold, top_k):
-    """The (row, class) indices of at most top_k scores of each class above the threshold (more where scores tie)."""
-    wanted = scores > threshold
-    if len(scores) > top_k:
-        wanted &= scores >= np.partition(scores, len(scores) - top_k, axis=0)[-top_k]
-    return np.nonzero(wanted)

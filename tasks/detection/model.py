@@ -59,6 +59,8 @@ def detector(
         weights: of the backbone: "imagenet", a path, or None, see `mobilenet_tf.weights.load`.
     Raises UserError. Sources: arXiv:1801.04381, section 6.2; arXiv:1905.02244, section 6.2; arXiv:1512.02325.
     """
+    if scores not in ("softmax", "sigmoid"):
+        raise UserError(f"scores must be softmax or sigmoid. Received: {scores}")
     spec = anchor_spec(backbone, input_size, head, **(anchors or {}))
     image = keras.Input((*input_size, 3), name="image")
     endpoints = build.backbone(backbone, alpha, (*input_size, 3), reduced_tail=reduced_tail)(image)
