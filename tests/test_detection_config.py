@@ -1,15 +1,18 @@
 """The keys of detection: what is refused, and that every shipped experiment fits its model and its loss."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mobilenet_tf import config
+from mobilenet_tf.data import training_batches
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.tasks.detection import losses
 from mobilenet_tf.tasks.detection.model import anchors_for
-from mobilenet_tf.tasks.detection.task import anchors
+from mobilenet_tf.tasks.detection.task import anchors, task
 
 SHIPPED = sorted(name for name, path in config.shipped().items() if path.parent.name == "detection")
 SMALL = {"task": "detection", "data": {"reader": "scenes"}, "train": {"stages": [{"learning_rate": 0.1}]}}
@@ -20,10 +23,8 @@ def test_shipped_configs_give_anchors_and_a_loss(name):
     cfg = config.load(name, ["data.root=somewhere"])
     boxes = anchors(cfg)
     assert boxes.ndim == 2 and boxes.shape[1] == 4 and np.isfinite(boxes).all()
-    assert callable(losses.loss(boxes, scores=cfg.model.scores, **cfg.loss.model_dump(exclude=MATCHING)))
-
-
-MATCHING = {"match_iou", "ignore_iou"}
+    keys = cfg.loss.model_dump(exclude={"match_iou", "ignore_iou"})
+    assert callable(losses.loss(boxes, scores=cfg.model.scores, **keys))
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -63,3 +64,22 @@ def test_a_config_survives_saving(tmp_path):
     cfg.save(tmp_path / "config.yaml")
     assert config.load(tmp_path / "config.yaml") == cfg
     assert isinstance(cfg.data.root, Path)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_configs_take_a_real_step(name):
+    """On the built-in pictures at 32 px: the input, the network, the loss and its gradient are the config's."""
+    small = ["data.root=somewhere", "model.weights=null", "model.input_size=[32, 32]", "model.alpha=0.35"]
+    scenes = ["data.reader=scenes", "data.counts={train: 4, validation: 2, test: 2}"]
+    cfg = config.load(name, [*small, *scenes])
+    if cfg.model.anchors.boxes:  # of six maps; at 32 px there are two
+        cfg = config.override(cfg.to_dict(), [f"model.anchors.boxes={json.dumps(cfg.model.anchors.boxes[:2])}"], name)
+    source = task.source(cfg, "train")
+    batches = training_batches(source, task.transform(cfg, True), task.encode(cfg, source), batch_size=4, seed=0)
+    images, targets = next(iter(batches))
+    network = task.model(cfg, source)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(task.loss(cfg)(targets, network(images, training=True)))
+    gradients = tape.gradient(loss, network.trainable_variables)
+    assert np.isfinite(loss) and loss > 0
+    assert all(gradient is not None and np.isfinite(gradient).all() for gradient in gradients)
