@@ -17,6 +17,7 @@ from mobilenet_tf.artifact import Metadata
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.export import FORMATS, export
 from mobilenet_tf.predict import keras_predictor, load_predictor
+from mobilenet_tf.tasks.classification.model import deployable
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (5, 16, 24, 3), dtype=np.uint8)
@@ -152,8 +153,6 @@ def test_a_tflite_runs_without_tensorflow(files):
     code = f"""
 import sys, numpy as np
 from mobilenet_tf.predict import load_predictor
-from mobilenet_tf.tasks.classification.model import deployable
-from mobilenet_tf.tasks.classification.model import deployable
 print(load_predictor({str(files["tflite"])!r}, threads=1)(np.zeros((2, 16, 24, 3), np.uint8)).shape)
 print([name for name in ("tensorflow", "keras") if name in sys.modules])
 """

@@ -134,7 +134,6 @@ class Config(config.Config):
     task: Literal["detection"] = "detection"
     model: Model = Model()
     data: Data
-    export: Export = Export()
     loss: Loss = Loss()
     detections: Detections = Detections()
     metric: Metric = Metric()
