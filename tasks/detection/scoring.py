@@ -272,7 +272,7 @@ def pairs(entries: Sequence[dict], ranked: Sequence[dict], iou: float) -> list[t
             best = max(open_boxes, key=lambda j: shared[i, j])
             free.remove(best)
             found.append((single[best], result))
-        elif not _on_ignored(result, ignored, iou):
+        elif not (ignored and _on_ignored(result, ignored, iou)):
             found.append((None, result))
     return found + [(single[j], None) for j in sorted(free)]
 
