@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image
 
 from mobilenet_tf import viz
-from mobilenet_tf.data import user_errors
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.tasks.segmentation import data, readers
 from mobilenet_tf.tasks.segmentation.config import Config
@@ -97,19 +96,10 @@ def _sheet(cfg: Config, path: Path) -> Path:
     """Samples from all over the train split under their masks."""
     read = source(cfg, "train")
     step = max(1, read.count // PICTURES)
-    images, captions, seen = [], [], np.zeros(256, np.int64)
-    chosen = read.items.enumerate().filter(lambda i, _: i % step == 0).map(lambda _, record: record)
-    records = iter(chosen)
-    while len(images) < PICTURES:
-        try:
-            with user_errors():
-                sample = {key: value.numpy() for key, value in read.load(next(records)).items()}
-        except StopIteration:
-            break
-        except UserError:  # among the findings
-            continue
+    images, captions = [], []
+    chosen = read.items.enumerate().filter(lambda i, _: i % step == 0).map(lambda _, record: read.load(record))
+    for sample in chosen.ignore_errors().take(PICTURES).as_numpy_iterator():  # those are among the findings
         if sample.get("original_size", np.ones(2))[0]:
-            seen += np.bincount(sample["mask"].ravel(), minlength=256)
             images.append(overlay(sample["image"], sample["mask"], read.classes))
             captions.append(sample["id"].decode()[-40:])
     if not images:

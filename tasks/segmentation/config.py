@@ -44,8 +44,8 @@ class Data(config.Section):
     root: Path | None = Field(None, description="the data set's folder; TFDS: data_dir")
     name: str | None = Field(None, description="TFDS data set")
     splits: dict[Literal["train", "validation", "test"], str] = Field({}, description="TFDS split expressions")
-    classes: Path | None = Field(
-        None, description="label file, one class name a line; of COCO, the categories that are not background"
+    classes: list[str] | Path | None = Field(
+        None, description="the names or a file of them, one a line; of COCO, the categories that are not background"
     )
     colours: Path | None = Field(
         None, description="folder: CSV file with columns red, green, blue, name of masks that are colour pictures"

@@ -39,7 +39,7 @@ def read(
     *,
     name: str | None = None,
     splits: Mapping[str, str] | None = None,
-    classes: str | Path | None = None,
+    classes: Sequence[str] | str | Path | None = None,
     colours: str | Path | None = None,
     annotations: str = "instances",
     validation_fraction: float = 0.1,
@@ -194,7 +194,7 @@ def _tfds(name, root, split, splits, classes, fraction, on_corrupt) -> Source:
     if mask is None:
         raise UserError(f"data.name must be a set with image and {' or '.join(TFDS_MASKS)}. Received: {name}")
     first, names = TFDS_CLASSES.get(builder.name, (0, ()))
-    names = read_names(Path(classes)) if classes else list(names)
+    names = read_names(classes) if classes else list(names)
     if len(names) < 2:
         raise UserError(f"data.classes must name the classes of {name}, one a line. Received: {classes}")
     table = np.full(256, UNKNOWN, np.int16)

@@ -241,7 +241,7 @@ def boundary_scores(truth: np.ndarray, mask: np.ndarray) -> dict[int, float]:
     radius = max(1, round(BOUNDARY * float(np.hypot(*truth.shape))))
     scores = {}
     for label in np.unique(truth[counted]):
-        real, found = (_outline(m == label) & counted for m in (truth, mask))
+        real, found = (_outline((m == label) | ~counted) & counted for m in (truth, mask))  # 255 has no boundary
         if not real.any():  # the class fills the picture
             continue
         precision = (found & _dilate(real, radius)).sum() / max(1, found.sum())

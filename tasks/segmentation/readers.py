@@ -46,9 +46,10 @@ def read_folder(root: Path, split: str, *, classes, colours, validation_fraction
     _folder(root)
     names, reader = _classes(root, classes, colours)
     images, masks = _split_folders(root, split)
-    if images is None and split == "validation":
-        drawn = _draw(_pair(*_split_folders(root, "train")), validation_fraction, seed, "validation", test=False)
-    elif images is None or not images.is_dir():
+    train = _split_folders(root, "train")
+    if images is None and split == "validation" and train[0]:
+        drawn = _draw(_pair(*train), validation_fraction, seed, "validation", test=False)
+    elif images is None:
         if any(_split_folders(root, other)[0] for other in SPLIT_NAMES) or not (root / "images").is_dir():
             raise UserError(f"{root} must have pictures and masks for the split {split}. Received: none")
         drawn = _draw(_pair(root / "images", root / "masks"), validation_fraction, seed, split, test=True)
@@ -106,15 +107,17 @@ def _classes(root: Path, classes, colours) -> tuple[list[str], PathReader]:
         names = list(dict.fromkeys(name for _, name in table if name != "ignore"))
         ids = {name: i for i, name in enumerate(names)} | {"ignore": IGNORE}
         return _several(names, colours), PathReader(identity_table(0), {colour: ids[name] for colour, name in table})
-    path = Path(classes) if classes else root / "classes.txt"
-    names = _several(read_names(path), path)
+    chosen = classes or root / "classes.txt"
+    names = _several(read_names(chosen), chosen)
     return names, PathReader(identity_table(len(names)))
 
 
-def read_names(path: Path) -> list[str]:
-    """The class names in a file, one a line. Raises UserError."""
+def read_names(classes: Sequence[str] | str | Path) -> list[str]:
+    """The class names, or those in a file, one a line. Raises UserError."""
+    path = "data.classes" if isinstance(classes, list) else Path(classes)
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = classes if isinstance(classes, list) else path.read_text(encoding="utf-8").splitlines()
+        names = [line.strip() for line in lines if line.strip()]
     except OSError as error:
         raise UserError(
             f"the class names must be in a text file, one a line. Received: {path}: {error.strerror}"
@@ -173,7 +176,7 @@ def read_voc(root: Path, split: str, *, classes, **_) -> Pairs:
             names = sorted(path.stem for path in augmented.glob("*.png") if path.stem not in held_out)
     else:
         names = _list(lists / ("train.txt" if split == "train" else "val.txt"))
-    chosen = _several(read_names(Path(classes)), classes) if classes else list(VOC_CLASSES)
+    chosen = _several(read_names(classes), classes) if classes else list(VOC_CLASSES)
     pairs = [(_file(root / "JPEGImages" / f"{name}.jpg"), _file(masks / f"{name}.png")) for name in names]
     return _pairs(pairs, chosen, PathReader(identity_table(len(chosen))))
 
@@ -255,10 +258,10 @@ def read_coco(root: Path, split: str, *, classes, annotations, **_) -> Pairs:
 def _coco_classes(categories, chosen, annotations, path) -> tuple[dict[int, int], list[str]]:
     """({category id: class id}, class names)"""
     known = {category["name"]: category["id"] for category in categories}
-    wanted = read_names(Path(chosen)) if chosen else list(known)
+    wanted = read_names(chosen) if chosen else list(known)
     unknown = [name for name in wanted if name not in known]
     if unknown:
-        raise UserError(f"{chosen} must name categories of {path.name}. Received: {', '.join(unknown[:6])}")
+        raise UserError(f"data.classes must name categories of {path.name}. Received: {', '.join(unknown[:6])}")
     names = wanted if annotations == "panoptic" and not chosen else ["background", *wanted]
     offset = len(names) - len(wanted)
     return {known[name]: i + offset for i, name in enumerate(wanted)}, _several(names, path)
