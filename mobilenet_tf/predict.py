@@ -159,7 +159,16 @@ def _in_batches(run: Callable[[np.ndarray], Named], images: np.ndarray, batch: i
         chunk = images[start : start + batch]
         fill = [(0, batch - len(chunk))] + [(0, 0)] * (images.ndim - 1)
         parts.append(run(np.pad(chunk, fill, mode="edge")))
-    return {key: np.concatenate([part[key] for part in parts])[: len(images)] for key in parts[0]}
+    return {key: _stack([part[key] for part in parts])[: len(images)] for key in parts[0]}
+
+
+def _stack(parts: list[np.ndarray]) -> np.ndarray:
+    """One array of a batch's parts; rows behind the last of a part, as ONNX leaves out of detections, are zeros."""
+    if parts[0].ndim > 1:
+        longest = max(part.shape[1] for part in parts)
+        rest = [(0, 0)] * (parts[0].ndim - 2)
+        parts = [np.pad(part, [(0, 0), (0, longest - part.shape[1]), *rest]) for part in parts]
+    return np.concatenate(parts)
 
 
 def _keras(path: Path, threads: int | None) -> tuple[Callable, Shape]:
