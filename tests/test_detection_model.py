@@ -199,6 +199,17 @@ def test_outputs_are_finite_and_a_gradient_reaches_every_variable(backbone, head
 
 
 @pytest.mark.parametrize("head", ["ssdlite", "fpnlite"])
+def test_inference_needs_no_word_and_moves_no_statistics(head):
+    model = detector("mobilenet_v2", 3, **SMALL, head=head, fpn_channels=16)
+    before = [v.numpy() for v in model.non_trainable_variables]
+    plain, told = model(picture(96, 96)), model(picture(96, 96), training=False)
+    for name in plain:
+        np.testing.assert_array_equal(plain[name], told[name])
+    for variable, value in zip(model.non_trainable_variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+@pytest.mark.parametrize("head", ["ssdlite", "fpnlite"])
 def test_sigmoid_scores_start_at_the_prior_and_have_no_background(head):
     model = detector("mobilenet_v2", 3, **SMALL, head=head, scores="sigmoid", fpn_channels=16)
     logits = model(picture(96, 96))["class_logits"]

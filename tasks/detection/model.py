@@ -242,15 +242,27 @@ def _pyramid(endpoints, channels):
         lateral = layers.Conv2D(channels, 1, kernel_initializer=INITIALIZER["fpnlite"](), name=f"lateral_{level}")
         x = lateral(endpoints[name])
         if maps:
-            size = x.shape[1:3]  # the level above is twice as coarse; on odd sizes, nearly
-            above = layers.Resizing(*size, interpolation="nearest", name=f"up_{level}")(maps[0])
-            x = layers.Add(name=f"merge_{level}")([above, x])
+            x = layers.Add(name=f"merge_{level}")([_double(maps[0], x.shape[1:3], level), x])
             x = _bn_relu(_separable(f"smooth_{level}", channels)(x), f"smooth_{level}", "fpnlite")
         maps.insert(0, x)
     for level in FPN_LEVELS[3:]:
         name = f"down_{level}"
         maps.append(_bn_relu(_separable(name, channels, strides=2)(maps[-1]), name, "fpnlite"))
     return maps
+
+
+def _double(x, size, level):
+    """A map twice as fine, of the given size: on odd sizes a row and a column less, or more (V1).
+
+    No keras.layers.Resizing here: called without `training`, it turns on training for all layers after it.
+    """
+    x = layers.UpSampling2D(2, interpolation="nearest", name=f"up_{level}")(x)
+    surplus = [have - want for have, want in zip(x.shape[1:3], size, strict=True)]
+    if max(surplus) > 0:
+        x = layers.Cropping2D([(0, max(0, n)) for n in surplus], name=f"up_{level}_crop")(x)
+    if min(surplus) < 0:
+        x = layers.ZeroPadding2D([(0, max(0, -n)) for n in surplus], name=f"up_{level}_pad")(x)
+    return x
 
 
 def _fpn_heads(maps, counts, outputs, channels, depth):
