@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import keras
+import tensorflow as tf
 from keras import layers
 
 from mobilenet_tf import build, specs
@@ -92,7 +93,8 @@ class ClassMap(layers.Layer):
     """Logits [N, H, W, C] -> the best class, uint8 [N, H, W]."""
 
     def call(self, logits):
-        return keras.ops.cast(keras.ops.argmax(logits, -1), "uint8")
+        # not keras.ops.argmax, whose care for -0.0 takes operations that TFLite lacks
+        return tf.cast(tf.argmax(logits, -1, output_type=tf.int32), tf.uint8)
 
 
 # The parts ---------------------------------------------------------------------------------------
