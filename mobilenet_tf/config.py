@@ -175,6 +175,9 @@ class Export(Section):
         "float32", description="input and output type of full int8 files"
     )
     outputs: str = Field("logits", description="what exported files end in")
+    float_layers: int = Field(
+        0, ge=0, description="full int8 files: so many of the layers that lose the most stay in float32"
+    )
     calibration_samples: int = Field(200, ge=1)
     parity_samples: int = Field(64, ge=1, description="samples for the numerical comparison")
     verify_samples: int | None = Field(1000, ge=1, description="samples scored with both models; null for all")

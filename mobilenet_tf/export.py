@@ -25,7 +25,7 @@ from rich.table import Table
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.python.convert_phase import ConverterError
 
-from mobilenet_tf import artifact
+from mobilenet_tf import artifact, quantize
 from mobilenet_tf.artifact import Metadata
 from mobilenet_tf.errors import UserError, missing_extra
 from mobilenet_tf.predict import Predictor, load_predictor, quiet
@@ -33,7 +33,6 @@ from mobilenet_tf.predict import Predictor, load_predictor, quiet
 OPSET = 18
 VARIABLES = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"}  # signs of a graph that was not frozen
 POST_PROCESS = "TFLite_Detection_PostProcess"  # the one custom operation that every runtime has
-IO_TYPES = {"float32": tf.float32, "int8": tf.int8, "uint8": tf.uint8}
 
 Images = Iterable[np.ndarray]
 Say = Callable[[str], None]
@@ -45,6 +44,7 @@ class Job:
 
     calibration: Images | None
     inputs: str
+    float_layers: int
     detector: bool  # ends in the runtimes' own post-processing of detectors
     say: Say
 
@@ -67,6 +67,7 @@ def export(
     metadata: Metadata,
     calibration: Images | None = None,
     inputs: Literal["float32", "int8", "uint8"] = "float32",
+    float_layers: int = 0,
     dynamic_batch: bool = False,
 ) -> Path:
     """Writes a model file that runs without this package, with the metadata inside, and checks that it runs.
@@ -79,6 +80,7 @@ def export(
         calibration: batches of float32 images [N, H, W, 3] in 0..255 that went through the evaluation preprocessing;
             for tflite_int8, which needs 100 or more.
         inputs: the type of both the inputs and the outputs of a tflite_int8 file; detections always come as float32.
+        float_layers: how many layers of a tflite_int8 file stay in float32, see `quantize.int8`.
         dynamic_batch: leave the batch size free, as it always is in a SavedModel; else it is 1, which every delegate of
             a phone takes.
 
@@ -98,7 +100,8 @@ def export(
         archive.add_endpoint("serve", lambda image: net(image, training=False), input_signature=signature)
         archive.write_out(saved, verbose=False)
         with artifact.replacing(path) as temporary:
-            chosen.convert(saved, temporary, Job(calibration, inputs, metadata.outputs == "detections", say))
+            job = Job(calibration, inputs, float_layers, metadata.outputs == "detections", say)
+            chosen.convert(saved, temporary, job)
             artifact.write(temporary, metadata)
             say("checking the file")
             _prove(temporary, path, metadata)
@@ -115,8 +118,8 @@ def _check(model, path, format, metadata, calibration, inputs) -> Format:
         raise UserError(f"the path of a {format} export must {expected}. Received: {path}")
     if chosen.calibrated and calibration is None:
         raise UserError(f"{format} must have calibration images. Received: calibration=None")
-    if inputs not in IO_TYPES or (inputs != "float32" and not chosen.calibrated):
-        allowed = ", ".join(IO_TYPES) if chosen.calibrated else "float32"
+    if inputs not in quantize.IO_TYPES or (inputs != "float32" and not chosen.calibrated):
+        allowed = ", ".join(quantize.IO_TYPES) if chosen.calibrated else "float32"
         raise UserError(f"inputs of {format} must be {allowed}. Received: inputs={inputs}")
     size = tuple(model.inputs[0].shape[1:3])
     if not all(have in (None, want) for have, want in zip(size, metadata.input_size, strict=True)):
@@ -137,34 +140,33 @@ def _copy(saved: Path, path: Path, job: Job) -> None:
     shutil.copytree(saved, path)
 
 
-def _tflite(saved: Path, path: Path, job: Job, tune: Callable[[Any, Job], None] | None = None) -> None:
+def _tflite(saved: Path, path: Path, job: Job, quantised: Callable[[Any, Job], bytes] | None = None) -> None:
     job.say("converting to TFLite")
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
     converter.allow_custom_ops = job.detector
-    if tune:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        tune(converter, job)
     try:
-        path.write_bytes(converter.convert())
+        path.write_bytes(quantised(converter, job) if quantised else converter.convert())
     except ConverterError as error:
         lacking = re.findall(r"(?:Select|Custom) ops: (.*)", str(error)) or [str(error).strip().partition("\n")[0]]
         raise UserError(f"the model must be made of TFLite's own operations. Received: {lacking[0]}") from error
 
 
-def _float16(converter: Any, job: Job) -> None:
+def _float16(converter: Any, job: Job) -> bytes:
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
+    return converter.convert()
 
 
-def _dynamic(converter: Any, job: Job) -> None:
+def _dynamic(converter: Any, job: Job) -> bytes:
     """Without calibration images the default optimisation quantises weights only."""
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    return converter.convert()
 
 
-def _int8(converter: Any, job: Job) -> None:
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.representative_dataset = lambda: _representative(job.calibration, job.say)
-    converter.inference_input_type = IO_TYPES[job.inputs]
-    if not job.detector:
-        converter.inference_output_type = IO_TYPES[job.inputs]
+def _int8(converter: Any, job: Job) -> bytes:
+    outputs = "float32" if job.detector else job.inputs
+    examples = partial(_representative, job.calibration, job.say)
+    return quantize.int8(converter, examples, job.inputs, outputs, job.float_layers)
 
 
 def _representative(calibration: Images, say: Say) -> Iterator[list[np.ndarray]]:
@@ -219,9 +221,9 @@ def _rename(graph: Any, names: dict[str, str]) -> None:
 FORMATS = {
     "savedmodel": Format("saved_model", _copy, dynamic=True),
     "tflite": Format("model.tflite", _tflite),
-    "tflite_float16": Format("model_float16.tflite", partial(_tflite, tune=_float16)),
-    "tflite_dynamic": Format("model_dynamic.tflite", partial(_tflite, tune=_dynamic)),
-    "tflite_int8": Format("model_int8.tflite", partial(_tflite, tune=_int8), calibrated=True),
+    "tflite_float16": Format("model_float16.tflite", partial(_tflite, quantised=_float16)),
+    "tflite_dynamic": Format("model_dynamic.tflite", partial(_tflite, quantised=_dynamic)),
+    "tflite_int8": Format("model_int8.tflite", partial(_tflite, quantised=_int8), calibrated=True),
     "onnx": Format("model.onnx", _onnx),
 }
 

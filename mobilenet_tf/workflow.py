@@ -140,6 +140,7 @@ def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[st
             metadata=metadata,
             calibration=calibration if chosen.calibrated else None,
             inputs=cfg.export.inputs if chosen.calibrated else "float32",
+            float_layers=cfg.export.float_layers,
         )
         results.append(
             export.verify(

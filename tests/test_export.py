@@ -147,6 +147,16 @@ def test_int8_is_int8_throughout(exported, inputs):
     assert "FLOAT32" not in inside
 
 
+@pytest.mark.parametrize("inputs", ["float32", "uint8"])
+def test_layers_that_lose_the_most_stay_in_float(exported, inputs):
+    path = exported("tflite_int8", inputs=inputs, float_layers=1)
+    inside, ends = types(path)
+    assert ends == [inputs.upper()] * 2 and {"INT8", "FLOAT32"} <= inside
+    whole = load_predictor(exported("tflite_int8", inputs=inputs))(TEST_IMAGES[:64])
+    float_file = load_predictor(exported("tflite"))(TEST_IMAGES[:64])
+    assert np.abs(load_predictor(path)(TEST_IMAGES[:64]) - float_file).mean() < np.abs(whole - float_file).mean()
+
+
 def test_float_inputs_are_quantised_at_the_door(exported):
     path = exported("tflite_int8", inputs="float32")
     assert types(path)[1] == ["FLOAT32", "FLOAT32"]
