@@ -150,6 +150,15 @@ def test_check_counts_the_pixels_of_each_class(folder):
     assert all(Image.open(path).size > (0, 0) for path in report["files"])
 
 
+def test_check_of_scenes(tmp_path):
+    counts = {"train": 3, "validation": 2}
+    report = check.check(config.override(CFG | {"data": {"reader": "scenes", "counts": counts}}, [], "test"), tmp_path)
+    assert {split: sum(part["pixels"].values()) for split, part in report["splits"].items()} == {
+        "train": 3 * 64 * 64,
+        "validation": 2 * 64 * 64,
+    }
+
+
 # VOC
 
 
@@ -305,9 +314,16 @@ def test_scenes_have_masks_with_background():
         assert set(sample) == {"id", "image", "mask"} and 0 < (sample["mask"] > 0).mean() < 0.9
 
 
+def test_scenes_of_animals_of_any_breed():
+    source = data.read("scenes", None, "train", counts={"train": 6}, size=64, classes=["background", "animal"])
+    assert source.classes == ["background", "animal"]
+    assert {value for sample in samples(source) for value in np.unique(sample["mask"])} == {0, 1}
+
+
 def test_median_weights_make_rare_classes_count_more(folder):
     mask_file(folder / "train/masks/0.png", np.zeros((H, W)))
     counts = data.pixel_counts(source := data.read("folder", folder, "train"))
+    assert counts[255] == 2 * W
     weights = data.median_weights(source)
     np.testing.assert_allclose(weights[:2] * counts[:2], np.median(counts[:2]))
     assert weights[2] == 0 and weights[1] > weights[0]

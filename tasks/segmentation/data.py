@@ -51,7 +51,7 @@ def read(
     """The Source of a split: Samples with "id", "image" uint8 [H, W, 3] and "mask" uint8 [H, W], 255 = ignore.
 
     reader: "folder", "voc", "cityscapes", "coco" (see `readers`), "tfds" (`root` is its data_dir, `name` the data set)
-        or "scenes" (`counts` pictures a split of side `size`).
+        or "scenes" (`counts` pictures a split of side `size`; two `classes`: background and animals of any breed).
     Raises UserError: no such reader or split, nothing found, and, when a sample is read, a mask that is not of its
     picture's size or holds values that stand for no class.
     """
@@ -63,7 +63,7 @@ def read(
     if split not in SPLITS:
         raise UserError(f"split must be one of {', '.join(SPLITS)}. Received: {split!r}")
     if reader == "scenes":
-        return _scenes(split, counts or {}, size, seed)
+        return _scenes(split, counts or {}, classes, size, seed)
     if reader == "tfds":
         return _tfds(name, root, split, splits or {}, classes, validation_fraction, on_corrupt)
     options = {"classes": classes, "validation_fraction": validation_fraction, "seed": seed}
@@ -231,13 +231,13 @@ def _tfds_split(builder, split, splits, fraction):
 
 
 def pixel_counts(source: Source) -> np.ndarray:
-    """Pixels of each class int64 [C] in all masks of a source."""
+    """Pixels of each value in all masks of a source, int64 [256]."""
     counts = np.zeros(256, np.int64)
     with user_errors():
         for sample in source.items.map(source.load, num_parallel_calls=tf.data.AUTOTUNE):
             if sample.get("original_size", [1])[0]:
                 counts += np.bincount(sample["mask"].numpy().ravel(), minlength=256)
-    return counts[: len(source.classes)]
+    return counts
 
 
 def median_weights(source: Source) -> np.ndarray:
@@ -245,7 +245,7 @@ def median_weights(source: Source) -> np.ndarray:
 
     Source: Eigen and Fergus 2015, section 6.3.2, with shares of all pixels rather than of the pictures with the class.
     """
-    counts = pixel_counts(source)
+    counts = pixel_counts(source)[: len(source.classes)]
     if not counts.any():
         raise UserError("loss.class_weights: median needs masks with classes. Received: masks of 255 alone")
     return np.where(counts, np.median(counts[counts > 0]) / np.maximum(counts, 1), 0).astype(np.float32)
@@ -254,13 +254,18 @@ def median_weights(source: Source) -> np.ndarray:
 # The built-in set
 
 
-def _scenes(split, counts, size, seed) -> Source:
+def _scenes(split, counts, classes, size, seed) -> Source:
+    """Background and the breeds; with two `classes`, background and animals of any breed."""
     if split not in counts:
         raise UserError(f"data.counts must have {split}. Received: {', '.join(counts) or 'none'}")
     drawn = scenes.source(split, counts[split], size, seed)
+    names = list(classes) if isinstance(classes, list) else ["background", *drawn.classes]
+    if len(names) not in (2, 1 + len(drawn.classes)):
+        raise UserError(f"data.classes of scenes must be 2 names or {1 + len(drawn.classes)}. Received: {len(names)}")
 
     def load(record: Sample) -> Sample:
         sample = drawn.load(record)
+        sample["mask"] = tf.minimum(sample["mask"], len(names) - 1)
         return {key: sample[key] for key in ("id", "image", "mask", "index", "seed") if key in sample}
 
-    return replace(drawn, load=load, classes=["background", *drawn.classes])
+    return replace(drawn, load=load, classes=names)
