@@ -153,8 +153,8 @@ def confused_pairs(matrix: np.ndarray, limit: int = 25) -> list[tuple[int, int, 
     return [pair for pair in pairs if pair[2] > 0]
 
 
-def confusion(matrix: np.ndarray, classes: Sequence[str], path: str | Path) -> Path:
-    """Confusion matrix [C, C] of counts (rows = truth), coloured by the share of each row.
+def confusion(matrix: np.ndarray, classes: Sequence[str], path: str | Path, unit: str = "samples") -> Path:
+    """Confusion matrix [C, C] of counts (rows = truth) of a `unit`, coloured by the share of each row.
 
     Counts are printed up to 20 classes; from 31 on the most confused pairs are listed beside it and labels are thinned.
     A class without samples has a grey row.
@@ -172,13 +172,13 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], path: str | Path) -> P
     side = cells + 1.0 + max(map(len, names)) * fontsize * 0.6 / 72
     figure = _figure(side + 0.6 + 4.6 * listed, side)
     grid = figure.subplots(1, 2, width_ratios=(side, 4.6), squeeze=False)[0] if listed else [figure.add_subplot()]
-    _matrix(figure, grid[0], matrix, shares, names, fontsize, cells)
+    _matrix(figure, grid[0], matrix, shares, names, fontsize, cells, unit)
     if listed:
         _pair_list(grid[1], matrix, classes, limit=int(cells * 72 / 27))
     return save_figure(figure, path)
 
 
-def _matrix(figure, axes, counts, shares, names: Sequence[str], fontsize: float, inches: float) -> None:
+def _matrix(figure, axes, counts, shares, names: Sequence[str], fontsize: float, inches: float, unit: str) -> None:
     # The square root keeps a mistake of a few per cent visible beside the diagonal.
     norm = PowerNorm(0.5, vmin=0, vmax=1)
     image = axes.imshow(shares, cmap="Blues", norm=norm, interpolation="nearest")
@@ -196,8 +196,8 @@ def _matrix(figure, axes, counts, shares, names: Sequence[str], fontsize: float,
     axes.set_xlabel("predicted", color=INK, fontsize=10, labelpad=6)
     axes.set_ylabel("truth", color=INK, fontsize=10, labelpad=6)
     axes.spines[:].set_color(MUTED)
-    samples = f"Confusion of {counts.sum():,} samples"
-    _title(axes, samples + (", coloured by the share of the row" if len(names) > 6 else ""))
+    title = f"Confusion of {counts.sum():,} {unit}"
+    _title(axes, title + (", coloured by the share of the row" if len(names) > 6 else ""))
     if len(names) > COUNTS_UP_TO:
         return
     for (i, j), number in np.ndenumerate(counts):

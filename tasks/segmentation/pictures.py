@@ -71,12 +71,13 @@ def report(metric, classes: Sequence[str], folder: str | Path) -> list[Path]:
     folder = Path(folder)
     rows = metric.per_class()
     total = max(1, sum(row["pixels"] for row in rows))
+    thousands = np.rint(metric.confusion / 1000).astype(np.int64)
     table = io.StringIO()
     writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     written = [
-        viz.confusion(np.rint(metric.confusion / 1000).astype(np.int64), classes, folder / "confusion.png"),
+        viz.confusion(thousands, classes, folder / "confusion.png", unit="thousand pixels"),
         viz.bars(
             [row["iou"] for row in rows],
             classes,
