@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from mobilenet_tf import images, scenes
+from mobilenet_tf import images, scenes, tfds
 from mobilenet_tf.data import Sample, Source, file_source, image_loader
 from mobilenet_tf.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 SPLIT_NAMES = {"train": "train", "training": "train", "validation": "validation", "val": "validation",
                "valid": "validation", "test": "test"}  # fmt: skip
-TFDS_SHUFFLE = 2_000  # items with their bytes; TFDS shuffles when it writes a data set
 
 
 class Row(NamedTuple):
@@ -206,9 +204,7 @@ def _stratified(rows: Sequence[Row], fractions: Mapping[str, float], seed: int) 
 
 
 def _read_tfds(root, split, *, name, splits, classes, validation_fraction, box_crop, box_margin, on_corrupt, **_):
-    import tensorflow_datasets as tfds
-
-    builder = _tfds_builder(tfds, name, root)
+    builder = tfds.builder(name, root)
     features = builder.info.features
     if features is None or not {"image", "label"} <= set(features) or not hasattr(features["label"], "names"):
         raise UserError(f"data.name must be a classification set with image and label. Received: {name}")
@@ -219,20 +215,7 @@ def _read_tfds(root, split, *, name, splits, classes, validation_fraction, box_c
         raise UserError(f"data.box_crop needs boxes (bbox or objects/bbox). Received: {name} has {', '.join(features)}")
 
     expression = splits.get(split) or _tfds_split(builder, split, splits, validation_fraction)
-    try:
-        encoded = builder.as_dataset(
-            split=expression,
-            shuffle_files=False,
-            decoders={"image": tfds.decode.SkipDecoding()},
-            read_config=tfds.ReadConfig(add_tfds_id=True, try_autocache=False),
-        )
-        count = int(encoded.cardinality())
-    except (ValueError, KeyError, AssertionError) as error:
-        raise UserError(
-            f"data.splits.{split} must be a split of {name}. Received: {expression}: {_line(error)}"
-        ) from None
-    if count < 1:
-        raise UserError(f"data.splits.{split} must have pictures in {name}. Received: {expression}, which is empty")
+    encoded, count = tfds.records(builder, split, expression)
 
     def item(record):
         kept = {"id": record["tfds_id"], "encoded": record["image"], "label": tf.cast(record["label"], tf.int32)}
@@ -240,27 +223,8 @@ def _read_tfds(root, split, *, name, splits, classes, validation_fraction, box_c
 
     corrupt = {}
     load = image_loader(count, corrupt, on_corrupt=on_corrupt)
-    source = Source(encoded.map(item), load, count, names, corrupt, TFDS_SHUFFLE)
+    source = Source(encoded.map(item), load, count, names, corrupt, tfds.SHUFFLE)
     return replace(source, load=_cropped(load, box_margin)) if box_crop else source
-
-
-def _tfds_builder(tfds, name, data_dir):
-    try:
-        builder = tfds.builder(name, data_dir=data_dir and str(data_dir))
-    except tfds.core.DatasetNotFoundError:
-        close = difflib.get_close_matches(str(name), tfds.list_builders(), 3)
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise UserError(f"data.name must be a data set of TensorFlow Datasets{hint} Received: {name}") from None
-    try:
-        builder.download_and_prepare()
-    except Exception as error:  # the network's, the disk's, a checksum's, one of an optional package
-        where = f"be in {builder.data_dir} or be downloaded"
-        raise UserError(f"{name} must {where}. Received: {type(error).__name__}: {_line(error)}") from None
-    return builder
-
-
-def _line(error):
-    return " ".join(str(error).split())[:200]
 
 
 def _tfds_split(builder, split, splits, fraction):
