@@ -84,6 +84,11 @@ def train(task: Task, cfg: Config, folder: Path | str) -> Run:
     keras.utils.set_random_seed(cfg.seed)
     precision, jit = device_settings(cfg.train.precision, cfg.train.jit)
     source, validation = task.source(cfg, "train"), task.source(cfg, "validation")
+    if list(source.classes) != list(validation.classes):
+        raise UserError(
+            f"the validation split must have the classes of the training split, {len(source.classes)} of them. "
+            f"Received: {len(validation.classes)}, which differ in {_difference(source.classes, validation.classes)}"
+        )
     start = _start(folder, cfg)
     network, serving = _networks(task, cfg, source, precision, pretrained=start is None)
     run = _Loop(task, cfg, folder, jit, source, validation, network, serving)
@@ -357,6 +362,11 @@ def metadata(task: Task, cfg: Config, classes: list[str]) -> artifact.Metadata:
     return artifact.Metadata(
         task=task.name, classes=list(classes), input_size=tuple(cfg.model.input_size), config=cfg.to_dict()
     )
+
+
+def _difference(classes: list[str], others: list[str]) -> str:
+    odd = sorted(set(classes) ^ set(others))
+    return ", ".join(odd[:5]) + (", ..." if len(odd) > 5 else "") if odd else "their order"
 
 
 def _prepare(folder: Path, cfg: Config) -> Path:

@@ -1,6 +1,7 @@
 """The training loop: what a run leaves, exact resume, early stopping, errors that lose nothing."""
 
 import csv
+import dataclasses
 import errno
 import json
 import signal
@@ -185,6 +186,15 @@ def test_resume_continues_another_run(small_config, tmp_path, capsys):
         train(task, small_config(one, f"train.resume={tmp_path / 'first'}"), tmp_path / "third")
     with pytest.raises(UserError, match=r"train\.resume must be a run folder"):
         train(task, small_config(f"train.resume={tmp_path / 'nowhere'}"), tmp_path / "fourth")
+
+
+def test_validation_must_have_the_classes_of_training(small_config, tmp_path):
+    def source(cfg, split):
+        found = task.source(cfg, split)
+        return dataclasses.replace(found, classes=[*found.classes, "yeti"]) if split == "validation" else found
+
+    with pytest.raises(UserError, match=r"validation split must have the classes .* differ in yeti"):
+        train(dataclasses.replace(task, source=source), small_config(), tmp_path)
 
 
 def test_a_run_folder_that_cannot_be_written_is_one_line(small_config, tmp_path):
