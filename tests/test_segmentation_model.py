@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilenet_tf import artifact, build, cost, export, optim, specs
+from mobilenet_tf import artifact, build, config, cost, export, optim, specs
+from mobilenet_tf.data import evaluation_batches
 from mobilenet_tf.errors import UserError
+from mobilenet_tf.evaluate import evaluate
 from mobilenet_tf.layers import BoundedAveragePooling, Conv2D, ResizeLike
 from mobilenet_tf.predict import keras_predictor, load_keras, load_predictor
 from mobilenet_tf.tasks.segmentation import inference
 from mobilenet_tf.tasks.segmentation.model import HEADS, deployable, segmenter
+from mobilenet_tf.tasks.segmentation.task import task
+from mobilenet_tf.train import Trainer
 
 V2, V3, V3_SMALL = "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small"
 rng = np.random.default_rng(0)
@@ -45,10 +49,8 @@ def test_output_strides_and_their_rates(output_stride):
     model = segmenter(V2, 3, alpha=0.35, filters=16, output_stride=output_stride, separable=True)
     assert model.get_layer("aspp_2_depthwise").dilation_rate == (192 // output_stride,) * 2
     assert model(pictures(64, 64)).shape == (1, 64, 64, 3)
-    sizes = keras.Model(
-        model.input, model.get_layer("backbone").output["s32"].shape and model.get_layer("aspp_0").output
-    )
-    assert sizes(pictures(64, 64)).shape[1] == 64 // output_stride
+    branch = keras.Model(model.input, model.get_layer("aspp_0").output)
+    assert branch(pictures(64, 64)).shape[1] == 64 // output_stride
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -261,3 +263,29 @@ def test_windows_cover_a_large_picture():
     assert set(seen) == {(1, 32, 32, 3)} and len(seen) == 2 * 3
     with pytest.raises(UserError, match="at least as large as the window, 32x64. Received: 70x50"):
         inference.sliding_window(predict, (64, 32))(x)
+
+
+# Learning
+
+
+@pytest.mark.real_data
+def test_overfits_four_street_scenes(real_data):
+    overrides = ["input_size=[288, 384]", "head=deeplabv3plus", "alpha=0.35", "filters=64", "dropout=0", "weights=null"]
+    cfg = config.load(
+        "deeplabv3_mobilenet_v2_camvid",
+        [f"data.root={real_data / 'camvid_mini'}", "train.batch_size=4", *(f"model.{key}" for key in overrides)],
+    )
+    keras.utils.set_random_seed(0)
+    source = task.source(cfg, "train")
+    source = replace(source, items=source.items.take(4), count=4)
+    [batch] = evaluation_batches(source, task.transform(cfg, training=False), batch_size=4)
+    model = task.model(cfg, source)
+    for layer in optim.leaves(model):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.8
+    trainer = Trainer(model, task.loss(cfg))
+    trainer.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.008, 200)), jit_compile=False)
+    images, targets = task.encode(cfg, source)(batch)
+    for _ in range(200):
+        trainer.train_on_batch(images, targets)
+    assert evaluate(task, cfg, keras_predictor(model), source)["miou"] >= 0.85
