@@ -25,6 +25,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+import mobilenet_tf  # noqa: F401 - before TensorFlow: turns oneDNN on
+
 HEADS = {"deeplabv3": {"rates": [12, 24, 36]}, "lraspp": {}}
 CLASSES = 21
 LEARNING_RATE = 0.01
