@@ -61,6 +61,8 @@ class Predictor:
         named = _in_batches(self.run, images, self.input_shape[0])
         if self.metadata and self.metadata.outputs == "softmax":
             named = {key: np.log(np.maximum(value, TINY)) for key, value in named.items()}
+        if self.metadata and self.metadata.outputs == "detections":
+            named = _cleared(named)
         return _structure(named)
 
 
@@ -142,6 +144,14 @@ def _structure(named: Named) -> Raw:
         return next(iter(named.values()))
     numbered = [f"output_{i}" for i in range(len(named))]  # Keras's names for a list of outputs
     return [named[key] for key in numbered] if set(numbered) == set(named) else named
+
+
+def _cleared(named: Named) -> Named:
+    """Detections with zeros behind the last one of an image, where TFLite leaves what was in the memory."""
+    count, rows = named["num_detections"], named["detection_scores"].shape[1]
+    real = np.arange(rows) < count[:, None]
+    shown = {key: real.reshape(real.shape + (1,) * (value.ndim - 2)) for key, value in named.items() if value.ndim > 1}
+    return {key: np.where(shown[key], value, 0) if key in shown else value for key, value in named.items()}
 
 
 def _name(raw: Any) -> Named:

@@ -12,7 +12,7 @@ COUNT = SIZE * SIZE * 3 // 12
 RNG = np.random.default_rng(0)
 CENTRES, SIDES = RNG.uniform(0.2, 0.8, (COUNT, 2)), RNG.uniform(0.2, 0.5, (COUNT, 2))
 ANCHORS = np.concatenate([CENTRES - SIDES / 2, CENTRES + SIDES / 2], -1).astype(np.float32)
-OPTIONS = {"variances": (0.1, 0.2), "score_threshold": 0.3, "iou_threshold": 0.5, "max_detections": 20}
+OPTIONS = {"variances": (0.1, 0.2), "score_threshold": 0.3, "iou_threshold": 0.5, "max_detections": 60}
 IMAGES = RNG.uniform(0, 255, (3, SIZE, SIZE, 3)).astype(np.float32)
 
 
@@ -53,7 +53,9 @@ def expected(raw, scores, by_class):
 def assert_found(raw, wanted):
     most = max(len(labels) for *_, labels in wanted)
     assert raw["num_detections"].shape == (3,) and raw["detection_boxes"].shape[2:] == (4,)
-    assert all(most <= raw[key].shape[1] <= 20 for key in postprocess.OUTPUTS[:3])
+    assert all(most <= raw[key].shape[1] <= 60 for key in postprocess.OUTPUTS[:3])
+    for image, (*_, labels) in enumerate(wanted):
+        assert not any(raw[key][image, len(labels) :].any() for key in postprocess.OUTPUTS[:3])
     for prediction, (want_boxes, want_scores, want_labels) in zip(postprocess.decode(raw), wanted, strict=True):
         np.testing.assert_array_equal(prediction["labels"], want_labels)
         np.testing.assert_allclose(prediction["scores"], want_scores, atol=1e-5)
