@@ -37,11 +37,11 @@ class DetectionPostProcess(layers.Layer):
     """Raw outputs of a detector -> the four outputs of TFLite's detection models, best first.
 
     detection_boxes [N, K, 4] yxyx in 0..1, detection_classes [N, K] from 0, detection_scores [N, K], all float32, and
-    num_detections [N]: what is behind it is zeros, in TFLite anything. K is `max_detections`. In TFLite it becomes the one operation
-    TFLite_Detection_PostProcess; elsewhere it is the TensorFlow graph below. Each anchor stands for its best class, and
-    non-max suppression runs over all of them together: the operation's way for one class at a time loses classes when
-    the interpreter has several threads (ai-edge-litert 2.3: with two threads and five classes, four of them). ONNX has
-    one class at a time, and no rows behind the last detection.
+    num_detections [N]: what is behind it is zeros, in TFLite anything. K is `max_detections`.
+    In TFLite it becomes the one operation TFLite_Detection_PostProcess; elsewhere it is the TensorFlow graph below.
+    Each anchor stands for its best class, and non-max suppression runs over all of them together: the operation's way
+    for one class at a time loses classes when the interpreter has several threads (ai-edge-litert 2.3: with two threads
+    and five classes, four of them). ONNX has one class at a time, and no rows behind the last detection.
     Source: tensorflow/lite/kernels/detection_postprocess.cc.
 
     anchors: [A, 4] yxyx in 0..1. scores: "softmax" (class 0 of the logits is the background) or "sigmoid".
