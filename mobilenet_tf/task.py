@@ -25,6 +25,7 @@ class Task:
     report:    (metric, classes, folder) -> list of the pictures written.
     deploy:    (cfg, model) -> keras.Model: the model as it is exported, ending in what `export.outputs` names.
     agree:     (reference, candidate predictions of one image) -> 0..1: how far they say the same.
+    views:     (cfg, predictor) -> predictor: how `evaluate` looks at a picture, for tasks that can do it several times.
     summary:   (prediction, classes) -> flat dict, one row of predict's table, JSON and CSV.
     draw:      (image, prediction, classes) -> image.
     """
@@ -44,6 +45,7 @@ class Task:
     agree: Callable
     summary: Callable
     draw: Callable
+    views: Callable = lambda cfg, predictor: predictor
 
 
 Prediction = dict[str, Any]

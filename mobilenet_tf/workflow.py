@@ -89,7 +89,7 @@ def evaluate_model(
             f"Received: {_names(source.classes)}"
         )
     metric = task.metric(cfg, source)
-    numbers = evaluate(task, cfg, predictor, source, limit=limit, metric=metric)
+    numbers = evaluate(task, cfg, task.views(cfg, predictor), source, limit=limit, metric=metric)
     if plots:
         plots.mkdir(parents=True, exist_ok=True)
         task.report(metric, source.classes, plots)

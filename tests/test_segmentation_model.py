@@ -289,3 +289,16 @@ def test_overfits_four_street_scenes(real_data):
     for _ in range(200):
         trainer.train_on_batch(images, targets)
     assert evaluate(task, cfg, keras_predictor(model), source)["miou"] >= 0.85
+
+
+def test_evaluation_takes_the_views_of_its_config():
+    def predict(images):
+        return np.log(images[..., :2] + 1)
+
+    x = pictures(40, 48)
+    root = ["data.root=."]
+    plain = config.load("deeplabv3_mobilenet_v2_camvid", root)
+    assert task.views(plain, predict) is predict
+    cfg = config.load("deeplabv3_mobilenet_v2_camvid", [*root, "views.flip=true", "views.window=[32, 32]"])
+    wanted = inference.several_views(inference.sliding_window(predict, (32, 32)), flip=True)(x)
+    np.testing.assert_allclose(task.views(cfg, predict)(x), wanted)

@@ -79,6 +79,16 @@ class Loss(config.Section):
     auxiliary: float = Field(0.4, ge=0, description="weight of the auxiliary classifier's loss")
 
 
+class Views(config.Section):
+    """How `evaluate` looks at a picture; all off: once, as a whole."""
+
+    scales: list[float] = Field([1.0], min_length=1, description="average over these sizes; 1 is model.input_size")
+    flip: bool = Field(False, description="average over the mirror image too")
+    window: tuple[int, int] | None = Field(
+        None, description="height and width of the model's input, where model.input_size is larger: window by window"
+    )
+
+
 class Export(config.Export):
     outputs: Literal["logits", "softmax", "class_map"] = Field(
         "logits", description="class_map: the best class of each pixel, uint8"
@@ -90,4 +100,5 @@ class Config(config.Config):
     model: Model = Model()
     data: Data
     loss: Loss = Loss()
+    views: Views = Views()
     export: Export = Export()

@@ -9,7 +9,7 @@ from mobilenet_tf import transforms
 from mobilenet_tf.data import Source
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.task import Task
-from mobilenet_tf.tasks.segmentation import data, objective, pictures
+from mobilenet_tf.tasks.segmentation import data, inference, objective, pictures
 from mobilenet_tf.tasks.segmentation.config import Config
 from mobilenet_tf.tasks.segmentation.model import deployable, segmenter
 
@@ -67,6 +67,16 @@ def model(cfg: Config, source: Source):
     return segmenter(cfg.model.backbone, len(source.classes), **keys)
 
 
+def views(cfg: Config, predictor):
+    """The predictor, or one that averages over sizes, mirror images and windows."""
+    keys = cfg.views
+    if keys.window:
+        predictor = inference.sliding_window(predictor, keys.window)
+    if keys.flip or keys.scales != [1.0]:
+        predictor = inference.several_views(predictor, keys.scales, keys.flip)
+    return predictor
+
+
 task = Task(
     name="segmentation",
     source=source,
@@ -83,4 +93,5 @@ task = Task(
     agree=lambda reference, candidate: float((reference["mask"] == candidate["mask"]).mean()),
     summary=objective.summary,
     draw=pictures.draw,
+    views=views,
 )
