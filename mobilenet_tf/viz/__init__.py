@@ -4,7 +4,19 @@ Plots use matplotlib's Figure objects (no pyplot, no global state), pictures Pil
 No TensorFlow here.
 """
 
-from mobilenet_tf.viz.base import COLOURS, INK, MUTED, PAPER, RIGHT, SKY, WRONG, save_image, shorten, write_atomic
+from mobilenet_tf.viz.base import (
+    COLOURS,
+    INK,
+    MUTED,
+    PAPER,
+    RIGHT,
+    SKY,
+    WRONG,
+    save_image,
+    shorten,
+    write_atomic,
+    write_csv,
+)
 from mobilenet_tf.viz.pictures import Box, annotate, draw_boxes, sheet, thumbnail
 from mobilenet_tf.viz.plots import bars, confused_pairs, confusion, curves, histograms, precision_recall
 
@@ -30,4 +42,5 @@ __all__ = [
     "shorten",
     "thumbnail",
     "write_atomic",
+    "write_csv",
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import warnings
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -56,6 +58,15 @@ def write_atomic(path: str | Path, data: bytes) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def write_csv(rows: Sequence[Mapping], path: str | Path) -> Path:
+    """Write rows with equal keys as the table beside a plot."""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_atomic(path, table.getvalue().encode("utf-8", "replace"))
 
 
 def save_image(image: np.ndarray | Image.Image, path: str | Path) -> Path:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import heapq
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,7 +233,7 @@ def report(metric: ClassificationMetric, classes: Sequence[str], folder: str | P
             notes=[f"({row['support']})" for row in rows],
             marks=shown,
         ),
-        _csv(rows, folder / "per_class.csv"),
+        viz.write_csv(rows, folder / "per_class.csv"),
     ]
     return written + (_worst(metric, classes, folder) if metric.worst else [])
 
@@ -247,14 +245,6 @@ def _worst(metric: ClassificationMetric, classes: Sequence[str], folder: Path) -
     ]
     seen = [(m.thumbnail, row) for m, row in zip(metric.worst, rows, strict=True) if m.thumbnail is not None]
     captions = [f"{row['predicted']} {row['confidence']:.0%}\ntruth: {row['truth']}\n{row['id']}" for _, row in seen]
-    table = [_csv(rows, folder / "worst.csv")]
+    table = [viz.write_csv(rows, folder / "worst.csv")]
     images = [image for image, _ in seen]
     return [viz.sheet(images, captions, folder / "worst.png", right=[False] * len(seen)), *table] if seen else table
-
-
-def _csv(rows: list[dict], path: Path) -> Path:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return viz.write_atomic(path, buffer.getvalue().encode("utf-8", "replace"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,7 +48,7 @@ def report(metric: DetectionMetric, classes: Sequence[str], folder: str | Path) 
             notes=[f"({row['boxes']})" for row in rows],
             marks={"AP50": [row["AP50"] for row in rows], "AP75": [row["AP75"] for row in rows]},
         ),
-        _csv(rows, folder / "per_class.csv"),
+        viz.write_csv(rows, folder / "per_class.csv"),
         viz.confusion(
             scoring.confusion(metric.ground_truth, metric.results, metric.category_ids, score=SHOWN_FROM),
             [*classes, "background"],
@@ -91,11 +89,3 @@ def _truth(example: Example) -> list[viz.Box]:
 def _names(example: Example, classes: Sequence[str]) -> str:
     labels, counts = np.unique(example.labels[~example.crowd], return_counts=True)
     return ", ".join(f"{count} {classes[label]}" for label, count in zip(labels, counts, strict=True))
-
-
-def _csv(rows: list[dict], path: Path) -> Path:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return viz.write_atomic(path, buffer.getvalue().encode("utf-8", "replace"))

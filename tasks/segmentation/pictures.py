@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,10 +70,6 @@ def report(metric, classes: Sequence[str], folder: str | Path) -> list[Path]:
     rows = metric.per_class()
     total = max(1, sum(row["pixels"] for row in rows))
     thousands = np.rint(metric.confusion / 1000).astype(np.int64)
-    table = io.StringIO()
-    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
     written = [
         viz.confusion(thousands, classes, folder / "confusion.png", unit="thousand pixels"),
         viz.bars(
@@ -86,7 +80,7 @@ def report(metric, classes: Sequence[str], folder: str | Path) -> list[Path]:
             notes=[f"({row['pixels'] / total:.1%})" for row in rows],
             marks={"accuracy": [row["accuracy"] for row in rows], "boundary F": [row["boundary_f"] for row in rows]},
         ),
-        viz.write_atomic(folder / "per_class.csv", table.getvalue().encode()),
+        viz.write_csv(rows, folder / "per_class.csv"),
     ]
     return written + ([_worst(metric, classes, folder / "worst.png")] if metric.worst else [])
 
