@@ -6,7 +6,6 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,15 +16,6 @@ IO_TYPES = {"float32": tf.float32, "int8": tf.int8, "uint8": tf.uint8}
 EXAMINED = 50  # calibration images that the layers are compared on
 
 Examples = Callable[[], Iterator[list[np.ndarray]]]  # () -> [image [1, H, W, 3]] after [image], float32
-
-
-@dataclass(frozen=True)
-class Layer:
-    """What quantisation does to one layer's output, given the float output of the layers before it."""
-
-    name: str  # of the tensor
-    op: str
-    error: float  # root mean square, in quantisation steps; rounding alone makes 0.29
 
 
 def int8(converter: Any, examples: Examples, inputs: str, outputs: str, float_layers: int = 0) -> bytes:
@@ -44,7 +34,7 @@ def int8(converter: Any, examples: Examples, inputs: str, outputs: str, float_la
         converter.inference_input_type, converter.inference_output_type = IO_TYPES[inputs], IO_TYPES[outputs]
         return converter.convert()
     debugger = _debugger(converter, examples)
-    names = [layer.name for layer in _sensitivity(debugger)[:float_layers]]
+    names = _most_sensitive(debugger)[:float_layers]
     debugger.options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=names)
     return modify_model_io_type(debugger.get_nondebug_quantized_model(), IO_TYPES[inputs], IO_TYPES[outputs])
 
@@ -57,15 +47,17 @@ def _debugger(converter, examples):
     return tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=some)
 
 
-def _sensitivity(debugger) -> list[Layer]:
-    """The layers of a converter's network, those that lose the most first, without the one that reads the input."""
+def _most_sensitive(debugger) -> list[str]:
+    """The output tensors of the layers, those that lose the most first, without that of the one that reads the input.
+
+    What a layer loses is the root mean square of its error, given the float output of the layers before it, in
+    quantisation steps; rounding alone makes 0.29.
+    """
     debugger.run()
-    file = io.StringIO()
-    debugger.layer_statistics_dump(file)
-    rows = list(csv.DictReader(io.StringIO(file.getvalue())))  # in the order of the graph
-    layers = [
-        Layer(row["tensor_name"], row["op_name"], math.sqrt(float(row["mean_squared_error"])) / float(row["scale"]))
-        for row in rows[1:]
-        if float(row["scale"]) > 0
-    ]
-    return sorted(layers, key=lambda layer: -layer.error)
+    table = io.StringIO()
+    debugger.layer_statistics_dump(table)
+    table.seek(0)
+    rows = list(csv.DictReader(table))[1:]  # in the order of the graph
+    rows = [row for row in rows if float(row["scale"]) > 0]
+    rows.sort(key=lambda row: -math.sqrt(float(row["mean_squared_error"])) / float(row["scale"]))
+    return [row["tensor_name"] for row in rows]
