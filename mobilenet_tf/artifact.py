@@ -17,6 +17,7 @@ from typing import Any
 from mobilenet_tf.errors import UserError, missing_extra
 
 MEMBER = "mobilenet_tf.json"  # the zip member, the file in assets.extra or the key in an ONNX file's metadata_props
+POST_PROCESS = "TFLite_Detection_PostProcess"  # ends a detector; the one custom operation that every runtime has
 LABELS = "labels.txt"  # where MediaPipe and the TFLite Task Library look for class names, one a line
 
 

@@ -26,13 +26,12 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.python.convert_phase import ConverterError
 
 from mobilenet_tf import artifact, quantize
-from mobilenet_tf.artifact import Metadata
+from mobilenet_tf.artifact import POST_PROCESS, Metadata
 from mobilenet_tf.errors import UserError, missing_extra
 from mobilenet_tf.predict import Predictor, load_predictor, quiet
 
 OPSET = 18
 VARIABLES = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"}  # signs of a graph that was not frozen
-POST_PROCESS = "TFLite_Detection_PostProcess"  # the one custom operation that every runtime has
 
 Images = Iterable[np.ndarray]
 Say = Callable[[str], None]

@@ -79,7 +79,7 @@ def test_every_format_finds_the_same(tmp_path, format, scores):
     for threads in (1, 2, 4):
         assert_found(load_predictor(path, threads=threads)(IMAGES), wanted)
     if format == "tflite":
-        assert tflite_ops(path)[postprocess.OPERATION] == 1
+        assert tflite_ops(path)[artifact.POST_PROCESS] == 1
 
 
 def test_a_detector_with_decoding_inside_can_be_saved(tmp_path):

@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from mobilenet_tf.artifact import POST_PROCESS
 from mobilenet_tf.tasks.detection.boxes import MAX_LOG_SIZE
 
-OPERATION = "TFLite_Detection_PostProcess"
 OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
 
 
@@ -105,7 +105,7 @@ class DetectionPostProcess(layers.Layer):
         attributes = [f'attr {{ key: "{key}" value {{ f: {value} }} }}' for key, value in floats.items()]
         attributes += [f'attr {{ key: "{key}" value {{ i: {value} }} }}' for key, value in integers.items()]
         attributes.append('attr { key: "use_regular_nms" value { b: false } }')
-        return " ".join([f'name: "{OPERATION}"', *attributes])
+        return " ".join([f'name: "{POST_PROCESS}"', *attributes])
 
     def _suppress(self, codes, scores, prior):
         """The same in TensorFlow: (boxes, classes, scores, count)."""
