@@ -155,6 +155,12 @@ class Train(Section):
     resume: Path | None = Field(None, description="run folder or checkpoint to start from where this run has none")
 
 
+class Distill(Section):
+    teacher: Path | None = Field(None, description="run folder or .keras file whose answers are learnt too; null: none")
+    weight: float = Field(0.5, gt=0, le=1, description="of the teacher's answers in the loss; the labels have the rest")
+    temperature: float = Field(1.0, gt=0, description="softens the answers of teacher and student")
+
+
 class Model(Section):
     backbone: Literal[
         "mobilenet_v1",
@@ -192,6 +198,7 @@ class Config(Section):
     model: Model
     data: Section
     train: Train
+    distill: Distill = Distill()
     export: Export = Export()
 
     @classmethod

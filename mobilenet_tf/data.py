@@ -150,7 +150,7 @@ def training_batches(
     of the epoch's order come a second time, so that its number of batches stays the same.
     `mix` gets ((images, targets), seed).
     """
-    items = source.items.enumerate().map(lambda index, record: {**record, "index": index})
+    items = _enumerated(source)
 
     def epoch_batches(epoch):
         epoch_seed = seed_of_epoch(seed, epoch)
@@ -175,10 +175,13 @@ def training_batches(
 def evaluation_batches(source: Source, transform: Callable[[Sample], Sample], *, batch_size: int) -> tf.data.Dataset:
     """Batches of Samples: every readable sample once, in the source's order; the last batch may be partial.
 
-    "image" is [N, H, W, 3]; "original_size" int32 [N, 2] is (H, W) before `transform`. What differs in length ("boxes")
+    "image" is [N, H, W, 3]; "original_size" int32 [N, 2] is (H, W) before `transform`; "index" int64 [N] is the place
+    in the source. What differs in length ("boxes")
     is padded with 0, "labels" with -1 and "mask" with 255.
     """
-    samples = source.items.map(lambda record: _prepare(record, source.load, transform), num_parallel_calls=AUTOTUNE)
+    samples = _enumerated(source).map(
+        lambda record: _prepare(record, source.load, transform), num_parallel_calls=AUTOTUNE
+    )
     return _in_order(_batch(samples.filter(_readable), batch_size).prefetch(AUTOTUNE))
 
 
@@ -197,6 +200,10 @@ def shuffled(items: tf.data.Dataset, epoch_seed: tf.Tensor, buffer: int) -> tf.d
 def fold_in(seed: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
     """A new stateless seed int32 [2] from a seed and a number."""
     return tf.random.fold_in(tf.cast(seed, tf.int32), tf.cast(number, tf.int32))
+
+
+def _enumerated(source: Source) -> tf.data.Dataset:
+    return source.items.enumerate().map(lambda index, record: {**record, "index": index})
 
 
 def _prepare(record, load, transform):

@@ -28,6 +28,9 @@ class Task:
     views:     (cfg, predictor) -> predictor: how `evaluate` looks at a picture, for tasks that can do it several times.
     summary:   (prediction, classes) -> flat dict, one row of predict's table, JSON and CSV.
     draw:      (image, prediction, classes) -> image.
+    distill:   (cfg) -> fn(teacher's raw outputs, student's) -> scalar or [N]: what pulls a student to its teacher; or
+               None, where a task cannot be taught so.
+    shared_classes: whether all splits have the classes of the training split, as all have but those of open sets.
     """
 
     name: str
@@ -46,6 +49,8 @@ class Task:
     summary: Callable
     draw: Callable
     views: Callable = lambda cfg, predictor: predictor
+    distill: Callable | None = None
+    shared_classes: bool = True
 
 
 Prediction = dict[str, Any]

@@ -18,7 +18,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from mobilenet_tf import artifact, checkpoint, optim, viz
+from mobilenet_tf import artifact, checkpoint, distill, optim, viz
 from mobilenet_tf.config import Config, Stage
 from mobilenet_tf.data import Source, steps_per_epoch, training_batches, user_errors
 from mobilenet_tf.errors import UserError
@@ -55,7 +55,7 @@ class Progress:
 
 
 class Trainer(keras.Model):
-    """A network with a task's loss, whatever the structure of the targets."""
+    """A network with its loss, fn(images, targets, raw) -> scalar or [N], whatever the structure of the targets."""
 
     def __init__(self, network: keras.Model, loss):
         super().__init__(name="trainer")
@@ -66,7 +66,7 @@ class Trainer(keras.Model):
         return self.network(images, training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        loss = tf.reduce_mean(self.loss_function(y, y_pred))
+        loss = tf.reduce_mean(self.loss_function(x, y, y_pred))
         self.step_loss.assign(loss)
         return loss
 
@@ -84,14 +84,17 @@ def train(task: Task, cfg: Config, folder: Path | str) -> Run:
     keras.utils.set_random_seed(cfg.seed)
     precision, jit = device_settings(cfg.train.precision, cfg.train.jit)
     source, validation = task.source(cfg, "train"), task.source(cfg, "validation")
-    if list(source.classes) != list(validation.classes):
+    if task.shared_classes and list(source.classes) != list(validation.classes):
         raise UserError(
             f"the validation split must have the classes of the training split, {len(source.classes)} of them. "
             f"Received: {len(validation.classes)}, which differ in {_difference(source.classes, validation.classes)}"
         )
     start = _start(folder, cfg)
     network, serving = _networks(task, cfg, source, precision, pretrained=start is None)
-    run = _Loop(task, cfg, folder, jit, source, validation, network, serving)
+    teacher = distill.load(task, cfg, source, serving) if cfg.distill.teacher else None
+    if teacher:
+        distill.score(teacher, task, cfg, validation, folder)
+    run = _Loop(task, cfg, folder, jit, source, validation, network, serving, teacher)
     if start:
         run.restore(start)
         if run.progress.stage >= len(cfg.train.stages) and folder not in start.parents:
@@ -131,10 +134,10 @@ def device_settings(precision: str, jit: str) -> tuple[str, bool]:
 class _Loop:
     """The state that stages share: the networks, the moving average, the progress."""
 
-    def __init__(self, task, cfg, folder, jit, source, validation, network, serving):
+    def __init__(self, task, cfg, folder, jit, source, validation, network, serving, teacher):
         self.task, self.cfg, self.folder, self.jit = task, cfg, folder, jit
         self.source, self.validation = source, validation
-        self.network, self.serving = network, serving
+        self.network, self.serving, self.teacher = network, serving, teacher
         self.predictor = keras_predictor(serving)  # traced once; follows the weights
         self.average = optim.MovingAverage(network, cfg.train.ema) if cfg.train.ema else None
         self.progress = Progress()
@@ -171,7 +174,7 @@ class _Loop:
         trained, count, batches_from, validate = self.inputs(stage)
         epoch_steps = steps_per_epoch(count, train.batch_size)
         total = stage.duration.steps(epoch_steps, train.batch_size)
-        trainer = Trainer(trained, self.task.loss(self.cfg))
+        trainer = Trainer(trained, self.loss(stage))
         trainer.compile(self.optimizer(stage, total, epoch_steps), jit_compile=self.jit)
         trainer.optimizer.build(trained.trainable_variables)
         if resume_from:
@@ -197,6 +200,13 @@ class _Loop:
         progress.end_stage()
         self.save(None)
 
+    def loss(self, stage: Stage):
+        """fn(images, targets, raw): of the labels, and of the teacher's answers where there is one."""
+        labels = self.task.loss(self.cfg)
+        if self.teacher:
+            return self.teacher.loss(labels, remembered=not stage.augment)
+        return lambda images, targets, raw: labels(targets, raw)
+
     def inputs(self, stage: Stage):
         """(what is trained, samples an epoch, epoch -> batches from there on, () -> scores on the validation split).
 
@@ -205,6 +215,8 @@ class _Loop:
         transform = self.task.transform(self.cfg, training=stage.augment)
         options = {"batch_size": self.cfg.train.batch_size, "seed": self.cfg.seed}
         encode = self.task.encode(self.cfg, self.source)
+        if self.teacher and not stage.augment:
+            encode = self.teacher.remember(encode, self.source, transform, self.cfg.train.batch_size)
         if stage.augment or stage.train != "head" or not self.has_features():
             mix = self.task.mix(self.cfg) if stage.augment else None
 
@@ -271,8 +283,10 @@ class _Loop:
         self.save_model(self.folder / "model.keras")
         metric = self.task.metric(self.cfg, self.validation)
         numbers = evaluate(self.task, self.cfg, self.predictor, self.validation, metric=metric)
+        taught = {"distill": artifact.read_json(self.folder / "teacher.json")} if self.teacher else {}
         artifact.write_json(
-            self.folder / "metrics.json", {"validation": numbers, "train_seconds": round(self.progress.seconds, 1)}
+            self.folder / "metrics.json",
+            {"validation": numbers, "train_seconds": round(self.progress.seconds, 1)} | taught,
         )
         plots = self.folder / "plots"
         plots.mkdir(exist_ok=True)

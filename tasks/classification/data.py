@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -14,18 +12,9 @@ import tensorflow as tf
 from mobilenet_tf import images, scenes, tfds
 from mobilenet_tf.data import Sample, Source, file_source, image_loader
 from mobilenet_tf.errors import UserError
+from mobilenet_tf.rows import Row, csv_rows, folder_rows, stratified
 
 SPLITS = ("train", "validation", "test")
-SPLIT_NAMES = {"train": "train", "training": "train", "validation": "validation", "val": "validation",
-               "valid": "validation", "test": "test"}  # fmt: skip
-
-
-class Row(NamedTuple):
-    """One labelled picture; `split` is None where the data has no splits of its own."""
-
-    path: Path
-    label: str
-    split: str | None
 
 
 def read(
@@ -71,11 +60,11 @@ def read(
 
 
 def _read_folder(root, split, **options):
-    return _from_rows(_folder_rows(root), root, split, **options)
+    return _from_rows(folder_rows(root), root, split, **options)
 
 
 def _read_csv(root, split, **options):
-    return _from_rows(_csv_rows(root), root, split, **options)
+    return _from_rows(csv_rows(root), root, split, **options)
 
 
 def _from_rows(rows, root, split, *, classes, validation_fraction, seed, on_corrupt, **_):
@@ -86,55 +75,6 @@ def _from_rows(rows, root, split, *, classes, validation_fraction, seed, on_corr
     label_of = {label: index for index, label in enumerate(names)}
     labels = np.array([label_of[row.label] for row in chosen], np.int32)
     return file_source([row.path for row in chosen], {"label": labels}, names, on_corrupt=on_corrupt)
-
-
-def _folder_rows(root: Path) -> list[Row]:
-    if not root.is_dir():
-        raise UserError(f"data.root must be a folder that exists. Received: {root}")
-    top = _folders(root)
-    with_splits = {folder: SPLIT_NAMES[folder.name] for folder in top if folder.name in SPLIT_NAMES}
-    parents = with_splits or {root: None}
-    rows = []
-    for parent, split in parents.items():
-        for folder in _folders(parent):
-            found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in images.EXTENSIONS)
-            if not found:
-                raise UserError(f"{folder} must have pictures ({' '.join(images.EXTENSIONS)}). Received: none")
-            rows += [Row(path, folder.name, split) for path in found]
-    if not rows:
-        wanted = f"class folders with pictures ({' '.join(images.EXTENSIONS)}), with or without train/ and test/ above"
-        raise UserError(f"{root} must have {wanted}. Received: none")
-    return rows
-
-
-def _folders(parent):
-    return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _csv_rows(root: Path) -> list[Row]:
-    if not root.is_file():
-        raise UserError(f"data.root must be a CSV file that exists. Received: {root}")
-    with open(root, newline="", encoding="utf-8-sig") as file:
-        table = csv.DictReader(file)
-        columns = table.fieldnames or []
-        missing = [column for column in ("path", "label") if column not in columns]
-        if missing:
-            raise UserError(f"{root} must have the columns path and label. Received: {', '.join(columns) or 'none'}")
-        rows = []
-        for row in table:
-            where = f"{root}, line {table.line_num}"
-            path = root.parent / (row["path"] or "")
-            if not path.is_file():
-                raise UserError(f"{where}: path must be a file that exists. Received: {path}")
-            if not row["label"]:
-                raise UserError(f"{where}: label must not be empty. Received: {row['path']}")
-            own = row.get("split") or None
-            if own is not None and own not in SPLIT_NAMES:
-                raise UserError(f"{where}: split must be one of {', '.join(SPLIT_NAMES)}. Received: {own}")
-            rows.append(Row(path, row["label"], SPLIT_NAMES.get(own)))
-    if not rows:
-        raise UserError(f"{root} must have one picture a line. Received: none")
-    return rows
 
 
 def _class_names(rows: Sequence[Row], root, label_file) -> list[str]:
@@ -177,27 +117,11 @@ def _choose(rows: Sequence[Row], split: str, fraction: float, seed: int) -> list
     own = [row for row in rows if row.split == split]
     undivided = [row for row in rows if row.split is None]
     if undivided:
-        return own + _stratified(undivided, {"validation": fraction, "test": fraction}, seed)[split]
+        return own + stratified(undivided, {"validation": fraction, "test": fraction}, seed)[split]
     if split == "test" or any(row.split == "validation" for row in rows):
         return own
     train = [row for row in rows if row.split == "train"]
-    return _stratified(train, {"validation": fraction}, seed)[split]
-
-
-def _stratified(rows: Sequence[Row], fractions: Mapping[str, float], seed: int) -> dict[str, list[Row]]:
-    """Divides every class: at least one to each of `fractions`, the rest, at least one too, to train."""
-    parts = {"train": [], **{name: [] for name in fractions}}
-    classes = {}
-    for row in rows:
-        classes.setdefault(row.label, []).append(row)
-    for index, (_, own) in enumerate(sorted(classes.items())):
-        order = list(np.random.default_rng([seed, index]).permutation(len(own)))
-        for name, fraction in fractions.items():
-            take = min(max(1, round(fraction * len(own))), len(order) - 1)
-            parts[name] += [own[place] for place in sorted(order[:take])]
-            order = order[take:]
-        parts["train"] += [own[place] for place in sorted(order)]
-    return parts
+    return stratified(train, {"validation": fraction}, seed)[split]
 
 
 # TensorFlow Datasets

@@ -83,4 +83,5 @@ task = Task(
     agree=lambda *pair: float(len({prediction["probabilities"].argmax() for prediction in pair}) == 1),
     summary=summary,
     draw=objective.draw,
+    distill=lambda cfg: objective.imitation(cfg.distill.temperature),
 )
