@@ -284,20 +284,19 @@ def check_parity(
 ) -> Parity:
     """Compares the raw outputs of two predictors on images [N, H, W, 3] in 0..255.
 
-    They are compared as logits, or as probabilities where one of the two ends in softmax. `agree` takes the raw outputs
-    of a batch from both and gives numbers of 0..1, whose mean is the agreement.
+    They are compared as logits, or as probabilities where one of the two ends in softmax or sigmoid. `agree` takes the
+    raw outputs of a batch from both and gives numbers of 0..1, whose mean is the agreement.
     """
     if not len(images):
         raise UserError("parity must be checked on real images. Received: none")
-    softmax = any(p.metadata and p.metadata.outputs == "softmax" for p in (reference, candidate))
+    endings = {p.metadata.outputs for p in (reference, candidate) if p.metadata}
+    ending = next((function for name, function in PROBABILITIES.items() if name in endings), lambda raw: raw)
     diffs, same, agree = [], [], agree or _same_argmax
     for start in range(0, len(images), batch):
         pair = [predictor(images[start : start + batch]) for predictor in (reference, candidate)]
         same.append(agree(*pair))
         for want, got in zip(*map(_leaves, pair), strict=True):
-            if softmax:
-                want, got = _softmax(want), _softmax(got)
-            diffs.append(np.abs(want.astype(np.float64) - got).ravel())
+            diffs.append(np.abs(ending(want).astype(np.float64) - ending(got)).ravel())
     diff = np.concatenate(diffs)
     return Parity(float(diff.max()), float(diff.mean()), float(np.concatenate(same).mean()), len(images))
 
@@ -321,6 +320,13 @@ def _leaves(raw: Any) -> list[np.ndarray]:
 def _softmax(logits: np.ndarray) -> np.ndarray:
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return np.exp(-np.logaddexp(0, -logits))
+
+
+PROBABILITIES = {"softmax": _softmax, "sigmoid": _sigmoid}  # of logits, by what a file ends in
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,20 @@ Shape = tuple[int | None, ...]
 TINY = np.float32(1e-9)  # a quantised probability may be 0
 
 
+def _log(value: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(value, TINY))
+
+
+LOGITS = {"softmax": _log, "sigmoid": lambda value: _log(value) - _log(1 - value)}  # of probabilities, by the ending
+
+
 @dataclass(frozen=True)
 class Predictor:
     """A model that can be called: images uint8 or float32 [N, H, W, 3] in 0..255 -> raw outputs, batch first.
 
     One output is an array, several are a dict by name, or a list where the model only numbers them. A file that ends
-    in softmax, by its metadata, gives the logarithm of its probabilities: logits again, up to a constant that no
-    softmax sees, so the same decode serves both. An instance serves one thread at a time.
+    in softmax or sigmoid, by its metadata, gives logits again (of softmax up to a constant that no softmax sees), so the
+    same decode serves all. An instance serves one thread at a time.
     """
 
     run: Callable[[np.ndarray], Named]
@@ -59,8 +66,8 @@ class Predictor:
             shape = ", ".join(["N", *("any" if size is None else str(size) for size in rest)])
             raise UserError(f"{self.name} takes images of shape [{shape}]. Received: shape {list(images.shape)}")
         named = _in_batches(self.run, images, self.input_shape[0])
-        if self.metadata and self.metadata.outputs == "softmax":
-            named = {key: np.log(np.maximum(value, TINY)) for key, value in named.items()}
+        if self.metadata and self.metadata.outputs in LOGITS:
+            named = {key: LOGITS[self.metadata.outputs](value) for key, value in named.items()}
         if self.metadata and self.metadata.outputs == "detections":
             named = _cleared(named)
         return _structure(named)
