@@ -30,6 +30,8 @@ class Task:
     draw:      (image, prediction, classes) -> image.
     distill:   (cfg) -> fn(teacher's raw outputs, student's) -> scalar or [N]: what pulls a student to its teacher; or
                None, where a task cannot be taught so.
+    tune:      (cfg, metric) -> cfg: what is settled after training, such as thresholds, by the best weights' metric on
+               the validation split; it travels in all files that are made of the run.
     shared_classes: whether all splits have the classes of the training split, as all have but those of open sets.
     """
 
@@ -50,6 +52,7 @@ class Task:
     draw: Callable
     views: Callable = lambda cfg, predictor: predictor
     distill: Callable | None = None
+    tune: Callable = lambda cfg, metric: cfg
     shared_classes: bool = True
 
 

@@ -276,13 +276,17 @@ class _Loop:
             artifact.write(temporary, metadata(self.task, self.cfg, self.source.classes))
 
     def finish(self) -> Run:
-        """Takes the best weights, scores them on the validation split, draws the plots."""
+        """Takes the best weights, scores and tunes them on the validation split, draws the plots."""
         best = self.folder / "checkpoints" / "best.keras"
         if best.exists():
             self.serving.set_weights(keras.saving.load_model(best, compile=False, safe_mode=True).get_weights())
+        metric, numbers = self.judge()
+        tuned = self.task.tune(self.cfg, metric)
+        if tuned != self.cfg:
+            self.cfg = tuned
+            self.cfg.save(self.folder / "config.yaml")
+            metric, numbers = self.judge()
         self.save_model(self.folder / "model.keras")
-        metric = self.task.metric(self.cfg, self.validation)
-        numbers = evaluate(self.task, self.cfg, self.predictor, self.validation, metric=metric)
         taught = {"distill": artifact.read_json(self.folder / "teacher.json")} if self.teacher else {}
         artifact.write_json(
             self.folder / "metrics.json",
@@ -296,6 +300,11 @@ class _Loop:
         for name, reason in [*self.source.corrupt.items(), *self.validation.corrupt.items()]:
             print(f"skipped {name}: {reason}")
         return Run(self.folder, self.serving, numbers)
+
+    def judge(self):
+        """(metric, its numbers) of the serving model on the validation split."""
+        metric = self.task.metric(self.cfg, self.validation)
+        return metric, evaluate(self.task, self.cfg, self.predictor, self.validation, metric=metric)
 
 
 class _AfterStep(keras.callbacks.Callback):
