@@ -37,8 +37,8 @@ class Predictor:
     """A model that can be called: images uint8 or float32 [N, H, W, 3] in 0..255 -> raw outputs, batch first.
 
     One output is an array, several are a dict by name, or a list where the model only numbers them. A file that ends
-    in softmax or sigmoid, by its metadata, gives logits again (of softmax up to a constant that no softmax sees), so the
-    same decode serves all. An instance serves one thread at a time.
+    in softmax or sigmoid, by its metadata, gives logits again (of softmax up to a constant that no softmax sees), so
+    the same decode serves all. An instance serves one thread at a time.
     """
 
     run: Callable[[np.ndarray], Named]
