@@ -22,6 +22,32 @@ from mobilenet_tf.progress import track
 from mobilenet_tf.task import Task
 
 
+def divergence(temperature: float = 1.0) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """The divergence of the student's softened probabilities from the teacher's: fn(logits, logits [..., C]) -> [...].
+
+    Multiplied by temperature ** 2, so that the gradient keeps its size. Source: Hinton et al. 2015, section 2.
+    """
+
+    def fn(teacher, student):
+        taught, learnt = (tf.nn.log_softmax(tf.cast(x, tf.float32) / temperature) for x in (teacher, student))
+        return temperature**2 * tf.reduce_sum(tf.exp(taught) * (taught - learnt), -1)
+
+    return fn
+
+
+def binary_divergence(temperature: float = 1.0) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """`divergence` of independent probabilities, one a logit: fn(logits, logits [..., C]) -> [...], their mean."""
+
+    def fn(teacher, student):
+        taught, learnt = (tf.cast(x, tf.float32) / temperature for x in (teacher, student))
+        p = tf.sigmoid(taught)
+        each = p * (tf.math.log_sigmoid(taught) - tf.math.log_sigmoid(learnt))
+        each += (1 - p) * (tf.math.log_sigmoid(-taught) - tf.math.log_sigmoid(-learnt))
+        return temperature**2 * tf.reduce_mean(each, -1)
+
+    return fn
+
+
 @dataclass(frozen=True)
 class Teacher:
     """A trained model that answers the student's own pictures, whatever their size."""

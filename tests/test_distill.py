@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from mobilenet_tf import artifact, config, distill
 from mobilenet_tf.errors import UserError
-from mobilenet_tf.tasks.classification import objective
 from mobilenet_tf.tasks.classification.task import task
+from mobilenet_tf.tasks.detection import losses
+from mobilenet_tf.tasks.segmentation.task import task as segmentation
 from mobilenet_tf.train import train
 
 
@@ -23,9 +24,40 @@ def teacher(small_run, small_config):
 def test_imitation_is_the_divergence_of_softened_probabilities():
     pair = tf.constant([[2.0, 0.0, -1.0]]), tf.constant([[0.5, 0.5, 0.0]])
     p, q = (np.exp(x / 2) / np.exp(x / 2).sum() for x in (np.array(v[0]) for v in pair))
-    imitation = objective.imitation(temperature=2.0)
+    imitation = distill.divergence(temperature=2.0)
     assert imitation(*pair).numpy() == pytest.approx([4 * np.sum(p * np.log(p / q))], rel=1e-5)
     assert imitation(pair[0], pair[0]).numpy() == pytest.approx([0.0], abs=1e-6)
+
+
+def test_binary_imitation_is_the_mean_divergence_of_each_probability():
+    pair = tf.constant([[2.0, -1.0]]), tf.constant([[0.5, 0.0]])
+    p, q = (1 / (1 + np.exp(-np.array(v[0]))) for v in pair)
+    expected = np.mean(p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q)))
+    assert distill.binary_divergence()(*pair).numpy() == pytest.approx([expected], rel=1e-5)
+
+
+@pytest.mark.parametrize("scores", ["softmax", "sigmoid"])
+def test_a_detector_imitates_where_its_teacher_sees_objects(scores):
+    quiet, sure = [8.0, -4.0, -4.0] if scores == "softmax" else [-9.0, -9.0, -9.0], [-4.0, 4.0, -4.0]
+    teacher = {"class_logits": tf.constant([[sure, quiet]]), "box_regressions": tf.zeros((1, 2, 4))}
+
+    def distance(anchor: int, key: str) -> float:
+        change = tf.one_hot([anchor], 2)[..., None]  # [1, A, 1]
+        student = teacher | {key: teacher[key] + change}
+        return float(losses.imitation(scores)(teacher, student | {key: tf.cast(student[key], tf.float16)})[0])
+
+    assert float(losses.imitation(scores)(teacher, teacher)[0]) == pytest.approx(0, abs=1e-6)
+    assert distance(0, "box_regressions") > 100 * distance(1, "box_regressions")
+    assert distance(0, "box_regressions") == pytest.approx(4 * 0.5, rel=0.02)
+
+
+def test_a_segmenter_imitates_pixel_by_pixel():
+    cfg = config.load("lraspp_scenes", ["distill.temperature=2"])
+    plain = tf.random.stateless_normal((2, 3, 4, 5), [1, 2])
+    both = {"logits": tf.zeros((2, 3, 4, 5)), "auxiliary": tf.zeros((2, 9, 9, 5))}
+    distance = segmentation.distill(cfg)(plain, both)
+    assert distance.shape == (2, 3, 4)
+    assert distance.numpy() == pytest.approx(distill.divergence(2.0)(plain, both["logits"]).numpy())
 
 
 def test_the_loss_is_shared_between_labels_and_teacher(teacher):

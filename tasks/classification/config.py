@@ -14,16 +14,7 @@ class Model(config.Model):
     dropout: float = Field(0.2, ge=0, lt=1)
 
 
-class Augment(config.Section):
-    """Random changes of a training picture; a null or zero turns one off."""
-
-    crop_scale: tuple[float, float] | None = Field((0.35, 1.0), description="area of the random resized crop")
-    crop_ratio: tuple[float, float] = (0.75, 4 / 3)
-    flip: bool = True
-    color_jitter: float = Field(0.0, ge=0, le=1, description="strength of brightness, contrast, saturation changes")
-    rand_augment_layers: int = Field(0, ge=0)
-    rand_augment_magnitude: float = Field(9.0, ge=0, le=10)
-    erasing: float = Field(0.0, ge=0, le=1, description="probability of random erasing")
+class Augment(config.Augment):
     mixup: float = Field(0.0, ge=0, description="alpha of the Beta distribution")
     cutmix: float = Field(0.0, ge=0, description="alpha of the Beta distribution")
 

@@ -39,19 +39,6 @@ def loss(label_smoothing: float = 0.0) -> Callable[[tf.Tensor, tf.Tensor], tf.Te
     return cross_entropy
 
 
-def imitation(temperature: float = 1.0) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """The divergence of the student's softened probabilities from the teacher's: fn(logits, logits [N, C]) -> [N].
-
-    Multiplied by temperature ** 2, so that the gradient keeps its size. Source: Hinton et al. 2015, section 2.
-    """
-
-    def divergence(teacher, student):
-        taught, learnt = (tf.nn.log_softmax(tf.cast(x, tf.float32) / temperature) for x in (teacher, student))
-        return temperature**2 * tf.reduce_sum(tf.exp(taught) * (taught - learnt), -1)
-
-    return divergence
-
-
 def decode(raw: np.ndarray, from_logits: bool = True) -> list[Prediction]:
     """Model outputs [N, C] -> one {"probabilities": float32 [C]} an image.
 

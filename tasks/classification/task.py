@@ -5,11 +5,14 @@ from __future__ import annotations
 import tensorflow as tf
 
 from mobilenet_tf import transforms
+from mobilenet_tf.augment import augmentation
 from mobilenet_tf.data import Source
+from mobilenet_tf.distill import divergence
+from mobilenet_tf.head import classifier
 from mobilenet_tf.task import Task
 from mobilenet_tf.tasks.classification import data, objective
 from mobilenet_tf.tasks.classification.config import Config
-from mobilenet_tf.tasks.classification.model import classifier, deployable
+from mobilenet_tf.tasks.classification.model import deployable
 
 
 def source(cfg: Config, split: str) -> Source:
@@ -20,23 +23,10 @@ def source(cfg: Config, split: str) -> Source:
 
 def transform(cfg: Config, training: bool):
     """Sample -> Sample with a float32 image [H, W, 3] of the input size, in 0..255."""
-    size, augment = cfg.model.input_size, cfg.data.augment
+    size = cfg.model.input_size
     if not training:
         return transforms.resize(size, cfg.data.crop_fraction)
-    ops = []
-    if augment.crop_scale:
-        ops.append(transforms.random_resized_crop(size, augment.crop_scale, augment.crop_ratio))
-    else:
-        ops.append(transforms.resize(size))
-    if augment.flip:
-        ops.append(transforms.random_flip())
-    if augment.color_jitter:
-        ops.append(transforms.color_jitter(*[augment.color_jitter] * 3))
-    if augment.rand_augment_layers:
-        ops.append(transforms.rand_augment(augment.rand_augment_layers, augment.rand_augment_magnitude))
-    if augment.erasing:
-        ops.append(transforms.random_erasing(augment.erasing))
-    return transforms.compose(ops)
+    return augmentation(size, **cfg.data.augment.model_dump(exclude={"mixup", "cutmix"}))
 
 
 def encode(cfg: Config, source: Source):
@@ -83,5 +73,5 @@ task = Task(
     agree=lambda *pair: float(len({prediction["probabilities"].argmax() for prediction in pair}) == 1),
     summary=summary,
     draw=objective.draw,
-    distill=lambda cfg: objective.imitation(cfg.distill.temperature),
+    distill=lambda cfg: divergence(cfg.distill.temperature),
 )

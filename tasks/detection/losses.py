@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from mobilenet_tf.distill import binary_divergence, divergence
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.tasks.detection import boxes as box_ops
 from mobilenet_tf.tasks.detection.boxes import BACKGROUND, VARIANCES
@@ -79,6 +80,27 @@ def loss(
     return fn
 
 
+def imitation(scores: str = "softmax", temperature: float = 1.0) -> Callable[[dict, dict], tf.Tensor]:
+    """fn(teacher's raw outputs, student's, on the same anchors) -> float32 [N].
+
+    The divergence of the scores plus the Huber distance of the codes, averaged over the anchors with the teacher's
+    probability of an object as weight: background is most of a picture and would drown the rest. After Chen et al.
+    2017, "Learning Efficient Object Detection Models with Knowledge Distillation".
+    """
+    distance = {"softmax": divergence, "sigmoid": binary_divergence}[scores](temperature)
+
+    def fn(teacher, student):
+        logits = tf.cast(teacher["class_logits"], tf.float32)
+        object_ = 1 - tf.nn.softmax(logits)[..., 0] if scores == "softmax" else tf.reduce_max(tf.sigmoid(logits), -1)
+        error = tf.abs(
+            tf.cast(teacher["box_regressions"], tf.float32) - tf.cast(student["box_regressions"], tf.float32)
+        )
+        each = distance(logits, student["class_logits"]) + tf.reduce_sum(_huber(error), -1)
+        return tf.reduce_sum(object_ * each, -1) / tf.maximum(tf.reduce_sum(object_, -1), 1.0)
+
+    return fn
+
+
 # Classification: labels int32 [N, A] and logits -> sums [N] ---------------------------------------
 
 
@@ -109,7 +131,7 @@ def focal(labels, logits, alpha: float = 0.25, gamma: float = 2.0):
 def smooth_l1(truth, codes, anchors, variances=VARIANCES):
     """The sum of the codes' Huber distances, quadratic below 1. Source: arXiv:1504.08083, eq. 3."""
     error = tf.abs(codes - box_ops.encode(truth, anchors, variances))
-    return tf.reduce_sum(tf.where(error < 1, 0.5 * error**2, error - 0.5), -1)
+    return tf.reduce_sum(_huber(error), -1)
 
 
 def giou(truth, codes, anchors, variances=VARIANCES):
@@ -133,6 +155,10 @@ def ciou(truth, codes, anchors, variances=VARIANCES):
 
 
 REGRESSION = {"smooth_l1": smooth_l1, "giou": giou, "ciou": ciou}
+
+
+def _huber(error):
+    return tf.where(error < 1, 0.5 * error**2, error - 0.5)
 
 
 def _overlap(a, b):

@@ -163,4 +163,5 @@ task = Task(
     agree=lambda *pair: scoring.agreement(*pair, score=report.SHOWN_FROM),
     summary=summary,
     draw=draw,
+    distill=lambda cfg: losses.imitation(cfg.model.scores, cfg.distill.temperature),
 )

@@ -7,11 +7,12 @@ import tensorflow as tf
 
 from mobilenet_tf import transforms
 from mobilenet_tf.data import Source
+from mobilenet_tf.distill import divergence
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.task import Task
 from mobilenet_tf.tasks.segmentation import data, inference, objective, pictures
 from mobilenet_tf.tasks.segmentation.config import Config
-from mobilenet_tf.tasks.segmentation.model import deployable, segmenter
+from mobilenet_tf.tasks.segmentation.model import LOGITS, deployable, segmenter
 
 
 def source(cfg: Config, split: str) -> Source:
@@ -77,6 +78,12 @@ def views(cfg: Config, predictor):
     return predictor
 
 
+def imitation(cfg: Config):
+    """fn(teacher's raw outputs, student's) -> [N, H, W]: the divergence of the pixels' softened probabilities."""
+    distance = divergence(cfg.distill.temperature)
+    return lambda *raws: distance(*(raw[LOGITS] if isinstance(raw, dict) else raw for raw in raws))
+
+
 task = Task(
     name="segmentation",
     source=source,
@@ -94,4 +101,5 @@ task = Task(
     summary=objective.summary,
     draw=pictures.draw,
     views=views,
+    distill=imitation,
 )
