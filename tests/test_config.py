@@ -60,7 +60,7 @@ def test_what_is_saved_loads_as_the_same_config(tmp_path):
         ("data.reader=folder", "data.root must be set for data.reader=folder"),
         ("train.batch_size.x=1", "train.batch_size is a single value"),
         ("nonsense", "must look like key=value"),
-        ("task=weather", "task must be one of classification"),
+        ("task=weather", "task must be one of attributes, classification"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(tmp_path, override, message):

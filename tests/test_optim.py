@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from mobilenet_tf import config, optim
 from mobilenet_tf.config import Duration
-from mobilenet_tf.tasks.classification.model import classifier
+from mobilenet_tf.head import classifier
 
 
 @pytest.fixture(scope="module")
