@@ -175,6 +175,18 @@ class Model(Section):
     weights: str | None = Field("imagenet", description="imagenet, a path to .h5, .weights.h5 or .keras, or null")
 
 
+class Augment(Section):
+    """Random changes of a training picture; a null or zero turns one off."""
+
+    crop_scale: tuple[float, float] | None = Field((0.35, 1.0), description="area of the random resized crop")
+    crop_ratio: tuple[float, float] = Field((0.75, 4 / 3), description="width / height of that crop")
+    flip: bool = True
+    color_jitter: float = Field(0.0, ge=0, le=1, description="strength of brightness, contrast, saturation changes")
+    rand_augment_layers: int = Field(0, ge=0)
+    rand_augment_magnitude: float = Field(9.0, ge=0, le=10)
+    erasing: float = Field(0.0, ge=0, le=1, description="probability of random erasing")
+
+
 class Export(Section):
     formats: list[str] = ["tflite", "tflite_int8"]
     inputs: Literal["float32", "int8", "uint8"] = Field(
@@ -319,7 +331,8 @@ def _number(text: str) -> float | str:
 
 
 def _explain(error: dict, config: type[Config]) -> str:
-    tags = {"sgd", "adamw", "rmsprop", "cosine", "polynomial", "exponential", "step", "constant"}  # of the unions
+    unions = "sgd adamw rmsprop cosine polynomial exponential step constant cross_entropy focal asymmetric"
+    tags = set(unions.split())  # that pydantic puts between the keys
     key = ".".join(str(part) for part in error["loc"] if part not in tags)
     if error["type"] == "extra_forbidden":
         keys = _keys(config)
