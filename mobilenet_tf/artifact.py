@@ -172,7 +172,7 @@ def _read_folder(path: Path) -> bytes | None:
 
 
 def _write_onnx(path: Path, metadata: Metadata) -> None:
-    onnx, model = _load_onnx(path)
+    onnx, model = load_onnx(path)
     kept = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, {**kept, MEMBER: metadata.to_json()})
     with replacing(path) as temporary:
@@ -180,11 +180,12 @@ def _write_onnx(path: Path, metadata: Metadata) -> None:
 
 
 def _read_onnx(path: Path) -> str | None:
-    _, model = _load_onnx(path)
+    _, model = load_onnx(path)
     return next((entry.value for entry in model.metadata_props if entry.key == MEMBER), None)
 
 
-def _load_onnx(path: Path) -> tuple[Any, Any]:
+def load_onnx(path: Path) -> tuple[Any, Any]:
+    """(the onnx package, the model). Raises UserError: the package is missing, the file is no ONNX model."""
     try:
         import onnx
     except ImportError as error:

@@ -188,6 +188,28 @@ def benchmark(
 
 
 @app.command()
+def inspect(
+    model: ModelPath,
+    samples: Annotated[
+        list[str] | None, typer.Option(help="pictures, folders, globs: finds channels of a .keras that never answer")
+    ] = None,
+    layers: Annotated[bool, typer.Option(help="every operation or layer, not only types and totals")] = False,
+    as_json: Json = False,
+):
+    """What is inside a model file: inputs, outputs, operations, quantisation, size, cost, metadata, idle kernels."""
+    from mobilenet_tf.workflow import inspect_model
+
+    found = inspect_model(model, samples or ())
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        from mobilenet_tf.inspection import tables
+
+        for table in tables(found, by_layer=layers):
+            _print(table)
+
+
+@app.command()
 def cost(
     network: Annotated[str, typer.Argument(help="a backbone's name such as mobilenet_v2, or a .keras file")],
     alpha: Annotated[float, typer.Option(min=0.01, help="width")] = 1.0,

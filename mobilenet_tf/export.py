@@ -25,9 +25,10 @@ from rich.table import Table
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.python.convert_phase import ConverterError
 
-from mobilenet_tf import artifact, quantize
+from mobilenet_tf import artifact, quantize, tflite_metadata
 from mobilenet_tf.artifact import POST_PROCESS, Metadata
 from mobilenet_tf.errors import UserError, missing_extra
+from mobilenet_tf.inspection import operators
 from mobilenet_tf.predict import Predictor, load_predictor, quiet
 
 OPSET = 18
@@ -101,6 +102,8 @@ def export(
         with artifact.replacing(path) as temporary:
             job = Job(calibration, inputs, float_layers, metadata.outputs == "detections", say)
             chosen.convert(saved, temporary, job)
+            if temporary.suffix == ".tflite":
+                tflite_metadata.embed(temporary, metadata)
             artifact.write(temporary, metadata)
             say("checking the file")
             _prove(temporary, path, metadata)
@@ -123,6 +126,11 @@ def _check(model, path, format, metadata, calibration, inputs) -> Format:
     size = tuple(model.inputs[0].shape[1:3])
     if not all(have in (None, want) for have, want in zip(size, metadata.input_size, strict=True)):
         raise UserError(f"input_size must be the model's, {size[0]}x{size[1]}. Received: {metadata.input_size}")
+    width = model.outputs[0].shape[-1]
+    if metadata.outputs in ("logits", "softmax") and len(model.outputs) == 1 and width != len(metadata.classes):
+        raise UserError(
+            f"the classes must be as many as the model's outputs, {width}. Received: {len(metadata.classes)}"
+        )
     return chosen
 
 
@@ -230,11 +238,7 @@ FORMATS = {
 def tflite_ops(path: str | Path) -> Counter[str]:
     """Counts the operations of a .tflite file by name; custom ones by their own ("FlexErf")."""
     model = schema.Model.GetRootAs(Path(path).read_bytes(), 0)
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items()}
-    codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
-    # Files for old runtimes have the code in the deprecated byte alone, new operations in the other alone.
-    builtin = [names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in codes]
-    ops = [code.CustomCode().decode() if name == "CUSTOM" else name for code, name in zip(codes, builtin, strict=True)]
+    ops = operators(model)
     graphs = [model.Subgraphs(i) for i in range(model.SubgraphsLength())]
     return Counter(ops[graph.Operators(i).OpcodeIndex()] for graph in graphs for i in range(graph.OperatorsLength()))
 

@@ -246,7 +246,7 @@ def _tflite(path: Path, threads: int | None) -> tuple[Callable, Shape]:
         names = ", ".join(detail["name"] for detail in details)
         raise UserError(f"{path} must take one input, images. Received: {len(details)} inputs, {names}")
     [detail] = details
-    outputs = _tflite_outputs(interpreter)
+    outputs = tflite_outputs(interpreter)
     quantise = _quantiser(detail)
 
     def run(images: np.ndarray) -> Named:
@@ -261,7 +261,7 @@ def _tflite(path: Path, threads: int | None) -> tuple[Callable, Shape]:
     return run, tuple(None if size < 0 else int(size) for size in signature)
 
 
-def _tflite_outputs(interpreter: Any) -> dict[str, dict]:
+def tflite_outputs(interpreter: Any) -> dict[str, dict]:
     """Output details by signature name, since their order differs; by tensor name where there is no one signature."""
     signatures = list(interpreter.get_signature_list())
     if len(signatures) == 1:

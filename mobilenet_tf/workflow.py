@@ -197,6 +197,29 @@ def predict_files(
     return rows
 
 
+def inspect_model(model: Path, samples: Sequence[str] = ()):
+    """The `inspection.Inspection` of a model file or run folder.
+
+    samples: pictures, folders, globs, for the channels of a .keras file that never answer; they go through the
+    preprocessing of its evaluation.
+    """
+    from mobilenet_tf import inspection
+
+    return inspection.inspect(model, _sample_batches(model, samples) if samples else None)
+
+
+def _sample_batches(model: Path, patterns: Sequence[str]):
+    import numpy as np
+
+    from mobilenet_tf import images
+
+    cfg, paths = open_config(model), find_pictures(patterns)
+    transform = find_task(cfg.task).transform(cfg, training=False)
+    for start in track(range(0, len(paths), BATCH), "look"):
+        loaded = [images.read(path) for path in paths[start : start + BATCH]]
+        yield np.stack([transform({"image": image})["image"] for image in loaded])
+
+
 def find_pictures(patterns: Sequence[str]) -> list[Path]:
     """The picture files that paths, folders (searched whole) and globs name, sorted within each, without repeats."""
     from mobilenet_tf.images import EXTENSIONS

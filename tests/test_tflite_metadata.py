@@ -1,0 +1,238 @@
+"""TFLite metadata: the weights stay where they are, and MediaPipe Tasks load our files and give our answers."""
+
+import zipfile
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from tensorflow.lite.python import schema_py_generated as schema
+
+from mobilenet_tf import artifact, config, images, tflite_metadata, transforms
+from mobilenet_tf.artifact import Metadata
+from mobilenet_tf.errors import UserError
+from mobilenet_tf.export import export
+from mobilenet_tf.layers import BatchNormalization
+from mobilenet_tf.predict import load_predictor
+from mobilenet_tf.tasks.detection.task import task as detection
+from mobilenet_tf.tasks.segmentation.task import task as segmentation
+
+SIZE = (48, 64)
+CLASSES = ["Löwchen", "cat", "bird"]
+METADATA = Metadata("classification", CLASSES, SIZE, outputs="softmax")
+
+
+def net():
+    keras.utils.set_random_seed(0)
+    image = keras.Input((*SIZE, 3))
+    x = keras.layers.Conv2D(16, 3, 4, use_bias=False)(keras.layers.Rescaling(1 / 127.5, -1.0)(image))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(BatchNormalization()(x)))
+    return keras.Model(image, keras.layers.Softmax()(keras.layers.Dense(3)(x)))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A .tflite file as TensorFlow's converter writes it."""
+    import tensorflow as tf
+
+    folder = tmp_path_factory.mktemp("metadata")
+    net().export(folder / "m", input_signature=[tf.TensorSpec((1, *SIZE, 3), name="image")], verbose=False)
+    content = tf.lite.TFLiteConverter.from_saved_model(str(folder / "m")).convert()
+    (folder / "plain.tflite").write_bytes(content)
+    return folder / "plain.tflite"
+
+
+@pytest.fixture
+def file(plain, tmp_path):
+    path = tmp_path / "m.tflite"
+    path.write_bytes(plain.read_bytes())
+    tflite_metadata.embed(path, METADATA)
+    artifact.write(path, METADATA)
+    return path
+
+
+def buffers(path):
+    """(place in the file, bytes) of each buffer that has any, by the schema's generated classes."""
+    data = path.read_bytes()
+    model = schema.Model.GetRootAs(data, 0)
+    found = [model.Buffers(i) for i in range(model.BuffersLength())]
+    return [(b._tab.Vector(b._tab.Offset(4)), b.DataAsNumpy().tobytes()) for b in found if b.DataLength()]
+
+
+def test_weights_keep_their_bytes_and_their_alignment(plain, file):
+    before, after = buffers(plain), buffers(file)
+    assert [content for _, content in after[: len(before)]] == [content for _, content in before]
+    assert len(after) == len(before) + 1, "the metadata's own"
+    assert [place % 16 for place, _ in after[: len(before)]] == [place % 16 for place, _ in before]
+    pictures = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3), np.uint8)
+    np.testing.assert_array_equal(load_predictor(file).run(pictures[:1])["softmax"],
+                                  next(iter(load_predictor(plain).run(pictures[:1]).values())))  # fmt: skip
+
+
+def entries(path):
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    return [model.Metadata(i).Name().decode() for i in range(model.MetadataLength())]
+
+
+def test_writing_again_replaces(plain, file):
+    first = tflite_metadata.read(file)
+    assert tflite_metadata.read(plain) is None and first[4:8] == b"M001"
+    artifact.write(file, replace(METADATA, classes=["a", "b", "c"]))
+    tflite_metadata.embed(file, replace(METADATA, task="another"))
+    assert entries(file).count("TFLITE_METADATA") == 1
+    assert set(entries(plain)) < set(entries(file))
+    assert b"another" in tflite_metadata.read(file) and b"another" not in first
+    assert artifact.read(file).classes == ["a", "b", "c"], "what stands behind the flatbuffer is still read"
+
+
+def test_exports_hold_labels_and_metadata(tmp_path):
+    path = export(net(), tmp_path / "m.tflite", "tflite", metadata=METADATA)
+    assert b"labels.txt" in tflite_metadata.read(path)
+    with zipfile.ZipFile(path) as members:
+        assert members.read("labels.txt").decode().split("\n") == CLASSES
+    assert artifact.read(path) == METADATA
+
+
+@pytest.mark.parametrize("format", ["tflite", "savedmodel"])
+def test_classes_that_are_not_as_many_as_the_outputs_are_one_line(tmp_path, format):
+    path = tmp_path / ("m.tflite" if format == "tflite" else "m")
+    with pytest.raises(UserError, match=r"as many as the model's outputs, 3. Received: 2"):
+        export(net(), path, format, metadata=replace(METADATA, classes=["a", "b"]))
+    assert not path.exists()
+
+
+# MediaPipe Tasks on photographs
+
+
+@pytest.fixture(scope="module")
+def mediapipe():
+    module = pytest.importorskip("mediapipe")
+    pytest.importorskip("mediapipe.tasks.python.vision")
+    return module
+
+
+@pytest.fixture(scope="module")
+def vision(mediapipe):
+    """create(kind, path, **options) -> the task, as its users make it."""
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    def create(kind, path, **options):
+        base = BaseOptions(model_asset_path=str(path))
+        return getattr(vision, kind).create_from_options(getattr(vision, f"{kind}Options")(base, **options))
+
+    return create
+
+
+def pictures(folder, count, size=None):
+    read = [images.read(path) for path in sorted(folder.glob("*.jpg"))[:count]]
+    if size:
+        read = [np.rint(transforms.resize(size)({"image": image})["image"]).astype(np.uint8) for image in read]
+    return read
+
+
+@pytest.fixture(scope="module")
+def as_image(mediapipe):
+    return lambda image: mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
+
+
+@pytest.mark.real_data
+def test_image_classifier(real_data, vision, as_image, tmp_path):
+    """19 breeds of dogs, float32 and int8 with uint8 inputs and outputs."""
+    size, names = (160, 160), (real_data / "weights" / "mobilenet_v2_160_dogs19.labels.txt").read_text().splitlines()
+    trained = keras.models.load_model(real_data / "weights" / "mobilenet_v2_160_dogs19.h5", compile=False)
+    image = keras.Input((*size, 3))
+    model = keras.Model(image, trained(keras.layers.Rescaling(1 / 127.5, -1.0)(image)))
+    metadata = Metadata("classification", names, size, outputs="softmax")
+    photographs = pictures(real_data / "coco_mini" / "val2017", 12, size)
+    calibration = [np.stack(photographs[:4]).astype(np.float32)]
+    for format, options in (("tflite", {}), ("tflite_int8", {"inputs": "uint8", "calibration": calibration})):
+        path = export(model, tmp_path / f"{format}.tflite", format, metadata=metadata, **options)
+        classifier, predictor = vision("ImageClassifier", path), load_predictor(path)
+        for photograph in photographs[:6]:
+            [found] = classifier.classify(as_image(photograph)).classifications
+            scores = {category.category_name: category.score for category in found.categories}
+            ours = np.exp(predictor(photograph[None])[0])
+            assert scores == pytest.approx(dict(zip(names, ours, strict=True)), abs=2e-3)
+            assert len(scores) == 19 and found.categories[0].category_name == names[int(ours.argmax())]
+
+
+def tiny(task, *overrides):
+    values = {
+        "task": task,
+        "model": {"alpha": 0.35, "input_size": [96, 128], "weights": None},
+        "data": {"reader": "scenes"},
+        "train": {"batch_size": 4, "stages": [{"duration": 1, "learning_rate": 0.01}]},
+    }
+    return config.override(values, overrides, "tiny")
+
+
+class Named:
+    def __init__(self, count):
+        self.classes = [f"thing {i}" for i in range(count)]
+
+
+def lively(model):
+    """Random weights with which the answers differ from place to place and from picture to picture."""
+    rng = np.random.default_rng(1)
+    for layer in model._flatten_layers():
+        if isinstance(layer, BatchNormalization):
+            count = layer.gamma.shape[0]
+            layer.set_weights([rng.uniform(0.8, 1.3, count), rng.normal(0, 0.3, count), *layer.get_weights()[2:]])
+        elif layer.name.startswith(("class", "logits_small")) and layer.weights:
+            layer.set_weights(
+                [rng.normal(0, 1, weight.shape) * weight.shape[-2:][0] ** -0.2 for weight in layer.weights]
+            )
+    return model
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("format", ["tflite", "tflite_int8"])
+def test_object_detector(real_data, vision, as_image, tmp_path, format):
+    cfg = tiny("detection", "detections.score_threshold=0.2", "export.outputs=detections")
+    source = Named(5)
+    model = detection.deploy(cfg, lively(detection.model(cfg, source)))
+    metadata = Metadata("detection", source.classes, cfg.model.input_size, outputs="detections")
+    photographs = pictures(real_data / "coco_mini" / "val2017", 6, cfg.model.input_size)
+    calibration = [np.stack(photographs[:4]).astype(np.float32)]
+    options = {"inputs": "uint8", "calibration": calibration} if format == "tflite_int8" else {}
+    path = export(model, tmp_path / "detector.tflite", format, metadata=metadata, **options)
+    detector, predictor, total = vision("ObjectDetector", path), load_predictor(path), 0
+    for photograph in photographs:
+        height, width = photograph.shape[:2]
+        [ours] = detection.decode(cfg, predictor(photograph[None]), np.array([[height, width]]))
+        theirs = detector.detect(as_image(photograph)).detections
+        assert [found.categories[0].category_name for found in theirs] == [source.classes[i] for i in ours["labels"]]
+        scores = [found.categories[0].score for found in theirs]
+        np.testing.assert_allclose(scores, ours["scores"], atol=1e-3)
+        boxes = [found.bounding_box for found in theirs]
+        corners = [(b.origin_y, b.origin_x, b.origin_y + b.height, b.origin_x + b.width) for b in boxes]
+        np.testing.assert_allclose(corners, ours["boxes"] * [height, width, height, width], atol=1.5)
+        total += len(theirs)
+    assert total > 10, "detections of several classes to compare"
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("format", "outputs"), [("tflite", "logits"), ("tflite", "softmax"), ("tflite_int8", "logits")]
+)
+def test_image_segmenter(real_data, vision, as_image, tmp_path, format, outputs):
+    cfg = tiny("segmentation", "model.head=lraspp", "model.input_size=[90,120]", f"export.outputs={outputs}")
+    source = Named(4)
+    model = segmentation.deploy(cfg, lively(segmentation.model(cfg, source)))
+    metadata = Metadata("segmentation", source.classes, cfg.model.input_size, outputs=outputs)
+    photographs = pictures(real_data / "camvid_mini" / "val" / "images", 3, cfg.model.input_size)
+    calibration = [np.stack(photographs[:4]).astype(np.float32)]
+    options = {"calibration": calibration} if format == "tflite_int8" else {}
+    path = export(model, tmp_path / "segmenter.tflite", format, metadata=metadata, **options)
+    segmenter, predictor = vision("ImageSegmenter", path, output_category_mask=True), load_predictor(path)
+    assert list(segmenter.labels) == source.classes
+    seen = set()
+    for photograph in photographs:
+        raw = predictor(photograph[None])
+        [ours] = segmentation.decode(cfg, raw, np.array([photograph.shape[:2]]))
+        result = segmenter.segment(as_image(photograph))
+        np.testing.assert_array_equal(np.squeeze(result.category_mask.numpy_view()), ours["mask"])
+        theirs = np.stack([np.squeeze(mask.numpy_view()) for mask in result.confidence_masks], -1)
+        np.testing.assert_allclose(theirs, np.exp(raw[0]) / np.exp(raw[0]).sum(-1, keepdims=True), atol=1e-4)
+        seen |= set(np.unique(ours["mask"]).tolist())
+    assert len(seen) > 1, "more than one class to compare"
