@@ -343,7 +343,7 @@ def _explain(error: dict, config: type[Config]) -> str:
         return f"{key} must have a key 'name' that says which one it is. Received: {error['input']!r}"
     received = "" if error["type"] == "missing" else f". Received: {error['input']!r}"
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("should", "must")
-    if message.startswith(f"{key}."):  # a check of a whole section names its keys itself
+    if not key or message.startswith(f"{key}."):  # a check of a whole section names its keys itself
         return message
     return f"{key} {message}{received}"
 

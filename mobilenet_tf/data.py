@@ -141,6 +141,7 @@ def training_batches(
     seed: int,
     start_epoch: int = 0,
     mix: Callable | None = None,
+    order: Callable | None = None,
 ) -> tf.data.Dataset:
     """Endless batches (images, targets), `steps_per_epoch` of them an epoch, from epoch `start_epoch` on.
 
@@ -148,20 +149,27 @@ def training_batches(
     from (seed, epoch, index) alone, so a run that starts at epoch k goes on exactly as one that was never stopped.
     Every epoch has each sample once and keeps its last partial batch; where k items cannot be read, the first k
     of the epoch's order come a second time, so that its number of batches stays the same.
-    `mix` gets ((images, targets), seed).
+    `mix` gets ((images, targets), seed). `order`, a task's, replaces the shuffling; a sample's seed then comes from its
+    place in the epoch, since it may come again.
     """
     items = _enumerated(source)
+    columns = items.batch(source.count).get_single_element() if order else None
 
     def epoch_batches(epoch):
         epoch_seed = seed_of_epoch(seed, epoch)
 
-        def prepare(record):
-            sample_seed = fold_in(epoch_seed, record["index"])
-            return _prepare({**record, "seed": sample_seed}, source.load, transform)
+        def prepare(key, record):
+            return _prepare({**record, "seed": fold_in(epoch_seed, key)}, source.load, transform)
 
-        samples = shuffled(items, epoch_seed, min(source.count, source.shuffle_buffer))
+        if order:
+            places, count = ordered(columns, epoch_seed, order)
+            samples = places.map(lambda place: {key: tf.gather(value, place) for key, value in columns.items()})
+            samples = samples.enumerate()
+        else:
+            samples, count = shuffled(items, epoch_seed, min(source.count, source.shuffle_buffer)), source.count
+            samples = samples.map(lambda record: (record["index"], record))
         samples = samples.map(prepare, num_parallel_calls=AUTOTUNE).filter(_readable)
-        return _batch(samples.repeat().take(source.count), batch_size)
+        return _batch(samples.repeat().take(count), batch_size)
 
     def finish(batch):
         encoded = encode(batch)
@@ -195,6 +203,14 @@ def shuffled(items: tf.data.Dataset, epoch_seed: tf.Tensor, buffer: int) -> tf.d
     tf.random.set_seed(1)  # of the traced graph alone: the global seed would change the order, and fail when it is 0
     seed = tf.random.stateless_uniform([], epoch_seed, minval=0, maxval=tf.int64.max, dtype=tf.int64)
     return items.shuffle(max(1, buffer), seed=seed, reshuffle_each_iteration=False)
+
+
+def ordered(columns: Batch, epoch_seed: tf.Tensor, order: Callable) -> tuple[tf.data.Dataset, tf.Tensor]:
+    """The places of one epoch's samples in the order of a task, and how many they are. To be traced by tf.data."""
+    arrays = {key: np.asarray(value) for key, value in columns.items()}
+    places = tf.numpy_function(lambda seed: order(arrays, seed), [epoch_seed], tf.int64, stateful=False)
+    places = tf.ensure_shape(places, [None])
+    return tf.data.Dataset.from_tensor_slices(places), tf.size(places, tf.int64)
 
 
 def fold_in(seed: tf.Tensor, number: tf.Tensor) -> tf.Tensor:

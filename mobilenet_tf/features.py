@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mobilenet_tf.data import Source, evaluation_batches, seed_of_epoch, shuffled, steps_per_epoch
+from mobilenet_tf.data import Source, evaluation_batches, ordered, seed_of_epoch, shuffled, steps_per_epoch
 from mobilenet_tf.progress import track
 
 
@@ -45,7 +45,9 @@ class Features:
         fields = {key: np.concatenate([batch[key] for batch in collected]) for key in collected[0]}
         return cls(rows[:count], fields, source.classes)
 
-    def training_batches(self, encode: Callable, *, batch_size: int, seed: int, start_epoch: int) -> tf.data.Dataset:
+    def training_batches(
+        self, encode: Callable, *, batch_size: int, seed: int, start_epoch: int, order: Callable | None = None
+    ) -> tf.data.Dataset:
         """Endless batches (features, targets) in the order of `data.training_batches` on the pictures."""
         count = len(self.rows)
 
@@ -55,7 +57,10 @@ class Features:
             return encode(fields | {"image": tf.ensure_shape(features, [None, *self.rows.shape[1:]])})
 
         def epoch_batches(epoch):
-            places = shuffled(tf.data.Dataset.range(count), seed_of_epoch(seed, epoch), count)
+            if order:
+                places, _ = ordered(self.fields, seed_of_epoch(seed, epoch), order)
+            else:
+                places = shuffled(tf.data.Dataset.range(count), seed_of_epoch(seed, epoch), count)
             return places.batch(batch_size).map(load)
 
         epochs = tf.data.Dataset.range(start_epoch, tf.int64.max)

@@ -126,3 +126,34 @@ class BoundedAveragePooling(keras.layers.Layer):
     def get_config(self):
         vertical, horizontal = self.strides
         return super().get_config() | {"window": self.window, "vertical": vertical, "horizontal": horizontal}
+
+
+@keras.saving.register_keras_serializable(package="mobilenet_tf")
+class UnitLength(keras.layers.Layer):
+    """x [N, D] divided by its Euclidean length.
+
+    Converters know the operation, which keras.layers.UnitNormalization spells out: one kernel in TFLite, int8 too.
+    """
+
+    def call(self, x):
+        return tf.math.l2_normalize(x, axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="mobilenet_tf")
+class Cosines(keras.layers.Layer):
+    """Unit vectors [N, D] -> their cosines [N, classes] with one learnt centre a class, whose length does not count."""
+
+    def __init__(self, classes: int, **keys):
+        super().__init__(**keys)
+        self.classes = classes
+
+    def build(self, shape):
+        self.centres = self.add_weight(
+            name="centres", shape=(shape[-1], self.classes), initializer=keras.initializers.RandomNormal(seed=0)
+        )
+
+    def call(self, x):
+        return tf.matmul(x, tf.math.l2_normalize(self.centres, axis=0))
+
+    def get_config(self):
+        return super().get_config() | {"classes": self.classes}

@@ -14,6 +14,8 @@ class Task:
     source:    (cfg, split) -> Source. Splits are "train", "validation" and "test".
     transform: (cfg, training) -> (Sample -> Sample). One definition for training, evaluation, calibration and predict.
     encode:    (cfg, source) -> (batch of Samples -> (images, targets)). Runs in the graph; targets may be nested.
+    order:     (cfg) -> fn(the source's items as arrays [count], seed int32 [2]) -> places int64 [M] of an epoch's
+               samples, as many as fill its batches; or None: shuffled.
     mix:       (cfg) -> ((images, targets), seed) -> (images, targets), or None: mixup and the like, on batches.
     model:     (cfg, source) -> keras.Model from images [N, H, W, 3] in 0..255 to raw outputs; its backbone is the
                nested layer "backbone".
@@ -25,6 +27,9 @@ class Task:
     report:    (metric, classes, folder) -> list of the pictures written.
     deploy:    (cfg, model) -> keras.Model: the model as it is exported, ending in what `export.outputs` names.
     agree:     (reference, candidate predictions of one image) -> 0..1: how far they say the same.
+    relate:    (cfg, the first picture's prediction, prediction) -> prediction with what comparing the two tells, for
+               `predict`; or None.
+    rank:      the column that sorts the rows of `predict`, the highest first; None leaves them in their order.
     views:     (cfg, predictor) -> predictor: how `evaluate` looks at a picture, for tasks that can do it several times.
     summary:   (prediction, classes) -> flat dict, one row of predict's table, JSON and CSV.
     draw:      (image, prediction, classes) -> image.
@@ -51,6 +56,9 @@ class Task:
     summary: Callable
     draw: Callable
     views: Callable = lambda cfg, predictor: predictor
+    order: Callable = lambda cfg: None
+    relate: Callable | None = None
+    rank: str | None = None
     distill: Callable | None = None
     tune: Callable = lambda cfg, metric: cfg
     shared_classes: bool = True

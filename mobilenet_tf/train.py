@@ -213,7 +213,8 @@ class _Loop:
         Pictures; or features, computed once, where the backbone and its input stand still.
         """
         transform = self.task.transform(self.cfg, training=stage.augment)
-        options = {"batch_size": self.cfg.train.batch_size, "seed": self.cfg.seed}
+        order = self.task.order(self.cfg)
+        options = {"batch_size": self.cfg.train.batch_size, "seed": self.cfg.seed, "order": order}
         encode = self.task.encode(self.cfg, self.source)
         if self.teacher and not stage.augment:
             encode = self.teacher.remember(encode, self.source, transform, self.cfg.train.batch_size)

@@ -83,7 +83,7 @@ def evaluate_model(
 
     task, predictor = find_task(cfg.task), load_predictor(model, threads=threads)
     source = task.source(cfg, split)
-    if predictor.metadata and list(predictor.metadata.classes) != list(source.classes):
+    if task.shared_classes and predictor.metadata and list(predictor.metadata.classes) != list(source.classes):
         raise UserError(
             f"the classes of the data must be those of {model}: {_names(predictor.metadata.classes)}. "
             f"Received: {_names(source.classes)}"
@@ -119,7 +119,8 @@ def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[st
     validation = task.source(cfg, "validation")
     calibration = evaluation_inputs(task, cfg, task.source(cfg, "train"), cfg.export.calibration_samples)
     images = np.concatenate(evaluation_inputs(task, cfg, validation, cfg.export.parity_samples))
-    metadata = dataclasses.replace(metadata, outputs=cfg.export.outputs)
+    classes = metadata.classes if task.shared_classes else []  # an open set's are nobody's business but training's
+    metadata = dataclasses.replace(metadata, outputs=cfg.export.outputs, classes=classes)
     model = task.deploy(cfg, load_keras(model_file))
     reference = keras_predictor(model, metadata)
 
@@ -166,7 +167,8 @@ def predict_files(
 ) -> list[dict]:
     """Predicts files, folders and globs. Returns one row a picture; annotated copies go to `pictures`.
 
-    A file that cannot be read becomes a row with "error"; the others are predicted all the same.
+    A file that cannot be read becomes a row with "error"; the others are predicted all the same. A task that compares
+    pictures compares them with the first one, which then must be readable, and may put the rows in order.
     """
     cfg = open_config(model)
 
@@ -177,24 +179,29 @@ def predict_files(
 
     task, predictor, paths = find_task(cfg.task), load_predictor(model, threads=threads), find_pictures(patterns)
     transform, classes = task.transform(cfg, training=False), predictor.metadata.classes
-    rows = []
+    rows, first = [], None
     for start in track(range(0, len(paths), BATCH), "predict"):
         loaded = {}
         for path in paths[start : start + BATCH]:
             try:
                 loaded[path] = images.read(path)
             except UserError as error:
+                if task.relate and path == paths[0]:
+                    raise
                 rows.append({"file": str(path), "error": str(error)})
         if not loaded:
             continue
         inputs = np.stack([transform({"image": image})["image"] for image in loaded.values()])
         sizes = np.array([image.shape[:2] for image in loaded.values()], np.int32)
         for (path, image), prediction in zip(loaded.items(), task.decode(cfg, predictor(inputs), sizes), strict=True):
+            if task.relate:
+                first = first or prediction
+                prediction = task.relate(cfg, first, prediction)
             rows.append({"file": str(path)} | task.summary(prediction, classes))
             if pictures:
                 pictures.mkdir(parents=True, exist_ok=True)
                 viz.save_image(task.draw(image, prediction, classes), pictures / f"{path.stem}.png")
-    return rows
+    return sorted(rows, key=lambda row: row.get(task.rank, -np.inf), reverse=True) if task.rank else rows
 
 
 def inspect_model(model: Path, samples: Sequence[str] = ()):

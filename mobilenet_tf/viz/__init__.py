@@ -1,4 +1,4 @@
-"""Pictures of a run: curves, confusion matrix, bars, precision and recall, sheets of images, annotated images.
+"""Pictures of a run: curves, confusion matrix, bars, precision and recall, ROC, sheets of images, annotated images.
 
 Plots use matplotlib's Figure objects (no pyplot, no global state), pictures Pillow. Every file is written atomically.
 No TensorFlow here.
@@ -18,7 +18,16 @@ from mobilenet_tf.viz.base import (
     write_csv,
 )
 from mobilenet_tf.viz.pictures import Box, annotate, draw_boxes, sheet, thumbnail
-from mobilenet_tf.viz.plots import bars, confused_pairs, confusion, curves, histograms, precision_recall
+from mobilenet_tf.viz.plots import (
+    bars,
+    confused_pairs,
+    confusion,
+    curves,
+    distributions,
+    histograms,
+    precision_recall,
+    roc,
+)
 
 __all__ = [
     "COLOURS",
@@ -34,9 +43,11 @@ __all__ = [
     "confused_pairs",
     "confusion",
     "curves",
+    "distributions",
     "draw_boxes",
     "histograms",
     "precision_recall",
+    "roc",
     "save_image",
     "sheet",
     "shorten",

@@ -316,3 +316,45 @@ def histograms(panels: Mapping[str, tuple[Sequence[float], Sequence[int]]], path
         axes.bar(places + 0.5, counts, width=0.86, color=SKY)
         axes.set_xticks(np.arange(len(edges)), [f"{edge:.3g}" for edge in edges], rotation=45, fontsize=8, color=INK)
     return save_figure(figure, path)
+
+
+def roc(far: Sequence[float], tar: Sequence[float], path: str | Path, title: str = "") -> Path:
+    """True over false accept rate, the latter on a logarithmic axis; points in the order of falling thresholds."""
+    far, tar = _floats(far), _floats(tar)
+    lowest = far[far > 0].min(initial=1.0) / 2  # where 0 is drawn
+    figure = _figure(6.0, 4.8)
+    axes = figure.add_subplot()
+    _axes_style(axes, grid="both")
+    _title(axes, title)
+    axes.step(np.maximum(far, lowest), tar, where="post", color=COLOURS[0], linewidth=2)
+    chance = np.geomspace(lowest, 1, 100)
+    axes.plot(chance, chance, color=MUTED, linewidth=1, linestyle=":")
+    axes.set_xscale("log")
+    axes.set_xlim(lowest, 1)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("false accept rate (dotted: chance)", color=INK, fontsize=9)
+    axes.set_ylabel("true accept rate", color=INK, fontsize=9)
+    return save_figure(figure, path)
+
+
+def distributions(
+    groups: Mapping[str, Sequence[float]],
+    path: str | Path,
+    title: str = "",
+    mark: tuple[str, float] | None = None,
+    bins: int = 60,
+) -> Path:
+    """Histograms of several groups of values over one another, each as shares of its group; `mark` is a dotted line."""
+    figure = _figure(6.4, 4.0)
+    axes = figure.add_subplot()
+    _axes_style(axes, grid="y")
+    _title(axes, title)
+    edges = np.linspace(*np.quantile(np.concatenate([_floats(values) for values in groups.values()]), [0, 1]), bins + 1)
+    for (name, values), colour in zip(groups.items(), COLOURS, strict=False):
+        shares = np.histogram(values, edges)[0] / max(1, len(values))
+        axes.stairs(shares, edges, fill=True, color=colour, alpha=0.35)
+        axes.stairs(shares, edges, color=colour, linewidth=1.5, label=f"{name} ({len(values):,})")
+    if mark:
+        axes.axvline(mark[1], color=INK, linewidth=1.2, linestyle=":", label=f"{mark[0]} {mark[1]:.3f}")
+    axes.legend(fontsize=8.5, frameon=False)
+    return save_figure(figure, path)

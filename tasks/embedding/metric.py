@@ -1,0 +1,123 @@
+"""Verification and retrieval scores of the embeddings of a split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from warnings import warn
+
+import numpy as np
+
+from mobilenet_tf import viz
+from mobilenet_tf.errors import UserError
+from mobilenet_tf.task import Prediction
+from mobilenet_tf.tasks.embedding import verification
+from mobilenet_tf.tasks.embedding.pairs import Pairs, draw_pairs
+
+FARS = (1e-1, 1e-2, 1e-3, 1e-4)
+RANKS = (1, 5, 10)
+QUERIES = 5000  # of the retrieval, drawn from larger splits
+THUMBNAIL = 96  # pixels
+THUMBNAILS = 5000  # pictures kept for the sheet of the worst pairs
+
+
+@dataclass(frozen=True)
+class Verified:
+    """The pairs of a split: places int64 [P, 2] of their pictures, cosines, whether they are the same, folds."""
+
+    places: np.ndarray
+    similarity: np.ndarray  # float64 [P]
+    same: np.ndarray  # bool [P]
+    fold: np.ndarray  # int [P]
+
+
+class EmbeddingMetric:
+    """Collects the embeddings of a split; scores pairs of its pictures (the list's, or drawn) and retrieval."""
+
+    def __init__(self, pairs: Pairs | None = None, limit: int = 200_000, threshold: float | None = None):
+        """`limit` holds for drawn pairs; `threshold` is the one that travels with the model."""
+        self.listed, self.limit, self.threshold = pairs, limit, threshold
+        self.ids: list[str] = []
+        self.thumbnails: list[np.ndarray] = []  # uint8 [h, w, 3], of the first pictures
+        self._labels: list[int] = []
+        self._embeddings: list[np.ndarray] = []
+
+    def update(self, sample: dict, prediction: Prediction) -> None:
+        """Keep one picture: "label" int, "id", perhaps "image"; `embedding` float32 [D] of unit length."""
+        self.__dict__.pop("verified", None)
+        name = np.asarray(sample.get("id", b"")).item()
+        self.ids.append(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name))
+        self._labels.append(int(sample["label"]))
+        self._embeddings.append(np.asarray(prediction["embedding"], np.float32))
+        image = np.asarray(sample.get("image", 0))
+        if image.ndim == 3 and image.shape[-1] == 3 and len(self.thumbnails) == len(self.ids) - 1 < THUMBNAILS:
+            self.thumbnails.append(viz.thumbnail(image, THUMBNAIL))
+
+    @property
+    def labels(self) -> np.ndarray:
+        return np.array(self._labels, np.int64)
+
+    @cached_property
+    def verified(self) -> Verified:
+        """The pairs with their cosines. Raises UserError where there are too few of one kind."""
+        embeddings = np.array(self._embeddings)
+        bad = ~np.isfinite(embeddings).all(-1) if len(embeddings) else np.zeros(0, bool)
+        if bad.any():
+            warn(f"{bad.sum()} of {len(bad)} embeddings hold NaN or infinity: like nothing at all", stacklevel=3)
+            embeddings[bad] = 0
+        self._embeddings = list(embeddings)
+        places, same, fold = self._pairs()
+        counts = (int(same.sum()), int((~same).sum()))
+        if min(counts) < 2:
+            raise UserError(
+                "verification needs at least two pairs of the same and two of different identities. "
+                f"Received: {counts[0]} and {counts[1]} pairs of {len(self.ids)} pictures"
+            )
+        similarity = np.einsum("nd,nd->n", embeddings[places[:, 0]], embeddings[places[:, 1]]).astype(np.float64)
+        return Verified(places, similarity, same, verification.draw_folds(same) if fold is None else fold)
+
+    def _pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        if self.listed is None:
+            return *draw_pairs(self.labels, self.limit), None
+        place = {name: i for i, name in enumerate(self.ids)}
+        sides = zip(self.listed.first, self.listed.second, strict=True)
+        places = np.array([(place.get(a, -1), place.get(b, -1)) for a, b in sides], np.int64)
+        there = (places >= 0).all(1)  # a picture may be unreadable, or left out by --limit
+        fold = None if self.listed.fold is None else self.listed.fold[there]
+        return places[there], self.listed.same[there], fold
+
+    def result(self) -> dict[str, float]:
+        """accuracy (LFW's: mean of 10 folds), accuracy_deviation (over the folds), threshold (best on all pairs),
+        roc_auc, eer, tar_at_far_1e-01 ... 1e-04 where the different pairs are enough to measure it, recall_at_1, 5, 10,
+        pairs and count; with a threshold of the model's own also accuracy_at_threshold, the accuracy it gives.
+        """
+        v = self.verified
+        folds = verification.k_fold(v.similarity, v.same, v.fold)
+        tars = {f"tar_at_far_{far:.0e}": verification.tar_at_far(v.similarity, v.same, far) for far in FARS}
+        queries = np.sort(np.random.default_rng(0).permutation(len(self.ids))[:QUERIES])
+        recalls = verification.recall_at(np.array(self._embeddings), self.labels, RANKS, queries)
+        scores = {
+            "roc_auc": verification.roc_auc(v.similarity, v.same),
+            "accuracy": float(folds.mean()),
+            "accuracy_deviation": float(folds.std()),
+            "eer": verification.equal_error_rate(v.similarity, v.same),
+            **{name: value for name, value in tars.items() if value is not None},
+            **{f"recall_at_{k}": value for k, value in zip(RANKS, recalls, strict=True)},
+            "threshold": verification.best_threshold(v.similarity, v.same),
+            "pairs": len(v.same),
+            "count": len(self.ids),
+        }
+        if self.threshold is not None:
+            scores["accuracy_at_threshold"] = verification.accuracy(v.similarity, v.same, self.threshold)
+        return scores
+
+    def worst(self, count: int) -> list[tuple[int, int, bool, float]]:
+        """(place, place, same, similarity) of the least similar same pairs, then of the most similar different ones."""
+        v = self.verified
+        shown = (v.places < len(self.thumbnails)).all(1)
+        found = []
+        for part, sign in ((v.same, 1), (~v.same, -1)):
+            own = np.flatnonzero(part & shown)
+            for i in own[np.argsort(sign * v.similarity[own], kind="stable")[:count]]:
+                found.append((*map(int, v.places[i]), bool(v.same[i]), float(v.similarity[i])))
+        return found

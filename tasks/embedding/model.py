@@ -1,0 +1,58 @@
+"""MobileNets that end in a unit vector: backbone, global pooling, the published head, a dense layer."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from mobilenet_tf import build, specs
+from mobilenet_tf.layers import BatchNormalization, Cosines, UnitLength
+from mobilenet_tf.weights import load as load_weights
+
+EMBEDDING, COSINES = "embedding", "cosines"
+
+
+def embedder(
+    backbone: str,
+    identities: int | None,
+    *,
+    alpha: float = 1.0,
+    input_size: tuple[int, int] = (224, 224),
+    dimension: int = 128,
+    batch_norm: bool = True,
+    dropout: float = 0.0,
+    weights: str | None = None,
+) -> keras.Model:
+    """Images [N, H, W, 3] in 0..255 to {"embedding": unit vectors [N, dimension]}.
+
+    With `identities`, also to "cosines" [N, identities]: those with a learnt centre of each, for the losses that need
+    them; `deployable` drops them. V3 keeps the 1x1 convolution between pooling and classifier (V3 paper, section 5.3).
+
+    Args:
+        weights: "imagenet", a path, or None: see `mobilenet_tf.weights.load`.
+    """
+    net = specs.find(backbone)
+    image = keras.Input((*input_size, 3), name="image")
+    x = build.backbone(backbone, alpha, (*input_size, 3))(image)["s32"]
+    x = layers.GlobalAveragePooling2D(keepdims=net.head is not None, name="features")(x)
+    if net.head:
+        x = layers.Conv2D(specs.never_thinner(net.head, alpha), 1, name=net.names.head)(x)
+        x = layers.Activation(net.act, name=net.names.act_of(net.names.head))(x)
+        x = layers.Flatten(name="flatten")(x)
+    x = layers.Dropout(dropout, name="dropout")(x)
+    x = layers.Dense(dimension, use_bias=not batch_norm, name="projection")(x)
+    if batch_norm:
+        x = BatchNormalization(name="projection_bn")(x)
+    embedding = UnitLength(dtype="float32", name=EMBEDDING)(x)
+    outputs = {EMBEDDING: embedding}
+    if identities:
+        outputs[COSINES] = Cosines(identities, dtype="float32", name=COSINES)(embedding)
+    model = keras.Model(image, outputs, name=f"{backbone}_embedder")
+    if weights:
+        load_weights(model, weights, net=backbone, alpha=alpha)
+    return model
+
+
+def deployable(model: keras.Model) -> keras.Model:
+    """The embedder as it is exported: images to the embedding [N, D] alone."""
+    return keras.Model(model.inputs, model.get_layer(EMBEDDING).output, name=model.name)
