@@ -152,6 +152,25 @@ def export(
 
 
 @app.command()
+def prune(
+    run: Annotated[Path, typer.Argument(help="run folder or .keras file with a MobileNetV2 or V3")],
+    overrides: Overrides = None,
+    fewer: Annotated[float, typer.Option(help="the share of the multiply-adds to cut away")] = 0.3,
+    by: Annotated[str, typer.Option(help="what channels are judged by: l1 or batch_norm")] = "l1",
+    to: Annotated[Path, typer.Option(help="the .keras file to write")] = Path("pruned.keras"),
+    as_json: Json = False,
+):
+    """Cut the expansion channels that matter least; fine-tune what is left with train.network=FILE."""
+    from mobilenet_tf.prune import table
+    from mobilenet_tf.workflow import prune_run
+
+    result = prune_run(run, to, fewer, by, overrides or ())
+    _print_json(result.to_dict() | {"file": str(to)}) if as_json else _print(table(result))
+    if not as_json:
+        print(f"{to}: fine-tune it with mobilenet-tf train CONFIG train.network={to}")
+
+
+@app.command()
 def predict(
     model: ModelPath,
     paths: Annotated[list[str], typer.Argument(help="pictures, folders, globs")],

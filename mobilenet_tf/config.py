@@ -152,6 +152,9 @@ class Train(Section):
     jit: Literal["auto", "on", "off"] = "auto"
     evaluate_every: int = Field(1, ge=1, description="epochs between evaluations on the validation split")
     patience: int | None = Field(None, ge=1, description="stop after so many evaluations without a better one")
+    network: Path | None = Field(
+        None, description=".keras file, such as a pruned one, that is trained in place of what `model` describes"
+    )
     resume: Path | None = Field(None, description="run folder or checkpoint to start from where this run has none")
 
 

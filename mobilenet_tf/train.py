@@ -1,6 +1,7 @@
 """The one training loop: compile, fit, and callbacks that evaluate, average, log and save.
 
-A run starts from its own last checkpoint, else from `train.resume`, else from `model.weights`, else from scratch.
+A run starts from its own last checkpoint, else from `train.resume`, else from `train.network` or `model.weights`, else
+from scratch.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from mobilenet_tf.data import Source, steps_per_epoch, training_batches, user_er
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.evaluate import evaluate, score
 from mobilenet_tf.features import Features, split
-from mobilenet_tf.predict import keras_predictor
+from mobilenet_tf.predict import keras_predictor, load_keras
 from mobilenet_tf.task import Task
 
 
@@ -55,18 +56,21 @@ class Progress:
 
 
 class Trainer(keras.Model):
-    """A network with its loss, fn(images, targets, raw) -> scalar or [N], whatever the structure of the targets."""
+    """A network with a task's loss, fn(targets, raw), whatever the structure of the targets.
 
-    def __init__(self, network: keras.Model, loss):
+    taught: fn(images, targets, raw), the loss in its place where a teacher looks at the images too.
+    """
+
+    def __init__(self, network: keras.Model, loss, taught=None):
         super().__init__(name="trainer")
-        self.network, self.loss_function = network, loss
+        self.network, self.loss_function, self.taught = network, loss, taught
         self.step_loss = tf.Variable(0.0, trainable=False)  # of the last batch alone; Keras logs the epoch's mean
 
     def call(self, images, training=False):
         return self.network(images, training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        loss = tf.reduce_mean(self.loss_function(x, y, y_pred))
+        loss = tf.reduce_mean(self.taught(x, y, y_pred) if self.taught else self.loss_function(y, y_pred))
         self.step_loss.assign(loss)
         return loss
 
@@ -174,7 +178,9 @@ class _Loop:
         trained, count, batches_from, validate = self.inputs(stage)
         epoch_steps = steps_per_epoch(count, train.batch_size)
         total = stage.duration.steps(epoch_steps, train.batch_size)
-        trainer = Trainer(trained, self.loss(stage))
+        loss = self.task.loss(self.cfg)
+        taught = self.teacher.loss(loss, remembered=not stage.augment) if self.teacher else None
+        trainer = Trainer(trained, loss, taught)
         trainer.compile(self.optimizer(stage, total, epoch_steps), jit_compile=self.jit)
         trainer.optimizer.build(trained.trainable_variables)
         if resume_from:
@@ -199,13 +205,6 @@ class _Loop:
                 )
         progress.end_stage()
         self.save(None)
-
-    def loss(self, stage: Stage):
-        """fn(images, targets, raw): of the labels, and of the teacher's answers where there is one."""
-        labels = self.task.loss(self.cfg)
-        if self.teacher:
-            return self.teacher.loss(labels, remembered=not stage.augment)
-        return lambda images, targets, raw: labels(targets, raw)
 
     def inputs(self, stage: Stage):
         """(what is trained, samples an epoch, epoch -> batches from there on, () -> scores on the validation split).
@@ -419,14 +418,18 @@ def _networks(task: Task, cfg: Config, source: Source, precision: str, *, pretra
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        network = task.model(cfg if pretrained else blank, source)
+        network = _build(task, cfg if pretrained else blank, source)
     finally:
         keras.config.set_dtype_policy(previous)
     if cfg.train.batch_norm_momentum:
         for layer in optim.leaves(network):
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = cfg.train.batch_norm_momentum
-    return network, task.model(blank, source)
+    return network, _build(task, blank, source)
+
+
+def _build(task: Task, cfg: Config, source: Source) -> keras.Model:
+    return load_keras(cfg.train.network) if cfg.train.network else task.model(cfg, source)
 
 
 def _write_csv(path: Path, rows: list[dict]) -> None:

@@ -158,6 +158,22 @@ def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[st
     return results
 
 
+def prune_run(run: Path, path: Path, fewer: float, by: str, overrides: Sequence[str] = ()):
+    """Writes a smaller network, cut out of a run's model, to a .keras file for `train.network`; returns the Pruned."""
+    cfg = open_config(run, overrides)
+    if path.suffix != ".keras":
+        raise UserError(f"the pruned network must go to a .keras file. Received: {path}")
+    from mobilenet_tf.predict import load_keras
+    from mobilenet_tf.prune import prune
+
+    model, _ = artifact.locate(run)
+    result = prune(load_keras(model), cfg.model.backbone, fewer, by=by, input_size=cfg.model.input_size)
+    with artifact.replacing(path) as temporary:
+        result.model.save(temporary)
+        artifact.write(temporary, artifact.read(model))
+    return result
+
+
 def predict_files(
     model: Path,
     patterns: Sequence[str],

@@ -1,0 +1,228 @@
+"""Structured pruning: the expansion channels that matter least are cut out; a smaller dense network is left.
+
+A channel is taken out of the expansion, its BatchNorm, the depthwise convolution, its BatchNorm, the squeeze-and-excite
+and the projection: no mask and no sparse kernel remains, and every format can be exported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from mobilenet_tf import specs
+from mobilenet_tf.cost import Cost, cost
+from mobilenet_tf.errors import UserError
+from mobilenet_tf.optim import leaves
+
+DIVISOR = 8  # channels are kept in multiples of it, as kernels like them
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """The layers that one block's expansion channels run through."""
+
+    expand: keras.layers.Layer  # its filters are the channels
+    carry: tuple[keras.layers.Layer, ...]  # BatchNorm, depthwise convolution, BatchNorm: one weight a channel
+    project: keras.layers.Layer  # its inputs are the channels
+    squeeze: keras.layers.Layer | None  # squeeze-and-excite: inputs
+    excite: keras.layers.Layer | None  # ... and filters
+
+    @property
+    def width(self) -> int:
+        return self.expand.filters
+
+    @property
+    def convolutions(self) -> list[keras.layers.Layer]:
+        return [layer for layer in (self.expand, self.carry[1], self.squeeze, self.excite, self.project) if layer]
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """The smaller model, how many channels each block had and has, and what both cost."""
+
+    model: keras.Model
+    widths: dict[str, tuple[int, int]]  # name of the expansion -> (before, after)
+    before: Cost
+    after: Cost
+
+    def to_dict(self) -> dict:
+        """All but the model, as plain values."""
+        sums = {
+            when: {"mult_adds": cost.mult_adds, "parameters": cost.parameters}
+            for when, cost in (("before", self.before), ("after", self.after))
+        }
+        return sums | {"widths": {name: list(pair) for name, pair in self.widths.items()}}
+
+
+def prune(
+    model: keras.Model, backbone: str, fewer: float, *, by: str = "l1", input_size: tuple[int, int] | None = None
+) -> Pruned:
+    """Cuts expansion channels of a trained V2 or V3 until the whole model has the share `fewer` of mult-adds less.
+
+    Channels compete over all blocks: each score is divided by the mean of its block. An expansion that a head looks at
+    (the first map of SSDLite) stays whole. The result wants fine-tuning.
+
+    Args:
+        model: a network with the nested layer "backbone", built from the table `backbone` of `specs.NETS`.
+        by: "l1": the absolute sum of a channel's expansion filter with BatchNorm folded in (Li et al. 2017);
+            "batch_norm": the absolute scale of its BatchNorm (Liu et al. 2017).
+        input_size: height, width of the images whose mult-adds count; needed where the model leaves them open.
+
+    Raises:
+        UserError: a network without expansions, or more to cut than there is.
+    """
+    if by not in SCORES:
+        raise UserError(f"by must be one of {', '.join(SCORES)}. Received: by={by}")
+    if not 0 < fewer < 1:
+        raise UserError(f"fewer must lie between 0 and 1, a share of the mult-adds. Received: fewer={fewer}")
+    found = _expansions(model, specs.find(backbone))
+    if not found:
+        raise UserError(f"pruning needs a network with expansions, MobileNetV2 or V3. Received: {backbone}")
+    scores = {e.expand.name: SCORES[by](e) for e in found}
+    relative = {name: values / max(values.mean(), 1e-12) for name, values in scores.items()}
+    whole = cost(model, input_size)
+    per_channel = _mult_adds_per_channel(whole, found)
+
+    def saved(threshold: float) -> float:
+        """The share of the mult-adds that go when each block keeps what scores over the threshold."""
+        cut = sum(per_channel[name] * (len(s) - _width(s, threshold)) for name, s in relative.items())
+        return cut / whole.mult_adds
+
+    low, high = 0.0, max(values.max() for values in relative.values()) + 1.0
+    if saved(high) < fewer:
+        raise UserError(
+            f"fewer must be at most {saved(high):.2f} for this network's expansions. Received: fewer={fewer}"
+        )
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (low, middle) if saved(middle) >= fewer else (middle, high)
+    kept = {name: _best(values, _width(values, high)) for name, values in relative.items()}
+    result = _resized(model, {name: len(channels) for name, channels in kept.items()})
+    _copy_weights(model, result, found, kept)
+    widths = {name: (len(relative[name]), len(channels)) for name, channels in kept.items()}
+    return Pruned(result, widths, whole, cost(result, input_size))
+
+
+def _mult_adds_per_channel(whole: Cost, found: list[Expansion]) -> dict[str, float]:
+    mult_adds = {row.name: row.mult_adds for row in whole.rows}
+    return {e.expand.name: sum(mult_adds[layer.name] for layer in e.convolutions) / e.width for e in found}
+
+
+def _l1(expansion: Expansion) -> np.ndarray:
+    norm = expansion.carry[0]
+    scale = np.abs(norm.gamma) / np.sqrt(np.asarray(norm.moving_variance) + norm.epsilon)
+    return np.abs(np.asarray(expansion.expand.kernel)).sum((0, 1, 2)) * scale
+
+
+def _batch_norm(expansion: Expansion) -> np.ndarray:
+    return np.abs(np.asarray(expansion.carry[0].gamma))
+
+
+SCORES: dict[str, Callable[[Expansion], np.ndarray]] = {"l1": _l1, "batch_norm": _batch_norm}
+
+
+def _expansions(model: keras.Model, net: specs.Net) -> list[Expansion]:
+    backbone = model.get_layer("backbone")
+    layers, names, found = {layer.name: layer for layer in backbone.layers}, net.names, []
+    seen = _seen(model, backbone)
+    for i, block in enumerate(net.blocks, names.start):
+        expand, depthwise = (names.layer(i, part) for part in ("expand", "depthwise"))
+        if not block.expand or names.act_of(expand) in seen:
+            continue
+        squeeze = names.layer(i, "squeeze_excite")
+        found.append(
+            Expansion(
+                expand=layers[expand],
+                carry=tuple(layers[name] for name in (names.bn_of(expand), depthwise, names.bn_of(depthwise))),
+                project=layers[names.layer(i, "project")],
+                squeeze=layers.get(f"{squeeze}_conv"),
+                excite=layers.get(f"{squeeze}_conv_1"),
+            )
+        )
+    return found
+
+
+def _seen(model: keras.Model, backbone: keras.Model) -> set[str]:
+    """The names of the backbone's layers whose outputs something outside it uses."""
+    maps = keras.tree.flatten(backbone.output)
+    used = [t for layer in model.layers for node in layer._inbound_nodes for t in node.input_tensors]
+    used += keras.tree.flatten(model.output)
+    return {
+        maps[t._keras_history.tensor_index]._keras_history.operation.name
+        for t in used
+        if t._keras_history.operation is backbone
+    }
+
+
+def _width(scores: np.ndarray, threshold: float) -> int:
+    """How many channels to keep: those over the threshold, rounded up to the divisor."""
+    over = int((scores >= threshold).sum())
+    return min(len(scores), max(DIVISOR, -(-over // DIVISOR) * DIVISOR))
+
+
+def _best(scores: np.ndarray, count: int) -> np.ndarray:
+    """The places of the largest scores, in their old order."""
+    return np.sort(np.argsort(-scores, kind="stable")[:count])
+
+
+def _resized(model: keras.Model, widths: dict[str, int]) -> keras.Model:
+    """The same network, with new weights, whose expansions have other widths."""
+    backbone = next(i for i, entry in enumerate(model.get_config()["layers"]) if entry["config"]["name"] == "backbone")
+    config = _without_shapes(model.get_config())
+    entries = {entry["config"]["name"]: entry["config"] for entry in config["layers"][backbone]["config"]["layers"]}
+    for name, width in widths.items():
+        entries[name]["filters"] = width
+        excite = _excite_of(name, entries)
+        if excite:
+            entries[excite]["filters"] = width
+    return type(model).from_config(config)
+
+
+def _excite_of(expand: str, entries: dict) -> str | None:
+    name = expand.removesuffix("expand") + "squeeze_excite_conv_1"
+    return name if name in entries else None
+
+
+def _without_shapes(config):
+    """A config without the input shapes that its layers were built with: they follow from the new widths."""
+    if isinstance(config, dict):
+        return {key: _without_shapes(value) for key, value in config.items() if key != "build_config"}
+    return [_without_shapes(value) for value in config] if isinstance(config, list) else config
+
+
+def _copy_weights(old: keras.Model, new: keras.Model, found: list[Expansion], kept: dict[str, np.ndarray]) -> None:
+    cuts: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
+    for e in found:
+        channels = kept[e.expand.name]
+        inputs, filters = _along(-2, channels, e.width), _along(-1, channels, e.width)
+        cuts |= {layer.name: filters for layer in (e.expand, e.carry[0], e.carry[2], e.excite) if layer}
+        cuts |= {layer.name: inputs for layer in (e.carry[1], e.project, e.squeeze) if layer}
+    for source, target in zip(leaves(old), leaves(new), strict=True):
+        cut = cuts.get(source.name, lambda values: values)
+        target.set_weights([cut(values) for values in source.get_weights()])
+
+
+def _along(axis: int, channels: np.ndarray, width: int) -> Callable[[np.ndarray], np.ndarray]:
+    def cut(values):
+        """A kernel loses channels; a vector over other channels (the bias of the squeeze) stays as it is."""
+        axis_ = axis if values.ndim > 1 else -1
+        of_them = values.ndim > 1 or (axis == -1 and len(values) == width)
+        return np.take(values, channels, axis_) if of_them else values
+
+    return cut
+
+
+def table(pruned: Pruned):
+    """A `rich.table.Table` of the channels of every block and of the cost, before and after."""
+    from rich.table import Table
+
+    rows = [(name, *pair) for name, pair in pruned.widths.items()]
+    for key, label in (("mult_adds", "multiply-adds"), ("parameters", "parameters")):
+        rows.append((label, getattr(pruned.before, key), getattr(pruned.after, key)))
+    result = Table("", *("before", "after", "left"))
+    for name, before, after in rows:
+        result.add_row(name, f"{before:,}", f"{after:,}", f"{after / before:.0%}")
+    return result

@@ -1,0 +1,92 @@
+"""Pruning: what is cut does not matter, the rest is what it was, and the result trains and converts as any network."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mobilenet_tf import build, config
+from mobilenet_tf.cost import cost
+from mobilenet_tf.errors import UserError
+from mobilenet_tf.head import classifier
+from mobilenet_tf.predict import load_keras
+from mobilenet_tf.prune import prune
+from mobilenet_tf.tasks.classification.task import task
+from mobilenet_tf.tasks.detection import task as detection
+from mobilenet_tf.train import train
+from mobilenet_tf.workflow import prune_run
+
+
+def with_dead_channels(name: str):
+    """A network of which every second expansion channel is zero behind each of its layers, with random statistics."""
+    model = classifier(name, 4, alpha=0.5, input_size=(32, 32))
+    rng = np.random.default_rng(0)
+    for layer in model.get_layer("backbone").layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            gamma, beta, mean, variance = (rng.uniform(0.5, 1.5, w.shape) for w in layer.get_weights())
+            if ("expand" in layer.name or "depthwise" in layer.name) and layer.name.split("_")[0] != "Conv1":
+                gamma[::2] = beta[::2] = 0
+            layer.set_weights([gamma, beta, mean, variance])
+    return model
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small"])  # the second has squeeze-and-excite
+@pytest.mark.parametrize("by", ["l1", "batch_norm"])
+def test_cutting_dead_channels_changes_nothing(name, by):
+    model = with_dead_channels(name)
+    pruned = prune(model, name, 0.2, by=by)
+    images = tf.random.stateless_uniform((3, 32, 32, 3), [1, 2], 0, 255)
+    np.testing.assert_allclose(pruned.model(images), model(images), atol=1e-5)
+    assert pruned.after.mult_adds == cost(pruned.model).mult_adds
+    assert 0.7 * pruned.before.mult_adds < pruned.after.mult_adds <= 0.8 * pruned.before.mult_adds
+    assert all(after % 8 == 0 or after == before for before, after in pruned.widths.values())
+
+
+def test_an_expansion_that_a_head_looks_at_stays_whole():
+    cfg = config.load("ssdlite_scenes", ["model.input_size=[64, 64]"])
+    model = detection.task.model(cfg, detection.task.source(cfg, "validation"))
+    first_map = model.get_layer("backbone").output["s16_expand"]
+    pruned = prune(model, "mobilenet_v2", 0.1)
+    assert "block_13_expand" not in pruned.widths and "block_12_expand" in pruned.widths
+    assert pruned.model.get_layer("backbone").output["s16_expand"].shape == first_map.shape
+    assert pruned.model.output["class_logits"].shape == model.output["class_logits"].shape
+
+
+def test_a_pruned_network_is_fine_tuned_saved_and_resumed(small_run, small_config, tmp_path):
+    path = tmp_path / "pruned.keras"
+    pruned = prune_run(small_run, path, 0.2, "l1")
+    cfg = small_config(f"train.network={path}", "train.stages=[{duration: 1, learning_rate: 0.001}]")
+    run = train(task, cfg, tmp_path / "run")
+    assert cost(load_keras(run.folder / "model.keras")).mult_adds == pruned.after.mult_adds
+    (run.folder / "model.keras").unlink()
+    again = train(task, cfg, tmp_path / "run")  # nothing is left to do but to put the best weights in place
+    assert all(np.array_equal(a, b) for a, b in zip(run.model.get_weights(), again.model.get_weights(), strict=True))
+
+
+def test_the_command_reports_what_it_cut(small_run, tmp_path, monkeypatch, capsys):
+    from mobilenet_tf import cli
+
+    monkeypatch.setattr("sys.argv", ["mobilenet-tf", "prune", str(small_run), f"--to={tmp_path}/p.keras", "--json"])
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()
+    found = json.loads(capsys.readouterr().out)
+    assert found["after"]["mult_adds"] <= 0.7 * found["before"]["mult_adds"]
+    assert found["widths"]["block_16_expand"][0] == 336
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "message"),
+    [
+        ("mobilenet_v1", {}, "needs a network with expansions, MobileNetV2 or V3. Received: mobilenet_v1"),
+        ("mobilenet_v2", {"by": "luck"}, "by must be one of l1, batch_norm. Received: by=luck"),
+        ("mobilenet_v2", {"fewer": 1.5}, "fewer must lie between 0 and 1, .* Received: fewer=1.5"),
+        ("mobilenet_v2", {"fewer": 0.97}, r"fewer must be at most 0\.\d\d for this network's expansions"),
+    ],
+)
+def test_what_cannot_be_pruned_is_one_line(name, keys, message):
+    image = keras.Input((32, 32, 3))
+    model = keras.Model(image, build.backbone(name, 0.25 if name.endswith("1") else 0.35, (32, 32, 3))(image)["s32"])
+    with pytest.raises(UserError, match=message):
+        prune(model, name, **({"fewer": 0.3} | keys))
