@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import multiprocessing
 import os
 import re
 import statistics
@@ -27,6 +26,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import turns
 from rich.console import Console
 from rich.table import Table
 
@@ -36,7 +36,6 @@ BOXES = 7  # a picture, about as many as in COCO
 LEARNING_RATE = 0.01
 SPREAD = 3.0  # standard deviation of the class logits in inference
 THREADS = (1, 2)
-ONE_DNN = "TF_ENABLE_ONEDNN_OPTS"  # what `import mobilenet_tf` sets in a fresh process
 
 
 def data(size, batch):
@@ -79,7 +78,8 @@ def ours(size, batch, candidates):
     model, sample = task.model(cfg, source), {"image": images, "boxes": boxes, "labels": labels}
 
     def training():
-        trainer, encode = Trainer(model, task.loss(cfg)), task.encode(cfg, source)
+        objective, encode = task.loss(cfg), task.encode(cfg, source)
+        trainer = Trainer(model, objective)
         trainer.compile(keras.optimizers.SGD(LEARNING_RATE, momentum=0.9), jit_compile=False)
         trainer.make_train_function()
         options = tf.data.Options()
@@ -92,7 +92,7 @@ def ours(size, batch, candidates):
         def loss():
             with tf.GradientTape() as tape:
                 tape.watch(raw)
-                value = tf.reduce_mean(trainer.loss_function(targets, raw))
+                value = tf.reduce_mean(objective(targets, raw))
             return tape.gradient(value, raw)
 
         return {"step": lambda: trainer.train_function(batches), "encode": encoded, "loss": loss}
@@ -200,36 +200,23 @@ def serve(connection, key, *arguments):
         connection.send(time.perf_counter() - start)
 
 
-def ask(connection, order):
-    connection.send(order)
-    return connection.recv()
-
-
-def measure(keys, size, batch, candidates, turns, warmup):
-    """{phase: {contender: {call: median milliseconds}}}; `turns`: how many of each phase."""
-    context, connections = multiprocessing.get_context("spawn"), {}
-    for key in keys:
-        os.environ.pop(ONE_DNN, None)
-        if key == "mobilenet_tf":
-            os.environ[ONE_DNN] = "1"
-        connections[key], end = context.Pipe()
-        context.Process(target=serve, args=(end, key, size, batch, candidates), daemon=True).start()
-        end.close()
+def measure(keys, size, batch, candidates, counts, warmup):
+    """{phase: {contender: {call: median milliseconds}}}; `counts`: how often each phase is timed."""
+    connections = turns.start(serve, keys, size, batch, candidates)
     result = {}
-    for phase, count in turns.items():
-        times = {key: {name: [] for name in ask(connection, phase)} for key, connection in connections.items()}
+    for phase, count in counts.items():
+        times = {key: {name: [] for name in turns.ask(connection, phase)} for key, connection in connections.items()}
         for turn in range(warmup + count):
             for key, connection in connections.items():
                 for name, taken in times[key].items():
                     if phase == "inference":
-                        ask(connection, name)  # untimed: brings the weights back into the cache
-                    seconds = ask(connection, name)
+                        turns.ask(connection, name)  # untimed: brings the weights back into the cache
+                    seconds = turns.ask(connection, name)
                     if turn >= warmup:
                         taken.append(seconds)
         medians = {key: {n: 1e3 * statistics.median(t) for n, t in calls.items()} for key, calls in times.items()}
         result[phase] = {key: {name: round(ms, 3) for name, ms in calls.items()} for key, calls in medians.items()}
-    for connection in connections.values():
-        connection.send(None)
+    turns.stop(connections)
     return result
 
 
@@ -285,8 +272,8 @@ def main():
     if args.torch and not importlib.util.find_spec("torchvision"):
         parser.error('torchvision is not installed; this needs: pip install "mobilenet-tf[torch]"')
     keys = ["mobilenet_tf", *(["torchvision"] if args.torch else [])]
-    turns = {"training": args.rounds, "inference": args.calls}
-    result = figures(measure(keys, args.size, args.batch, args.candidates, turns, args.warmup), args.batch)
+    counts = {"training": args.rounds, "inference": args.calls}
+    result = figures(measure(keys, args.size, args.batch, args.candidates, counts, args.warmup), args.batch)
     if args.json:
         print(json.dumps(result))
     else:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import statistics
 import sys
@@ -22,10 +21,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+import turns
 from rich.console import Console
 from rich.table import Table
-
-import mobilenet_tf  # noqa: F401 - before TensorFlow: turns oneDNN on
 
 HEADS = {"deeplabv3": {"rates": [12, 24, 36]}, "lraspp": {}}
 CLASSES = 21
@@ -116,23 +114,17 @@ def serve(connection, key, head, size, batch):
 
 def measure(head, keys, size, batch, rounds, calls):
     """{contender: {"train": images a second, "infer": milliseconds an image}}"""
-    context, connections = multiprocessing.get_context("spawn"), {}
-    for key in keys:
-        connections[key], end = context.Pipe()
-        context.Process(target=serve, args=(end, key, head, size, batch), daemon=True).start()
-        end.close()
+    connections = turns.start(serve, keys, head, size, batch, ours=(turns.OURS, "plain"))
     seconds = {key: {"train": [], "infer": []} for key in keys}
-    for order, turns in (("train", rounds), ("infer", calls)):
-        for turn in range(turns + 2):
+    for order, count in (("train", rounds), ("infer", calls)):
+        for turn in range(count + 2):
             for key, connection in connections.items():
                 if order == "infer" and key == "plain":  # exports are the same
                     continue
-                connection.send(order)
-                duration = connection.recv()
+                duration = turns.ask(connection, order)
                 if turn >= 2:
                     seconds[key][order].append(duration)
-    for connection in connections.values():
-        connection.send(None)
+    turns.stop(connections)
     return {
         key: {
             "train": round(batch / statistics.median(times["train"]), 3),

@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import multiprocessing
-import os
 import statistics
 import sys
 import time
@@ -21,6 +19,7 @@ import time
 import keras
 import numpy as np
 import tensorflow as tf
+import turns
 from rich.console import Console
 from rich.table import Table
 
@@ -38,7 +37,6 @@ NETWORKS = {
         "mobilenet_v3_large",
     ),
 }
-ONE_DNN = "TF_ENABLE_ONEDNN_OPTS"  # what `import mobilenet_tf` sets in a fresh process
 LEARNING_RATE = 0.01
 CLASSES = 1000
 
@@ -109,24 +107,15 @@ def serve(connection, key, *arguments):
 def measure(name, size, batch, rounds, warmup, torch):
     """One row: images a second of every contender, our gain over Keras, and how far the two losses are apart."""
     keys = ["mobilenet_tf", "keras.applications", *(["torchvision"] if torch and NETWORKS[name][3] else [])]
-    context, connections = multiprocessing.get_context("spawn"), {}
-    for key in keys:
-        os.environ.pop(ONE_DNN, None)
-        if key == "mobilenet_tf":
-            os.environ[ONE_DNN] = "1"
-        connections[key], end = context.Pipe()
-        context.Process(target=serve, args=(end, key, name, size, batch), daemon=True).start()
-        end.close()
+    connections = turns.start(serve, keys, name, size, batch)
     seconds, losses = {key: [] for key in keys}, {key: [] for key in keys}
     for turn in range(warmup + rounds):
         for key, connection in connections.items():
-            connection.send(True)
-            duration, loss = connection.recv()
+            duration, loss = turns.ask(connection, "step")
             losses[key].append(loss)
             if turn >= warmup:
                 seconds[key].append(duration)
-    for connection in connections.values():
-        connection.send(False)
+    turns.stop(connections)
     ours, theirs = (np.array(losses[key]) for key in keys[:2])
     rate = {key: batch / statistics.median(times) for key, times in seconds.items()}
     return {

@@ -55,15 +55,20 @@ def latency(
 
 
 def compare(
-    models: Iterable[str | Path], threads: Sequence[int] = (1, 2), *, warmup: int = 10, runs: int = 100, batch: int = 1
+    models: Iterable[Predictor | str | Path],
+    threads: Sequence[int] = (1, 2),
+    *,
+    warmup: int = 10,
+    runs: int = 100,
+    batch: int = 1,
 ) -> list[Latency]:
-    """Times model files of any kind and origin in turns, with each number of threads.
+    """Times predictors and model files of any kind and origin in turns, the files with each number of threads.
 
     Keras and SavedModel run on TensorFlow's pool, which a process sizes once: they are timed once.
     """
     models, results = list(models), []
     for i, count in enumerate(threads):
-        predictors = [load_predictor(model, threads=count) for model in models]
+        predictors = [m if isinstance(m, Predictor) else load_predictor(m, threads=count) for m in models]
         results += _time([p for p in predictors if p.threads or i == 0], warmup, runs, batch)
     return results
 
