@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +24,12 @@ from mobilenet_tf.errors import UserError
 from mobilenet_tf.predict import Predictor, load_predictor, open_tflite
 
 BLOCK = 10  # calls in a row before the next file has its turn
+RUNTIMES = {  # what is there before a file of that kind is loaded
+    "tflite": ["ai_edge_litert.interpreter"],
+    "onnx": ["onnx", "onnxruntime"],
+    "keras": ["tensorflow", "mobilenet_tf.layers"],
+    "savedmodel": ["tensorflow"],
+}
 DEFAULT_SIZE = 224  # height and width where neither the file nor its metadata says
 
 
@@ -71,6 +82,34 @@ def compare(
         predictors = [m if isinstance(m, Predictor) else load_predictor(m, threads=count) for m in models]
         results += _time([p for p in predictors if p.threads or i == 0], warmup, runs, batch)
     return results
+
+
+def peak_memory(path: str | Path) -> int | None:
+    """Bytes that it takes to load a model file and run it once, beside the runtime; None where /proc does not say.
+
+    In a process of its own, with one thread: in this one others have been there before.
+    """
+    code = "import sys; from mobilenet_tf import bench; print(bench.own_peak(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", code, str(Path(path).resolve())], capture_output=True, text=True)
+    last = done.stdout.strip().rpartition("\n")[2]
+    return int(last) if done.returncode == 0 and last.isdigit() else None
+
+
+def own_peak(path: str) -> int:
+    """The peak of this process while it loads and runs a model file, above what it holds before."""
+    path, kind = artifact.locate(path)
+    for module in RUNTIMES[kind]:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = _status("VmRSS")
+    predictor = load_predictor(path, threads=1)
+    predictor(_images(predictor, 1))
+    return _status("VmHWM") - before
+
+
+def _status(key: str) -> int:
+    return 1024 * int(re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
 
 
 def _time(predictors: list[Predictor], warmup: int, runs: int, batch: int) -> list[Latency]:

@@ -11,7 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -345,6 +345,9 @@ class Verification:
     candidate: dict[str, Any]
     monitor: tuple[str, str]  # the metric that counts, and "max" or "min": which way is better
     limit: float
+    latency_ms: dict[str, float] = field(default_factory=dict)  # threads or "auto" -> median of one image
+    peak_memory: int | None = None  # bytes, of loading and running it once
+    outside: list[str] = field(default_factory=list)  # operations that are not the runtime's own
 
     @property
     def drop(self) -> float:
@@ -407,24 +410,41 @@ def verification_path(path: Path) -> Path:
     return path / "verification.json" if path.is_dir() else path.with_name(f"{path.name}.json")
 
 
-def table(verifications: Iterable[Verification]) -> Table:
-    """The verifications side by side, a row a file."""
-    verifications = list(verifications)
-    metric = verifications[0].monitor[0] if verifications else "metric"
-    result = Table(title=f"Exported files against the model ({metric})", box=None, padding=(0, 1, 0, 0))
-    result.add_column("file", overflow="fold")
-    for name in ("MB", "max diff", "mean diff", "agreement", "model", "file", "drop", "verdict"):
-        result.add_column(name, justify="right", min_width=7 if " " in name else None)
+def columns(verifications: Iterable[Verification]) -> list[list[str]]:
+    """The verifications side by side as text: the header, then a row a file."""
+    rows = [["file", "MB", "metric", "drop", "agree", "ms, 1 thr.", "ms, 2 thr.", "peak MB", "outside", "verdict"]]
     for v in verifications:
-        result.add_row(
-            escape(v.file),
-            f"{v.size / 1e6:.2f}",
-            f"{v.parity.max_diff:.1e}",
-            f"{v.parity.mean_diff:.1e}",
-            f"{v.parity.agreement:.1%}",
-            f"{v.reference[v.monitor[0]]:.3f}",
-            f"{v.candidate[v.monitor[0]]:.3f}",
-            f"{v.drop:+.3f}",
-            "[green]ok[/]" if v.ok else "[red]failed[/]",
+        times = [v.latency_ms.get(threads, v.latency_ms.get("auto")) for threads in ("1", "2")]
+        rows.append(
+            [
+                v.file,
+                f"{v.size / 1e6:.2f}",
+                f"{v.candidate[v.monitor[0]]:.3f}",
+                f"{v.drop:+.3f}",
+                f"{v.parity.agreement:.1%}",
+                *("-" if time is None else f"{time:.2f}" for time in times),
+                "-" if v.peak_memory is None else f"{v.peak_memory / 1e6:.1f}",
+                ", ".join(v.outside) or "none",
+                "ok" if v.ok else "failed",
+            ]
         )
+    return rows
+
+
+def table(verifications: Iterable[Verification]) -> Table:
+    """The report card: a row a file. The metric of the model that they were made from stands above."""
+    verifications = list(verifications)
+    title = "Exported files"
+    if verifications:
+        metric = verifications[0].monitor[0]
+        title = f"Exported files against the model, {metric} {verifications[0].reference[metric]:.3f}"
+    header, *rows = columns(verifications)
+    result = Table(title=title, box=None, padding=(0, 1, 0, 0))
+    for name, *cells in zip(header, *rows, strict=True):
+        short = 4 if name in ("file", "outside") else max(map(len, cells), default=0)
+        side = "left" if name == "file" else "right"
+        result.add_column(name, justify=side, min_width=short, overflow="fold")
+    for *cells, verdict in rows:
+        colour = "green" if verdict == "ok" else "red"
+        result.add_row(*map(escape, cells), f"[{colour}]{verdict}[/]")
     return result

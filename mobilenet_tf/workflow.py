@@ -99,13 +99,15 @@ def evaluate_model(
 def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[str] = (), folder: Path | None = None):
     """Exports a run's model, compares every file with the float model on validation samples, and stores the figures.
 
+    The report card with pictures is report.html in `folder`.
+
     Returns:
         One `export.Verification` a file, in the order of `formats` (default: `export.formats` of the config).
     """
     cfg = open_config(run, overrides)
     import numpy as np
 
-    from mobilenet_tf import export
+    from mobilenet_tf import export, report
     from mobilenet_tf.evaluate import evaluate, evaluation_inputs
     from mobilenet_tf.predict import keras_predictor, load_keras, load_predictor
 
@@ -131,7 +133,7 @@ def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[st
     def score(predictor) -> dict[str, float]:
         return evaluate(task, cfg, predictor, validation, limit=cfg.export.verify_samples)
 
-    expected, results = score(reference), []
+    expected, results, paths = score(reference), [], []
     for name in names:
         chosen = export.FORMATS[name]
         path = export.export(
@@ -155,6 +157,11 @@ def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[st
                 agree=agree,
             )
         )
+        paths.append(path)
+    results, notes = report.measure(results, paths)
+    predictors = {"model": reference, **{path.name: load_predictor(path) for path in paths}}
+    pictures = report.drawings(task, cfg, classes, images, predictors)
+    report.write(folder / "report.html", f"{model_file.parent.name}: {task.name}", results, pictures, notes)
     return results
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mobilenet_tf import artifact, cli
 
-COMMANDS = ("demo", "train", "evaluate", "export", "predict", "benchmark", "cost", "configs", "doctor")
+COMMANDS = ("demo", "train", "evaluate", "export", "predict", "benchmark", "inspect", "cost", "configs", "doctor")
 
 
 def call(capsys, *arguments):
@@ -90,7 +90,12 @@ def test_export_verifies_every_file_and_fails_on_a_drop(capsys, small_run, tmp_p
     results = json.loads(out)
     assert code == 0 and [r["file"] for r in results] == ["model.tflite", "model_int8.tflite"]
     assert results[0]["parity"]["max_diff"] < 1e-4 and results[0]["drop"] == 0
-    assert json.loads((run / "exports" / "model.tflite.json").read_text())["ok"] is True
+    written = json.loads((run / "exports" / "model.tflite.json").read_text())
+    assert written["ok"] is True and written["outside"] == []
+    assert set(written["latency_ms"]) == {"1", "2"} and all(time > 0 for time in written["latency_ms"].values())
+    assert written["peak_memory"] is None or written["peak_memory"] > 100_000
+    page = (run / "exports" / "report.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 4 * 3 and "model_int8.tflite" in page
     assert artifact.read(run / "exports" / "model_int8.tflite").outputs == "softmax"
     code, _, _ = call(capsys, "export", run, "--formats", "tflite", "export.limit=0")
     assert code == 0

@@ -65,8 +65,8 @@ def test_weights_keep_their_bytes_and_their_alignment(plain, file):
     assert len(after) == len(before) + 1, "the metadata's own"
     assert [place % 16 for place, _ in after[: len(before)]] == [place % 16 for place, _ in before]
     pictures = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3), np.uint8)
-    np.testing.assert_array_equal(load_predictor(file).run(pictures[:1])["softmax"],
-                                  next(iter(load_predictor(plain).run(pictures[:1]).values())))  # fmt: skip
+    [ours], [plains] = (load_predictor(path).run(pictures[:1]).values() for path in (file, plain))
+    np.testing.assert_array_equal(ours, plains)
 
 
 def entries(path):
@@ -199,15 +199,19 @@ def test_object_detector(real_data, vision, as_image, tmp_path, format):
     detector, predictor, total = vision("ObjectDetector", path), load_predictor(path), 0
     for photograph in photographs:
         height, width = photograph.shape[:2]
-        [ours] = detection.decode(cfg, predictor(photograph[None]), np.array([[height, width]]))
+        raw = predictor(photograph[None])
+        [ours] = detection.decode(cfg, raw, np.array([[height, width]]))
         theirs = detector.detect(as_image(photograph)).detections
         assert [found.categories[0].category_name for found in theirs] == [source.classes[i] for i in ours["labels"]]
         scores = [found.categories[0].score for found in theirs]
         np.testing.assert_allclose(scores, ours["scores"], atol=1e-3)
         boxes = [found.bounding_box for found in theirs]
-        corners = [(b.origin_y, b.origin_x, b.origin_y + b.height, b.origin_x + b.width) for b in boxes]
-        np.testing.assert_allclose(corners, ours["boxes"] * [height, width, height, width], atol=1.5)
-        total += len(theirs)
+        corners = np.array([(b.origin_y, b.origin_x, b.origin_y + b.height, b.origin_x + b.width) for b in boxes])
+        uncut = raw["detection_boxes"][0, : len(theirs)]
+        inside = ((uncut >= 0) & (uncut <= 1)).all(-1)  # MediaPipe shifts others to the border instead of cutting them
+        wanted = ours["boxes"] * [height, width, height, width]
+        np.testing.assert_allclose(corners[inside], wanted[inside], atol=1.5)
+        total += inside.sum()
     assert total > 10, "detections of several classes to compare"
 
 

@@ -1,0 +1,121 @@
+"""The README's programs for small devices, word for word, without TensorFlow: the answers of the evaluation."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobilenet_tf import config, images, transforms, workflow
+from mobilenet_tf.artifact import Metadata
+from mobilenet_tf.export import export
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+PROGRAMS = dict(re.findall(r"```python\n# (\w+\.py).*?\n(.*?)```", README, re.DOTALL))
+BLOCKED = "import sys\nfor name in ('tensorflow', 'keras', 'mobilenet_tf'):\n    sys.modules[name] = None\n"
+
+
+@pytest.fixture
+def device(tmp_path):
+    """run(program, *arguments) -> its lines, where neither TensorFlow nor this package can be imported."""
+    pytest.importorskip("ai_edge_litert")
+    for name, text in PROGRAMS.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "sitecustomize.py").write_text(BLOCKED)
+
+    def run(program, *arguments):
+        command = [sys.executable, tmp_path / program, *map(str, arguments)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    return run
+
+
+def exported(task_name, path, overrides=(), classes=("a", "b", "c", "d")):
+    """A small untrained network, exported: (config, task, path)."""
+    values = {
+        "task": task_name,
+        "model": {"alpha": 0.35, "input_size": [64, 96], "weights": None},
+        "data": {"reader": "scenes"},
+        "train": {"stages": [{"duration": 1, "learning_rate": 0.01}]},
+    }
+    cfg = config.override(values, overrides, "small")
+    task = workflow.find_task(task_name)
+    source = type("Named", (), {"classes": list(classes)})
+    model = task.model(cfg, source)
+    rng = np.random.default_rng(0)
+    for layer in model._flatten_layers():  # so that the answers differ from place to place
+        if layer.name.startswith(("class", "logits")) and layer.weights:
+            layer.set_weights([rng.normal(0, 1, weight.shape) for weight in layer.weights])
+    metadata = Metadata(task_name, list(classes), (64, 96), config=cfg.to_dict(), outputs=cfg.export.outputs)
+    return cfg, task, export(task.deploy(cfg, model), path / "model.tflite", "tflite", metadata=metadata)
+
+
+@pytest.fixture
+def photograph(real_data):
+    return sorted((real_data / "coco_mini" / "val2017").glob("*.jpg"))[3]
+
+
+@pytest.mark.real_data
+def test_pictures_are_seen_as_in_the_evaluation(photograph, tmp_path):
+    (tmp_path / "lite.py").write_text(PROGRAMS["lite.py"].partition("def open_model")[0].replace("from ai_edge", "# "))
+    namespace = {}
+    text = (
+        "from PIL import Image, ImageOps\n\n\n" + PROGRAMS["lite.py"][PROGRAMS["lite.py"].index("def open_picture") :]
+    )
+    exec(text, namespace)
+    picture = namespace["open_picture"](photograph)
+    image = images.read(photograph)
+    assert np.abs(np.asarray(picture).astype(int) - image).max() <= 1
+    for size in ((96, 128), (320, 320), (300, 500)):
+        wanted = transforms.resize(size)({"image": image})["image"].numpy()
+        got = np.asarray(namespace["resize"](picture, size[::-1]))
+        assert np.abs(got - wanted).max() <= 1.01, size
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("crop", ["null", "0.875"])
+def test_classify(device, photograph, tmp_path, crop):
+    _, _, path = exported("classification", tmp_path, [f"data.crop_fraction={crop}"])
+    lines = device("classify.py", path, photograph)
+    [row] = workflow.predict_files(path, [str(photograph)])
+    ours = dict(entry.rsplit(" ", 1) for entry in row["top5"].split(", "))
+    theirs = dict(line.split(": ") for line in lines)
+    assert list(theirs) == list(ours)
+    assert [float(score) for score in theirs.values()] == pytest.approx([float(v) for v in ours.values()], abs=0.03)
+
+
+@pytest.mark.real_data
+def test_detect(device, photograph, tmp_path):
+    _, _, path = exported("detection", tmp_path, ["export.outputs=detections", "detections.max_detections=10"])
+    lines = device("detect.py", path, photograph)
+    [row] = workflow.predict_files(path, [str(photograph)])
+    assert len(lines) == row["count"] > 0
+    for line, entry, box in zip(lines, row["objects"].split(", "), row["boxes"].split("; "), strict=True):
+        name, score, *corners = line.replace(":", "").replace(" at", "").split()
+        wanted_name, wanted_score = entry.rsplit(" ", 1)
+        assert name == wanted_name and float(score) == pytest.approx(float(wanted_score), abs=0.03)
+        assert np.abs(np.array(corners, float) - np.array(box.split(), float)).max() <= 8, "pixels of 640"
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("resize", ["stretch", "fit", "pad"])
+def test_segment(device, photograph, tmp_path, resize):
+    cfg, task, path = exported("segmentation", tmp_path, [f"data.resize={resize}", "model.head=lraspp"])
+    lines = device("segment.py", path, photograph, tmp_path / "mask.png")
+    mask = np.asarray(Image.open(tmp_path / "mask.png"))
+    image = images.read(photograph)
+    assert mask.shape == image.shape[:2]
+    from mobilenet_tf.predict import load_predictor
+
+    inputs = task.transform(cfg, training=False)({"image": image})["image"][None].numpy()
+    [ours] = task.decode(cfg, load_predictor(path)(inputs), np.array([image.shape[:2]]))
+    assert (mask == ours["mask"]).mean() > 0.97
+    assert sum(float(line.split(": ")[1]) for line in lines) == pytest.approx(1, abs=0.01)
