@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -157,8 +158,11 @@ def _write_zip(path: Path, metadata: Metadata) -> None:
 def _read_zip(path: Path) -> bytes | None:
     if not zipfile.is_zipfile(path):
         return None
-    with zipfile.ZipFile(path) as file:
-        return file.read(MEMBER) if MEMBER in file.namelist() else None
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.read(MEMBER) if MEMBER in file.namelist() else None
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} must hold its metadata whole. Received: {error}") from error
 
 
 def _write_folder(path: Path, metadata: Metadata) -> None:

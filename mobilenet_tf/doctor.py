@@ -11,6 +11,7 @@ EXTRAS = {
     "tf2onnx": "onnx",
     "onnxruntime": "onnx",
     "ai-edge-litert": "litert",
+    "mediapipe": "mediapipe",
     "torch": "torch",
     "torchvision": "torch",
 }

@@ -112,6 +112,17 @@ def test_bad_metadata_is_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_damaged_metadata_is_one_line(files, tmp_path):
+    artifact.write(files["tflite"], METADATA)
+    content = bytearray(files["tflite"].read_bytes())
+    place = content.index(b'"Dachshund"')
+    content[place + 1 : place + 4] = b"???"
+    (tmp_path / "m.tflite").write_bytes(content)
+    with pytest.raises(UserError, match="m.tflite must hold its metadata whole. Received: ") as caught:
+        artifact.read(tmp_path / "m.tflite")
+    assert "\n" not in str(caught.value)
+
+
 def test_fields_of_later_versions_are_left_out():
     text = METADATA.to_json().replace('"task"', '"later": 1, "task"')
     assert Metadata.from_json(text) == METADATA

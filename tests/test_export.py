@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import sys
 from dataclasses import replace
 
 import keras
@@ -319,6 +320,13 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path, format, file, options
         export(small(), tmp_path / file, format, **{"metadata": SMALL, **options})
     assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_missing_extra_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(UserError, match=r'tf2onnx is not installed; .*"mobilenet-tf\[onnx\]"'):
+        export(small(), tmp_path / "m.onnx", "onnx", metadata=SMALL)
+    assert not os.listdir(tmp_path)
 
 
 def test_nan_weights_are_refused_and_the_old_file_stays(tmp_path):
