@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import re
 import subprocess
@@ -21,15 +20,9 @@ from rich.table import Table
 
 from mobilenet_tf import artifact
 from mobilenet_tf.errors import UserError
-from mobilenet_tf.predict import Predictor, load_predictor, open_tflite
+from mobilenet_tf.predict import Predictor, interpreter_class, load_predictor, open_tflite
 
 BLOCK = 10  # calls in a row before the next file has its turn
-RUNTIMES = {  # what is there before a file of that kind is loaded
-    "tflite": ["ai_edge_litert.interpreter"],
-    "onnx": ["onnx", "onnxruntime"],
-    "keras": ["tensorflow", "mobilenet_tf.layers"],
-    "savedmodel": ["tensorflow"],
-}
 DEFAULT_SIZE = 224  # height and width where neither the file nor its metadata says
 
 
@@ -98,8 +91,10 @@ def peak_memory(path: str | Path) -> int | None:
 def own_peak(path: str) -> int:
     """The peak of this process while it loads and runs a model file, above what it holds before."""
     path, kind = artifact.locate(path)
-    for module in RUNTIMES[kind]:
-        with contextlib.suppress(ImportError):
+    if kind == "tflite":
+        interpreter_class()  # imports the runtime, which is not counted
+    else:
+        for module in {"onnx": ("onnx", "onnxruntime")}.get(kind, ("mobilenet_tf.layers",)):
             importlib.import_module(module)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = _status("VmRSS")

@@ -143,9 +143,11 @@ def export(
     if as_json:
         _print_json([result.to_dict() for result in results])
     else:
+        from mobilenet_tf.artifact import locate
         from mobilenet_tf.export import table
 
         _print(table(results))
+        print(f"with pictures: {(folder or locate(run)[0].parent / 'exports') / 'report.html'}")
     failed = [result for result in results if not result.ok]
     if failed and not allow_drop:
         sys.exit(3)

@@ -19,7 +19,7 @@ from mobilenet_tf.artifact import POST_PROCESS
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.predict import load_keras, open_tflite, quiet, tflite_outputs
 
-FLOATS = {"float16", "float32", "float64", "bfloat16"}
+QUANTISED = {"int4", "int8", "uint8", "int16"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Total:
     """A sum over the operations of a type."""
 
     count: int
-    quantised: int  # how many of them give whole numbers
+    quantised: int  # how many of them give quantised numbers
     bytes: int
     mult_adds: int | None
 
@@ -85,7 +85,7 @@ class Inspection:
         totals = {
             type_: Total(
                 count=len(rows),
-                quantised=sum(row.dtype not in FLOATS for row in rows),
+                quantised=sum(row.dtype in QUANTISED for row in rows),
                 bytes=sum(row.bytes for row in rows),
                 mult_adds=_sum(row.mult_adds for row in rows),
             )
@@ -185,7 +185,7 @@ def _graph_rows(model, graph, names, types) -> list[Row]:
         tensors = [graph.Tensors(index) for index in op.InputsAsNumpy() if index >= 0] if op.InputsLength() else []
         outputs = [graph.Tensors(op.Outputs(j)) for j in range(op.OutputsLength())]
         constants = [tensor for tensor in tensors if model.Buffers(tensor.Buffer()).DataLength()]
-        scales = [_scales(tensor) for tensor in constants if types[tensor.Type()] in ("int8", "uint8", "int4")]
+        scales = [_scales(tensor) for tensor in constants if types[tensor.Type()] in QUANTISED]
         name = names[op.OpcodeIndex()]
         cost = TFLITE_COSTS.get(name)
         rows.append(
@@ -392,7 +392,7 @@ def tables(found: Inspection, by_layer: bool = False) -> list:
     for name, value in _facts(found):
         facts.add_row(name, escape(value))
     result = [facts]
-    columns = ["layer", "type", "gives"] if by_layer else ["type", "count", "in whole numbers"]
+    columns = ["layer", "type", "gives"] if by_layer else ["type", "count", "quantised"]
     costs = Table(*columns, title="Operations", show_footer=False)
     for name in ("kB", "mult-adds (M)"):
         costs.add_column(name, justify="right")

@@ -95,7 +95,7 @@ def load_keras(path: str | Path) -> Any:
     """Loads a .keras file in safe mode, with this package's layers. Raises UserError when it cannot be."""
     import keras
 
-    importlib.import_module("mobilenet_tf.layers")  # registers our layers
+    importlib.import_module("mobilenet_tf.aware")  # registers our layers
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # zipfile, h5py, json and Keras each raise their own
@@ -116,7 +116,7 @@ def open_tflite(path: str | Path, *, threads: int | None = None, **options: Any)
         with quiet(), warnings.catch_warnings(action="ignore"):
             # By content: TensorFlow's interpreter crashes on a truncated file that it is given by path.
             content = Path(path).read_bytes()
-            interpreter = _interpreter_class()(model_content=content, num_threads=threads, **options)
+            interpreter = interpreter_class()(model_content=content, num_threads=threads, **options)
             interpreter.allocate_tensors()
             return interpreter
     except (ValueError, RuntimeError) as error:
@@ -231,7 +231,8 @@ def _saved_model(path: Path, threads: int | None) -> tuple[Callable, Shape]:
     return run, tuple(spec.shape)
 
 
-def _interpreter_class() -> type:
+def interpreter_class() -> type:
+    """LiteRT's interpreter, or TensorFlow's where that is not installed."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
