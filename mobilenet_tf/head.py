@@ -9,21 +9,10 @@ from mobilenet_tf import build, specs
 from mobilenet_tf.weights import load as load_weights
 
 
-def classifier(
-    backbone: str,
-    outputs: int,
-    *,
-    alpha: float = 1.0,
-    input_size: tuple[int, int] = (224, 224),
-    dropout: float = 0.2,
-    weights: str | None = None,
-) -> keras.Model:
-    """Images [N, H, W, 3] in 0..255 to logits [N, outputs]; "features" names the global pooling.
+def pooled(backbone: str, alpha: float, input_size: tuple[int, int], dropout: float):
+    """(images [N, H, W, 3] in 0..255, vectors [N, C]), symbolic tensors; "features" names the global pooling.
 
-    V3 keeps the 1x1 convolution between pooling and classifier (V3 paper, section 5.3), with its published weights.
-
-    Args:
-        weights: "imagenet", a path, or None: see `mobilenet_tf.weights.load`.
+    V3 keeps the 1x1 convolution between pooling and classifier (V3 paper, section 5.3).
     """
     net = specs.find(backbone)
     image = keras.Input((*input_size, 3), name="image")
@@ -33,7 +22,24 @@ def classifier(
         x = layers.Conv2D(specs.never_thinner(net.head, alpha), 1, name=net.names.head)(x)
         x = layers.Activation(net.act, name=net.names.act_of(net.names.head))(x)
         x = layers.Flatten(name="flatten")(x)
-    x = layers.Dropout(dropout, name="dropout")(x)
+    return image, layers.Dropout(dropout, name="dropout")(x)
+
+
+def classifier(
+    backbone: str,
+    outputs: int,
+    *,
+    alpha: float = 1.0,
+    input_size: tuple[int, int] = (224, 224),
+    dropout: float = 0.2,
+    weights: str | None = None,
+) -> keras.Model:
+    """Images [N, H, W, 3] in 0..255 to logits [N, outputs], behind what `pooled` gives.
+
+    Args:
+        weights: "imagenet", a path, or None: see `mobilenet_tf.weights.load`.
+    """
+    image, x = pooled(backbone, alpha, input_size, dropout)
     logits = layers.Dense(outputs, dtype="float32", name="logits")(x)
     model = keras.Model(image, logits, name=f"{backbone}_classifier")
     if weights:

@@ -101,5 +101,9 @@ def test_decoded_embeddings_have_unit_length_and_compare():
     np.testing.assert_allclose(first["embedding"], [0.6, 0.8])
     assert objective.similarity(first, second) == pytest.approx(0.6) and objective.similarity(first, nothing) == 0
     assert objective.relate(0.7, first, second)["same"] is False
-    assert objective.summary(objective.relate(0.5, first, second)) == {"similarity": 0.6, "same": True, "threshold": 0.5}
+    assert objective.summary(objective.relate(0.5, first, second)) == {
+        "similarity": 0.6,
+        "same": True,
+        "threshold": 0.5,
+    }
     assert set(objective.summary(objective.relate(None, first, second))) == {"similarity"}

@@ -23,7 +23,9 @@ def scored(request):
 def test_auc_is_the_chance_of_the_right_order(scored):
     similarity, same = scored
     gaps = similarity[same][:, None] - similarity[~same]
-    assert verification.roc_auc(similarity, same) == pytest.approx((gaps > 0).mean() + (gaps == 0).mean() / 2, abs=1e-12)
+    assert verification.roc_auc(similarity, same) == pytest.approx(
+        (gaps > 0).mean() + (gaps == 0).mean() / 2, abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("far", [0.3, 0.1, 0.01])

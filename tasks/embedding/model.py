@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from mobilenet_tf import build, specs
+from mobilenet_tf.head import pooled
 from mobilenet_tf.layers import BatchNormalization, Cosines, UnitLength
 from mobilenet_tf.weights import load as load_weights
 
@@ -26,20 +26,12 @@ def embedder(
     """Images [N, H, W, 3] in 0..255 to {"embedding": unit vectors [N, dimension]}.
 
     With `identities`, also to "cosines" [N, identities]: those with a learnt centre of each, for the losses that need
-    them; `deployable` drops them. V3 keeps the 1x1 convolution between pooling and classifier (V3 paper, section 5.3).
+    them; `deployable` drops them.
 
     Args:
         weights: "imagenet", a path, or None: see `mobilenet_tf.weights.load`.
     """
-    net = specs.find(backbone)
-    image = keras.Input((*input_size, 3), name="image")
-    x = build.backbone(backbone, alpha, (*input_size, 3))(image)["s32"]
-    x = layers.GlobalAveragePooling2D(keepdims=net.head is not None, name="features")(x)
-    if net.head:
-        x = layers.Conv2D(specs.never_thinner(net.head, alpha), 1, name=net.names.head)(x)
-        x = layers.Activation(net.act, name=net.names.act_of(net.names.head))(x)
-        x = layers.Flatten(name="flatten")(x)
-    x = layers.Dropout(dropout, name="dropout")(x)
+    image, x = pooled(backbone, alpha, input_size, dropout)
     x = layers.Dense(dimension, use_bias=not batch_norm, name="projection")(x)
     if batch_norm:
         x = BatchNormalization(name="projection_bn")(x)
