@@ -91,6 +91,10 @@ def _chosen(known: Sequence[str], wanted: Sequence[str] | None, where) -> list[i
 
 def _parse(cells: Sequence[Sequence[str]], names: Sequence[str], where: Sequence[str]) -> np.ndarray:
     """Labels [N, A] from text; `where` names each row in an error."""
+    for name, column in zip(names, zip(*cells, strict=True), strict=False):
+        if {"0", "-1"} <= set(column):  # in 0 and 1 a no is 0; in -1 and 1 a 0 might mean anything
+            expected = "either 0 and 1 or -1 and 1 in all rows, empty where not known"
+            raise UserError(f"{where[column.index('-1')]}: {name} must be {expected}. Received: -1, elsewhere 0")
     try:
         return np.array([[VALUES[cell] for cell in row] for row in cells], np.float32).reshape(-1, len(names))
     except KeyError:
@@ -207,7 +211,6 @@ def _read_csv(root, split, *, attributes, validation_fraction, seed, on_corrupt,
     kept = [names[place] for place in _chosen(names, attributes, root)]
     where = [f"{file}, line {line}" for file, line, _, _ in rows]
     values = _parse([[_whole(row[name]) for name in kept] for *_, row in rows], kept, where)
-    _refuse_three_values(root, rows, kept)
     chosen = _divide([own for _, _, own, _ in rows], (values >= 0).any(1), split, validation_fraction, seed)
     if not len(chosen):
         raise UserError(f"{root} must have pictures for the split {split}. Received: none")
@@ -254,15 +257,6 @@ def _whole(cell: str) -> str:
     return cell.strip().removesuffix(".0")
 
 
-def _refuse_three_values(root, rows, names) -> None:
-    """In 0 and 1 nothing else is a no; in -1 and 1 a 0 might mean anything."""
-    for name in names:
-        if {"0", "-1"} <= {_whole(row[name]) for *_, row in rows}:
-            raise UserError(
-                f"{root}: {name} must be either 0 and 1 or -1 and 1, empty where not known. Received: 0 and -1"
-            )
-
-
 def _divide(own: list[str | None], labelled: np.ndarray, split: str, fraction: float, seed: int) -> np.ndarray:
     """The places of a split's rows; those without a split are divided at random, the same way for every split."""
     own = np.array([name or "" for name in own])
@@ -271,7 +265,7 @@ def _divide(own: list[str | None], labelled: np.ndarray, split: str, fraction: f
     pool, wanted = (own == "train", ["validation"]) if given else (own == "", ["validation", "test"])
     wanted = [name for name in wanted if name in missing]
     free = np.random.default_rng(seed).permutation(np.flatnonzero(pool & labelled))
-    share = max(1, round(fraction * len(free)))
+    share = min(max(1, round(fraction * len(free))), (len(free) - 1) // max(1, len(wanted)))  # train keeps one
     parts = {name: free[i * share : (i + 1) * share] for i, name in enumerate(wanted)}
     drawn = np.concatenate([[], *parts.values()])
     if split in parts:

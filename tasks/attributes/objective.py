@@ -11,7 +11,7 @@ from mobilenet_tf import viz
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.task import Prediction
 
-TINY = 1e-8  # least base of a power, least argument of a logarithm: their gradients stay finite
+TINY = 1e-8  # the least base of a power: its gradient stays finite
 SHOWN = 10  # attributes under a drawn picture
 
 Elements = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (labels 0 or 1 [N, A], logits [N, A]) -> losses [N, A]
@@ -55,8 +55,8 @@ def asymmetric(gamma_positive: float, gamma_negative: float, margin: float) -> E
     def elements(labels, logits):
         chance, rest = tf.sigmoid(logits), tf.sigmoid(-logits)
         positive = tf.maximum(rest, TINY) ** gamma_positive * tf.math.softplus(-logits)
-        shifted = tf.maximum(chance - margin, TINY)
-        negative = -(shifted**gamma_negative) * tf.math.log(tf.clip_by_value(rest + margin, TINY, 1.0))
+        negative = -tf.math.log(tf.minimum(rest + margin, 1.0)) if margin else tf.math.softplus(logits)
+        negative *= tf.maximum(chance - margin, TINY) ** gamma_negative
         return labels * positive + (1 - labels) * negative
 
     return elements
@@ -79,7 +79,8 @@ def decode(raw: np.ndarray, thresholds: Sequence[float] | None) -> list[Predicti
         raise UserError(
             f"thresholds must have a number for each of the {logits.shape[-1]} attributes. Received: {len(thresholds)}"
         )
-    probabilities = np.exp(-np.logaddexp(0, -logits)).astype(np.float32)
+    with np.errstate(invalid="ignore"):  # NaN stays NaN, for the metric to count
+        probabilities = np.exp(-np.logaddexp(0, -logits)).astype(np.float32)
     present = probabilities >= np.float32(0.5 if thresholds is None else thresholds)
     return [{"probabilities": row, "present": own} for row, own in zip(probabilities, present, strict=True)]
 
