@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
 EPSILON = 1e-3  # of the batch normalisation of every MobileNet
-SILENT = 1e-6  # an activation that never gets farther from 0
 
 
 def idle_kernels(kernel, gamma, beta, variance) -> dict[str, np.ndarray]:
@@ -35,7 +34,7 @@ def idle_kernels(kernel, gamma, beta, variance) -> dict[str, np.ndarray]:
 def idle_by_layer(model: keras.Model) -> list[dict[str, Any]]:
     """{name, kernels, zero, constant, closed} of each depthwise convolution that a normalisation follows: counts."""
     rows = []
-    for layer in model._flatten_layers():
+    for layer in layers_of(model):
         norm = _next(layer) if isinstance(layer, keras.layers.DepthwiseConv2D) else None
         if norm is None or not hasattr(norm, "moving_variance"):
             continue
@@ -52,23 +51,26 @@ def silent_by_layer(model: keras.Model, batches: Iterable[np.ndarray]) -> list[d
 
     batches: float32 images [N, H, W, 3] in 0..255.
     """
-    layers = [
-        (net, [layer for layer in net.layers if isinstance(layer, keras.layers.ReLU | keras.layers.Activation)])
-        for net in (model, *(layer for layer in model.layers if isinstance(layer, keras.Model)))
-    ]
-    layers = [(net, found) for net, found in layers if found and len(net.inputs) == 1]
-    largest: dict[str, np.ndarray] = {}
-    probes = [(keras.Model(net.inputs, [layer.output for layer in found]), found) for net, found in layers]
+    probes, names = [], []
+    for net in (*(layer for layer in model.layers if isinstance(layer, keras.Model)), model):
+        found = [layer for layer in net.layers if isinstance(layer, keras.layers.ReLU | keras.layers.Activation)]
+        if found and len(net.inputs) == 1 and net.inputs[0].shape[-1] == 3:  # not a head that is fed with maps
+            names += [layer.name for layer in found]
+            probes.append(keras.Model(net.inputs[0], {layer.name: layer.output for layer in found}))
+    active: dict[str, np.ndarray] = {}  # bool [C]
     for images in batches:
-        for probe, found in probes:
-            answers = probe(images, training=False)
-            for layer, answer in zip(found, answers if isinstance(answers, list) else [answers], strict=True):
-                answer = np.abs(np.asarray(answer, np.float32))
-                peak = answer.max(tuple(range(answer.ndim - 1)))  # [C]
-                largest[layer.name] = np.maximum(largest.get(layer.name, 0), peak)
-    return [
-        {"name": name, "channels": len(peak), "silent": int((peak < SILENT).sum())} for name, peak in largest.items()
-    ]
+        for probe in probes:
+            for name, answer in probe(images, training=False).items():
+                answer = np.asarray(answer)
+                now = (answer != 0).any(tuple(range(answer.ndim - 1)))
+                active[name] = active.get(name, False) | now
+    return [{"name": name, "channels": len(active[name]), "silent": int((~active[name]).sum())} for name in names]
+
+
+def layers_of(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """The layers in the order of the network, those of nested models in the place of the model."""
+    for layer in model.layers:
+        yield from layers_of(layer) if isinstance(layer, keras.Model) else [layer]
 
 
 def _next(layer):

@@ -308,7 +308,6 @@ def _onnx_cost(node, shapes) -> int | None:
 
 
 def _keras(path: Path, batches: Iterable[np.ndarray] | None) -> dict[str, Any]:
-    import keras
 
     from mobilenet_tf import cost, idle
 
@@ -317,7 +316,6 @@ def _keras(path: Path, batches: Iterable[np.ndarray] | None) -> dict[str, Any]:
         costs = {row.name: row.mult_adds for row in cost.cost(model, metadata and metadata.input_size).rows}
     except UserError:  # it takes images of any size
         costs = None
-    layers = [layer for layer in model._flatten_layers(include_self=False) if not isinstance(layer, keras.Model)]
     weights: Counter[str] = Counter()
     for variable in model.weights:
         weights[variable.dtype] += _bytes(variable)
@@ -332,7 +330,7 @@ def _keras(path: Path, batches: Iterable[np.ndarray] | None) -> dict[str, Any]:
                 sum(map(_bytes, layer.weights)),
                 None if costs is None else costs.get(layer.name, 0),
             )
-            for layer in layers
+            for layer in idle.layers_of(model)
         ],
         "weights": dict(weights.most_common()),
         "idle": idle.idle_by_layer(model),

@@ -99,7 +99,7 @@ def test_operations_and_weights_of_a_float_file(files, model):
     assert not any(total.quantised for total in found.by_type().values()) and not found.per_channel()
     trained = sum(int(np.prod(w.shape)) for w in model.weights if "moving" not in w.path and "gamma" not in w.path)
     assert found.weights["float32"] == pytest.approx(4 * trained, rel=0.03), "BatchNorm is folded: its betas are biases"
-    assert sum(row.bytes for row in found.rows) == pytest.approx(sum(found.weights.values()), rel=0.01)
+    assert sum(row.bytes for row in found.rows) == pytest.approx(sum(found.weights.values()), rel=0.02)
 
 
 def test_quantisation_is_told(files):

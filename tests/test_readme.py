@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from mobilenet_tf import config, images, transforms, workflow
 from mobilenet_tf.artifact import Metadata
 from mobilenet_tf.export import export
+from mobilenet_tf.predict import load_predictor
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 PROGRAMS = dict(re.findall(r"```python\n# (\w+\.py).*?\n(.*?)```", README, re.DOTALL))
@@ -64,8 +66,7 @@ def photograph(real_data):
 
 
 @pytest.mark.real_data
-def test_pictures_are_seen_as_in_the_evaluation(photograph, tmp_path):
-    (tmp_path / "lite.py").write_text(PROGRAMS["lite.py"].partition("def open_model")[0].replace("from ai_edge", "# "))
+def test_pictures_are_seen_as_in_the_evaluation(photograph):
     namespace = {}
     text = (
         "from PIL import Image, ImageOps\n\n\n" + PROGRAMS["lite.py"][PROGRAMS["lite.py"].index("def open_picture") :]
@@ -74,16 +75,15 @@ def test_pictures_are_seen_as_in_the_evaluation(photograph, tmp_path):
     picture = namespace["open_picture"](photograph)
     image = images.read(photograph)
     assert np.abs(np.asarray(picture).astype(int) - image).max() <= 1
-    for size in ((96, 128), (320, 320), (300, 500)):
-        wanted = transforms.resize(size)({"image": image})["image"].numpy()
-        got = np.asarray(namespace["resize"](picture, size[::-1]))
-        assert np.abs(got - wanted).max() <= 1.01, size
+    for size, crop in product(((96, 128), (320, 320), (300, 500)), (None, 0.875)):
+        wanted = transforms.resize(size, crop)({"image": image})["image"].numpy()
+        got = np.asarray(namespace["resize"](picture, size[::-1], crop))
+        assert np.abs(got - wanted).max() <= 1.01, (size, crop)
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("crop", ["null", "0.875"])
-def test_classify(device, photograph, tmp_path, crop):
-    _, _, path = exported("classification", tmp_path, [f"data.crop_fraction={crop}"])
+def test_classify(device, photograph, tmp_path):
+    _, _, path = exported("classification", tmp_path)
     lines = device("classify.py", path, photograph)
     [row] = workflow.predict_files(path, [str(photograph)])
     ours = dict(entry.rsplit(" ", 1) for entry in row["top5"].split(", "))
@@ -113,9 +113,34 @@ def test_segment(device, photograph, tmp_path, resize):
     mask = np.asarray(Image.open(tmp_path / "mask.png"))
     image = images.read(photograph)
     assert mask.shape == image.shape[:2]
-    from mobilenet_tf.predict import load_predictor
-
     inputs = task.transform(cfg, training=False)({"image": image})["image"][None].numpy()
     [ours] = task.decode(cfg, load_predictor(path)(inputs), np.array([image.shape[:2]]))
     assert (mask == ours["mask"]).mean() > 0.97
     assert sum(float(line.split(": ")[1]) for line in lines) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.real_data
+def test_attributes(device, photograph, tmp_path):
+    thresholds = [0.2, 0.4, 0.6, 0.8]
+    cfg, task, path = exported("attributes", tmp_path, [f"thresholds={thresholds}"])
+    inputs = task.transform(cfg, training=False)({"image": images.read(photograph)})["image"][None].numpy()
+    [ours] = task.decode(cfg, load_predictor(path)(inputs), np.array([[64, 96]]))
+    for line, name, score, present in zip(
+        device("attributes.py", path, photograph), "abcd", ours["probabilities"], ours["present"], strict=True
+    ):
+        shown = line.replace(":", "").split()
+        assert shown[0] == name and float(shown[1]) == pytest.approx(score, abs=0.03)
+        assert shown[2] == ("yes" if present else "no")
+
+
+@pytest.mark.real_data
+def test_compare(device, photograph, tmp_path):
+    cfg, task, path = exported("embedding", tmp_path, ["verification.threshold=0.25"])
+    others = sorted(photograph.parent.glob("*.jpg"))[:3]
+    seen = [task.transform(cfg, training=False)({"image": images.read(p)})["image"] for p in (photograph, *others)]
+    vectors = np.asarray(load_predictor(path)(np.stack(seen)))
+    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
+    for other, vector in zip(others, vectors[1:], strict=True):
+        [line] = device("compare.py", path, photograph, other)
+        assert float(line.split(": ")[1].split(",")[0]) == pytest.approx(vectors[0] @ vector, abs=0.02)
+        assert line.endswith("0.25 on")
