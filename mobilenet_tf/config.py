@@ -190,6 +190,11 @@ class Augment(Section):
     erasing: float = Field(0.0, ge=0, le=1, description="probability of random erasing")
 
 
+class Quantize(Section):
+    aware: bool = Field(False, description="train with the roundings of full int8, BatchNorm frozen, in float32")
+    momentum: float = Field(0.99, ge=0, lt=1, description="of the activations' ranges: how slowly they follow")
+
+
 class Export(Section):
     formats: list[str] = ["tflite", "tflite_int8"]
     inputs: Literal["float32", "int8", "uint8"] = Field(
@@ -214,6 +219,7 @@ class Config(Section):
     data: Section
     train: Train
     distill: Distill = Distill()
+    quantize: Quantize = Quantize()
     export: Export = Export()
 
     @classmethod

@@ -27,6 +27,7 @@ from tensorflow.lite.python.convert_phase import ConverterError
 
 from mobilenet_tf import artifact, quantize, tflite_metadata
 from mobilenet_tf.artifact import POST_PROCESS, Metadata
+from mobilenet_tf.aware import is_aware, strip
 from mobilenet_tf.errors import UserError, missing_extra
 from mobilenet_tf.inspection import operators
 from mobilenet_tf.predict import Predictor, load_predictor, quiet
@@ -74,6 +75,8 @@ def export(
 
     Args:
         model: images [N, H, W, 3] in 0..255 -> what metadata.outputs names; mixed precision is exported as float32.
+            One that was trained for int8 (see `aware`) needs no calibration images for it, and loses its roundings in
+            other formats.
         path: the file to write, or the folder of a SavedModel. It is replaced at once, when all is done.
         format: a key of FORMATS.
         metadata: travels in the file; its input_size is the size the file will take.
@@ -89,6 +92,8 @@ def export(
     """
     path = Path(path)
     chosen = _check(model, path, format, metadata, calibration, inputs)
+    if is_aware(model):
+        model, calibration = model if chosen.calibrated else strip(model), None
     net = _deployable(model, metadata.outputs)
     batch = None if dynamic_batch or chosen.dynamic else 1
     signature = [tf.TensorSpec((batch, *metadata.input_size, 3), tf.float32, name="image")]
@@ -118,7 +123,7 @@ def _check(model, path, format, metadata, calibration, inputs) -> Format:
     if path.suffix != suffix:
         expected = f"end in {suffix}" if suffix else "be a folder name without a suffix"
         raise UserError(f"the path of a {format} export must {expected}. Received: {path}")
-    if chosen.calibrated and calibration is None:
+    if chosen.calibrated and calibration is None and not is_aware(model):
         raise UserError(f"{format} must have calibration images. Received: calibration=None")
     if inputs not in quantize.IO_TYPES or (inputs != "float32" and not chosen.calibrated):
         allowed = ", ".join(quantize.IO_TYPES) if chosen.calibrated else "float32"
@@ -172,6 +177,8 @@ def _dynamic(converter: Any, job: Job) -> bytes:
 
 def _int8(converter: Any, job: Job) -> bytes:
     outputs = "float32" if job.detector else job.inputs
+    if job.calibration is None:
+        return quantize.trained(converter, job.inputs, outputs)
     examples = partial(_representative, job.calibration, job.say)
     return quantize.int8(converter, examples, job.inputs, outputs, job.float_layers)
 

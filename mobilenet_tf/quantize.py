@@ -39,6 +39,12 @@ def int8(converter: Any, examples: Examples, inputs: str, outputs: str, float_la
     return modify_model_io_type(debugger.get_nondebug_quantized_model(), IO_TYPES[inputs], IO_TYPES[outputs])
 
 
+def trained(converter: Any, inputs: str, outputs: str) -> bytes:
+    """Quantises a network that was trained for it, by the ranges it has found; arguments as in `int8`."""
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    return modify_model_io_type(converter.convert(), IO_TYPES[inputs], IO_TYPES[outputs])
+
+
 def _debugger(converter, examples):
     def some():
         for _, example in zip(range(EXAMINED), examples(), strict=False):

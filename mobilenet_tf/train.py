@@ -20,6 +20,7 @@ import keras
 import tensorflow as tf
 
 from mobilenet_tf import artifact, checkpoint, distill, optim, viz
+from mobilenet_tf.aware import aware
 from mobilenet_tf.config import Config, Stage
 from mobilenet_tf.data import Source, steps_per_epoch, training_batches, user_errors
 from mobilenet_tf.errors import UserError
@@ -86,7 +87,7 @@ def train(task: Task, cfg: Config, folder: Path | str) -> Run:
     """
     folder = _prepare(Path(folder), cfg)
     keras.utils.set_random_seed(cfg.seed)
-    precision, jit = device_settings(cfg.train.precision, cfg.train.jit)
+    precision, jit = device_settings("float32" if cfg.quantize.aware else cfg.train.precision, cfg.train.jit)
     source, validation = task.source(cfg, "train"), task.source(cfg, "validation")
     if task.shared_classes and list(source.classes) != list(validation.classes):
         raise UserError(
@@ -246,6 +247,8 @@ class _Loop:
         return training, Features.compute(trunk, self.validation, transform, cache / "validation.npy", batch_size)
 
     def has_features(self) -> bool:
+        if self.cfg.quantize.aware:
+            return False  # the ranges of a frozen backbone are still to be found
         return any(layer.name == "features" for layer in self.network.layers)
 
     def evaluate_pictures(self) -> dict[str, float]:
@@ -425,7 +428,10 @@ def _networks(task: Task, cfg: Config, source: Source, precision: str, *, pretra
         for layer in optim.leaves(network):
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = cfg.train.batch_norm_momentum
-    return network, _build(task, blank, source)
+    serving = _build(task, blank, source)
+    if cfg.quantize.aware:
+        return aware(network, cfg.quantize.momentum), aware(serving, cfg.quantize.momentum)
+    return network, serving
 
 
 def _build(task: Task, cfg: Config, source: Source) -> keras.Model:
