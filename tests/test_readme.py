@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobilenet_tf import config, images, transforms, workflow
+from mobilenet_tf import artifact, config, images, transforms, workflow
 from mobilenet_tf.artifact import Metadata
 from mobilenet_tf.export import export
 from mobilenet_tf.predict import load_predictor
@@ -106,17 +107,18 @@ def test_detect(device, photograph, tmp_path):
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("resize", ["stretch", "fit", "pad"])
-def test_segment(device, photograph, tmp_path, resize):
-    cfg, task, path = exported("segmentation", tmp_path, [f"data.resize={resize}", "model.head=lraspp"])
-    lines = device("segment.py", path, photograph, tmp_path / "mask.png")
-    mask = np.asarray(Image.open(tmp_path / "mask.png"))
-    image = images.read(photograph)
-    assert mask.shape == image.shape[:2]
-    inputs = task.transform(cfg, training=False)({"image": image})["image"][None].numpy()
-    [ours] = task.decode(cfg, load_predictor(path)(inputs), np.array([image.shape[:2]]))
-    assert (mask == ours["mask"]).mean() > 0.97
-    assert sum(float(line.split(": ")[1]) for line in lines) == pytest.approx(1, abs=0.01)
+def test_segment(device, photograph, tmp_path):
+    cfg, task, path = exported("segmentation", tmp_path, ["model.head=lraspp"])
+    image, metadata = images.read(photograph), artifact.read(path)
+    for resize in ("stretch", "fit", "pad"):
+        cfg = config.override(cfg.to_dict(), [f"data.resize={resize}"], resize)
+        artifact.write(path, replace(metadata, config=cfg.to_dict()))
+        lines = device("segment.py", path, photograph, tmp_path / "mask.png")
+        mask = np.asarray(Image.open(tmp_path / "mask.png"))
+        inputs = task.transform(cfg, training=False)({"image": image})["image"][None].numpy()
+        [ours] = task.decode(cfg, load_predictor(path)(inputs), np.array([image.shape[:2]]))
+        assert mask.shape == image.shape[:2] and (mask == ours["mask"]).mean() > 0.97, resize
+        assert sum(float(line.split(": ")[1]) for line in lines) == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.real_data
