@@ -172,7 +172,7 @@ def test_the_command(small_run, files, tmp_path, capsys, monkeypatch):
     code, out, _ = call(capsys, monkeypatch, "inspect", files["tflite"])
     assert code == 0 and "DEPTHWISE_CONV_2D" in out
     for arguments, expected in (
-        ((files["tflite"], "--samples", tmp_path), "carries no mobilenet_tf metadata"),
+        ((files["tflite"], "--samples", tmp_path), "samples are for .keras files"),
         ((Path("nowhere.onnx"),), "nowhere.onnx"),
     ):
         code, _, err = call(capsys, monkeypatch, "inspect", *arguments)
