@@ -33,6 +33,7 @@ from mobilenet_tf.inspection import operators
 from mobilenet_tf.predict import Predictor, load_predictor, quiet
 
 OPSET = 18
+BY_CLASS = {"logits", "softmax", "sigmoid"}  # outputs with one value a class
 VARIABLES = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"}  # signs of a graph that was not frozen
 
 Images = Iterable[np.ndarray]
@@ -132,7 +133,7 @@ def _check(model, path, format, metadata, calibration, inputs) -> Format:
     if not all(have in (None, want) for have, want in zip(size, metadata.input_size, strict=True)):
         raise UserError(f"input_size must be the model's, {size[0]}x{size[1]}. Received: {metadata.input_size}")
     width = model.outputs[0].shape[-1]
-    if metadata.outputs in ("logits", "softmax") and len(model.outputs) == 1 and width != len(metadata.classes):
+    if metadata.outputs in BY_CLASS and len(model.outputs) == 1 and width != len(metadata.classes):
         raise UserError(
             f"the classes must be as many as the model's outputs, {width}. Received: {len(metadata.classes)}"
         )
