@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from untrained import evened, lively
 
 from mobilenet_tf import artifact, config, images, transforms, workflow
 from mobilenet_tf.artifact import Metadata
@@ -41,7 +42,7 @@ def device(tmp_path):
     return run
 
 
-def exported(task_name, path, overrides=(), classes=("a", "b", "c", "d")):
+def exported(task_name, path, overrides=(), evening=None, classes=("a", "b", "c", "d")):
     """A small untrained network, exported: (config, task, path)."""
     values = {
         "task": task_name,
@@ -52,11 +53,9 @@ def exported(task_name, path, overrides=(), classes=("a", "b", "c", "d")):
     cfg = config.override(values, overrides, "small")
     task = workflow.find_task(task_name)
     source = type("Named", (), {"classes": list(classes)})
-    model = task.model(cfg, source)
-    rng = np.random.default_rng(0)
-    for layer in model._flatten_layers():  # so that the answers differ from place to place
-        if layer.name.startswith(("class", "logits")) and layer.weights:
-            layer.set_weights([rng.normal(0, 1, weight.shape) for weight in layer.weights])
+    model = lively(task.model(cfg, source))
+    if evening is not None:
+        model = evened(model, evening)
     metadata = Metadata(task_name, list(classes), (64, 96), config=cfg.to_dict(), outputs=cfg.export.outputs)
     return cfg, task, export(task.deploy(cfg, model), path / "model.tflite", "tflite", metadata=metadata)
 
@@ -95,21 +94,31 @@ def test_classify(device, photograph, tmp_path):
 
 @pytest.mark.real_data
 def test_detect(device, photograph, tmp_path):
-    _, _, path = exported("detection", tmp_path, ["export.outputs=detections", "detections.max_detections=10"])
+    _, _, path = exported("detection", tmp_path, ["export.outputs=detections", "model.scores=sigmoid"])
     lines = device("detect.py", path, photograph)
     [row] = workflow.predict_files(path, [str(photograph)])
-    assert len(lines) == row["count"] > 0
-    for line, entry, box in zip(lines, row["objects"].split(", "), row["boxes"].split("; "), strict=True):
+    ours = [
+        (*entry.rsplit(" ", 1), np.array(box.split(), float))
+        for entry, box in zip(row["objects"].split(", "), row["boxes"].split("; "), strict=True)
+    ]
+    same = 0
+    for line in lines:
         name, score, *corners = line.replace(":", "").replace(" at", "").split()
-        wanted_name, wanted_score = entry.rsplit(" ", 1)
-        assert name == wanted_name and float(score) == pytest.approx(float(wanted_score), abs=0.03)
-        assert np.abs(np.array(corners, float) - np.array(box.split(), float)).max() <= 8, "pixels of 640"
+        same += any(
+            name == label
+            and abs(float(score) - float(value)) < 0.05
+            and np.abs(np.array(corners, float) - box).max() < 8
+            for label, value, box in ours
+        )
+    assert len(ours) > 3 and same > 0.8 * max(len(lines), len(ours)), "near a threshold they may differ"
 
 
 @pytest.mark.real_data
 def test_segment(device, photograph, tmp_path):
-    cfg, task, path = exported("segmentation", tmp_path, ["model.head=lraspp"])
-    image, metadata = images.read(photograph), artifact.read(path)
+    image = images.read(photograph)
+    seen = transforms.resize((64, 96))({"image": image})["image"][None]
+    cfg, task, path = exported("segmentation", tmp_path, ["model.head=lraspp"], seen)
+    metadata = artifact.read(path)
     for resize in ("stretch", "fit", "pad"):
         cfg = config.override(cfg.to_dict(), [f"data.resize={resize}"], resize)
         artifact.write(path, replace(metadata, config=cfg.to_dict()))
@@ -117,14 +126,15 @@ def test_segment(device, photograph, tmp_path):
         mask = np.asarray(Image.open(tmp_path / "mask.png"))
         inputs = task.transform(cfg, training=False)({"image": image})["image"][None].numpy()
         [ours] = task.decode(cfg, load_predictor(path)(inputs), np.array([image.shape[:2]]))
-        assert mask.shape == image.shape[:2] and (mask == ours["mask"]).mean() > 0.97, resize
+        assert mask.shape == image.shape[:2] and (mask == ours["mask"]).mean() > 0.9, resize
+        assert len(np.unique(mask)) > 1
         assert sum(float(line.split(": ")[1]) for line in lines) == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.real_data
 def test_attributes(device, photograph, tmp_path):
     thresholds = [0.2, 0.4, 0.6, 0.8]
-    cfg, task, path = exported("attributes", tmp_path, [f"thresholds={thresholds}"])
+    cfg, task, path = exported("attributes", tmp_path, [f"thresholds={thresholds}", "data.augment.flip=false"])
     inputs = task.transform(cfg, training=False)({"image": images.read(photograph)})["image"][None].numpy()
     [ours] = task.decode(cfg, load_predictor(path)(inputs), np.array([[64, 96]]))
     for line, name, score, present in zip(
