@@ -3,7 +3,7 @@
     python benchmarks/quantisation.py RUN [RUN ...] [--epochs 2] [--split test] [--markdown FILE] [--json]
 
 Every run is trained on for `--epochs` with the roundings of int8 (`quantize.aware`) and, to tell what these give from
-what the epochs give, for as long without them; the latter is then calibrated. All files are scored on the whole split by
+what the epochs give, for as long without them; the latter is then calibrated. All files are scored on a whole split by
 `evaluate`. New runs and files go to RUN/quantisation/; what is there already is not made again.
 """
 
