@@ -40,7 +40,7 @@ def test_cutting_dead_channels_changes_nothing(name, by):
     images = tf.random.stateless_uniform((3, 32, 32, 3), [1, 2], 0, 255)
     np.testing.assert_allclose(pruned.model(images), model(images), atol=1e-5)
     assert pruned.after.mult_adds == cost(pruned.model).mult_adds
-    assert 0.7 * pruned.before.mult_adds < pruned.after.mult_adds <= 0.8 * pruned.before.mult_adds
+    assert pruned.after.mult_adds <= 0.8 * pruned.before.mult_adds
     assert all(after % 8 == 0 or after == before for before, after in pruned.widths.values())
 
 
