@@ -50,11 +50,11 @@ def data(size, batch):
 
 def offset(logits, threshold, share):
     """What the background's logit, the first of [A, C + 1], needs so that a share of the softmax scores passes."""
-    objects = np.exp(logits[:, 1:])
+    objects = np.exp(logits[:, 1:].astype(np.float64))
     low, high = -30.0, 30.0
     for _ in range(40):
         middle = (low + high) / 2
-        total = objects.sum(-1, keepdims=True) + np.exp(logits[:, :1] + middle)
+        total = objects.sum(-1, keepdims=True) + np.exp(logits[:, :1].astype(np.float64) + middle)
         low, high = (middle, high) if (objects / total > threshold).mean() > share else (low, middle)
     return middle
 
