@@ -1,0 +1,53 @@
+"""A detector learns a handful of photographs by heart, through the data, loss, decoding and metric of every run."""
+
+import json
+from collections import Counter
+
+import keras
+import pytest
+
+from mobilenet_tf import config, optim
+from mobilenet_tf.data import evaluation_batches
+from mobilenet_tf.evaluate import evaluate
+from mobilenet_tf.predict import keras_predictor
+from mobilenet_tf.tasks.detection.task import task
+from mobilenet_tf.train import Trainer
+
+OVERFIT_STEPS = 100
+
+
+@pytest.mark.real_data
+def test_overfits_eight_photographs(real_data, tmp_path):
+    root = real_data / "coco_mini"
+    everything = json.loads((root / "annotations" / "instances_train2017.json").read_text())
+    boxes = Counter(annotation["image_id"] for annotation in everything["annotations"])
+    images = [image for image in everything["images"] if 1 <= boxes[image["id"]] <= 5][:8]
+    ids = {image["id"] for image in images}
+    annotations = [a for a in everything["annotations"] if a["image_id"] in ids]
+    eight = tmp_path / "eight.json"
+    eight.write_text(json.dumps(everything | {"images": images, "annotations": annotations}))
+    cfg = config.load(
+        "ssdlite_boxes",
+        [
+            f"data.root={root}",
+            f"data.annotations={{train: {eight}, validation: {eight}}}",
+            "data.images={train: train2017, validation: train2017}",
+            f"model.weights={real_data / 'weights' / 'mobilenet_v2_160_dogs19.h5'}",
+            "model.input_size=[224, 224]",
+            "train.batch_size=8",
+        ],
+    )
+    keras.utils.set_random_seed(0)
+    source = task.source(cfg, "train")
+    [batch] = evaluation_batches(source, task.transform(cfg, training=False), batch_size=8)
+    model = task.model(cfg, source)
+    for layer in optim.leaves(model):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.8
+    trainer = Trainer(model, task.loss(cfg))
+    rate = keras.optimizers.schedules.CosineDecay(0.002, OVERFIT_STEPS)
+    trainer.compile(keras.optimizers.Adam(rate, clipnorm=10), jit_compile=False)
+    inputs, targets = task.encode(cfg, source)(batch)
+    for _ in range(OVERFIT_STEPS):
+        trainer.train_on_batch(inputs, targets)
+    assert evaluate(task, cfg, keras_predictor(model), source)["AP"] >= 0.8
