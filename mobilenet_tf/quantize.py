@@ -10,9 +10,15 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.python.util import modify_model_io_type
 
+from mobilenet_tf.artifact import POST_PROCESS
+from mobilenet_tf.errors import UserError
+from mobilenet_tf.inspection import operators
+
 IO_TYPES = {"float32": tf.float32, "int8": tf.int8, "uint8": tf.uint8}
+FLOAT_ENDS = {"DEQUANTIZE", "SOFTMAX", "LOGISTIC", POST_PROCESS}  # what may follow a network in float32
 EXAMINED = 50  # calibration images that the layers are compared on
 
 Examples = Callable[[], Iterator[list[np.ndarray]]]  # () -> [image [1, H, W, 3]] after [image], float32
@@ -40,9 +46,28 @@ def int8(converter: Any, examples: Examples, inputs: str, outputs: str, float_la
 
 
 def trained(converter: Any, inputs: str, outputs: str) -> bytes:
-    """Quantises a network that was trained for it, by the ranges it has found; arguments as in `int8`."""
+    """Quantises a network that was trained for it, by the ranges it has found; arguments as in `int8`.
+
+    Raises UserError where the converter has left a layer in float32, which it does in silence.
+    """
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    return modify_model_io_type(converter.convert(), IO_TYPES[inputs], IO_TYPES[outputs])
+    content = converter.convert()
+    left = _float_operations(content)
+    if left:
+        raise UserError(f"every operation of the network must become int8. Received: float32 in {', '.join(left)}")
+    return modify_model_io_type(content, IO_TYPES[inputs], IO_TYPES[outputs])
+
+
+def _float_operations(content: bytes) -> list[str]:
+    """The operations of a .tflite model that compute in float32, each with the name of its output."""
+    model = schema.Model.GetRootAs(content, 0)
+    names, graph = operators(model), model.Subgraphs(0)
+    found = []
+    for i in range(graph.OperatorsLength()):
+        name, output = names[graph.Operators(i).OpcodeIndex()], graph.Tensors(graph.Operators(i).Outputs(0))
+        if output.Type() == schema.TensorType.FLOAT32 and name not in FLOAT_ENDS:
+            found.append(f"{name} {output.Name().decode()}")
+    return found
 
 
 def _debugger(converter, examples):

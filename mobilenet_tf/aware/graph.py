@@ -46,7 +46,7 @@ def is_aware(model: keras.Model) -> bool:
 
 
 class _Rewrite:
-    """Makes a functional model anew, call by call, by the methods that `handlers` names for each class of layer."""
+    """Makes a functional model anew, call by call: by the method in `handlers` for a kind of layer, or by `other`."""
 
     handlers: dict[type, str]
 
@@ -78,11 +78,7 @@ class _Rewrite:
     def call(self, layer, *args, **kwargs):
         if isinstance(layer, keras.Model):
             return self.nested(layer, *args)
-        if type(layer) not in self.handlers:
-            raise UserError(
-                f"quantize.aware needs layers of a known kind; {layer.name} is none. Received: {type(layer).__name__}"
-            )
-        return getattr(self, self.handlers[type(layer)])(layer, *args, **kwargs)
+        return getattr(self, self.handlers.get(type(layer), "other"))(layer, *args, **kwargs)
 
     def made_as(self, layer, kind: type | None = None, **changes):
         """The new layer in the place of an old one, of the same or another class."""
@@ -283,13 +279,16 @@ class _Aware(_Rewrite):
         x, like = pair
         return _View(x, lambda tensor: self.made_as(layer)([tensor, like.raw]), exact=False)
 
+    def other(self, layer, *args, **kwargs):
+        kind = type(layer).__name__
+        raise UserError(f"quantize.aware needs layers of a known kind; {layer.name} is none. Received: {kind}")
+
 
 # Aware to float ----------------------------------------------------------------------------------
 
 
 class _Strip(_Rewrite):
     handlers = {
-        **dict.fromkeys(_Aware.handlers, "same"),
         Range: "skipped",
         HardSigmoid: "hard_sigmoid",
         aware_layers.QuantisedConv2D: "convolution",
@@ -310,7 +309,7 @@ class _Strip(_Rewrite):
             self.made[id(model)] = self.graph(model, outermost=False)
         return self.made[id(model)](*args)
 
-    def same(self, layer, *args, **kwargs):
+    def other(self, layer, *args, **kwargs):
         return self.made_as(layer)(*args, **kwargs)
 
     def skipped(self, layer, x, **kwargs):

@@ -101,6 +101,9 @@ class _Quantised:
     def call(self, inputs, multiplier=None, offset=None, training=None):
         """The layer on `inputs`, its outputs times `multiplier` plus `offset` ([C] or numbers), without activation."""
         kernel, bias = self._by_channel(tf.convert_to_tensor(self.kernel)), self.bias if self.use_bias else None
+        if isinstance(offset, float):
+            # not the same number for all: such a bias the converter rounds by the first channel's scale alone
+            offset += 1e-7 * tf.one_hot(0, kernel.shape[-1])
         if multiplier is not None:
             kernel *= multiplier
             bias = offset if bias is None else bias * multiplier + offset
