@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import glob
 import importlib
 import importlib.util
@@ -97,7 +98,7 @@ def evaluate_model(
 
 
 def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[str] = (), folder: Path | None = None):
-    """Exports a run's model, compares every file with the float model on validation samples, and stores the figures.
+    """Exports a run's model, compares every file with it on validation samples, and stores the figures.
 
     The report card with pictures is report.html in `folder`.
 
@@ -108,6 +109,7 @@ def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[st
     import numpy as np
 
     from mobilenet_tf import export, report
+    from mobilenet_tf.aware import is_aware, strip
     from mobilenet_tf.evaluate import evaluate, evaluation_inputs
     from mobilenet_tf.predict import keras_predictor, load_keras, load_predictor
 
@@ -133,9 +135,16 @@ def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[st
     def score(predictor) -> dict[str, float]:
         return evaluate(task, cfg, predictor, validation, limit=cfg.export.verify_samples)
 
-    expected, results, paths = score(reference), [], []
+    @functools.cache
+    def source_of(rounded: bool):
+        """(the model that a file is made from, its metrics): one trained for int8 is float in other formats."""
+        predictor = reference if rounded else keras_predictor(strip(model), metadata)
+        return predictor, score(predictor)
+
+    results, paths = [], []
     for name in names:
         chosen = export.FORMATS[name]
+        origin, expected = source_of(chosen.calibrated or not is_aware(model))
         path = export.export(
             model,
             folder / chosen.filename,
@@ -147,7 +156,7 @@ def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[st
         )
         results.append(
             export.verify(
-                reference,
+                origin,
                 load_predictor(path),
                 images,
                 score,
