@@ -1,0 +1,244 @@
+"""Quantisation-aware training: the file computes what was trained, and everything else works as with any network."""
+
+from collections import Counter
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mobilenet_tf import export, specs
+from mobilenet_tf.artifact import Metadata
+from mobilenet_tf.aware import aware, is_aware, strip
+from mobilenet_tf.aware.layers import HardSigmoid, Range
+from mobilenet_tf.errors import UserError
+from mobilenet_tf.export import tflite_ops
+from mobilenet_tf.head import classifier
+from mobilenet_tf.optim import leaves
+from mobilenet_tf.predict import load_keras, load_predictor, open_tflite
+from mobilenet_tf.tasks.detection.model import detector
+from mobilenet_tf.tasks.segmentation.model import segmenter
+
+SIZE = 64
+# A few rows of each table: every stride, a residual addition, squeeze-and-excite, all three activations
+ROWS = {"mobilenet_v1": (0, 1, 3, 5, 11), "mobilenet_v2": (0, 1, 2, 3, 6, 13), "mobilenet_v3_small": (0, 1, 3, 4, 8)}
+NETWORKS = {
+    "v1": lambda: classifier("mobilenet_v1", 5, alpha=0.25, input_size=(SIZE, SIZE)),
+    "v2": lambda: classifier("mobilenet_v2", 5, alpha=0.35, input_size=(SIZE, SIZE)),
+    "v3": lambda: classifier("mobilenet_v3_small", 5, alpha=0.35, input_size=(SIZE, SIZE)),
+    "ssdlite": lambda: detector("mobilenet_v2", 3, alpha=0.35, input_size=(SIZE, SIZE)),
+    "fpnlite": lambda: detector(
+        "mobilenet_v1", 3, alpha=0.25, input_size=(SIZE, SIZE), head="fpnlite", fpn_channels=16, fpn_layers=1
+    ),
+    "lraspp": lambda: segmenter("mobilenet_v3_small", 3, head="lraspp", alpha=0.35, filters=16),
+    "deeplabv3plus": lambda: segmenter("mobilenet_v1", 3, head="deeplabv3plus", alpha=0.25, filters=16, rates=[2]),
+}
+STEPS = {"deeplabv3plus": 2}  # its random weights make two steps of the one in which the last layer's input is off
+EVERY = pytest.mark.parametrize("name", NETWORKS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_rows():
+    """Networks of few blocks under the names of the whole ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, rows in ROWS.items():
+            net = specs.NETS[name]
+            patch.setitem(specs.NETS, name, replace(net, blocks=tuple(net.blocks[i] for i in rows)))
+        yield
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Pictures of one colour each, with squares and noise on it. float32 [8, SIZE, SIZE, 3]."""
+    rng = np.random.default_rng(0)
+    squares = rng.uniform(-60, 60, (8, 4, 4, 3)).repeat(SIZE // 4, 1).repeat(SIZE // 4, 2)
+    colours = rng.uniform(0, 255, (8, 1, 1, 3))
+    return np.clip(colours + squares + rng.normal(0, 10, squares.shape), 0, 255).round().astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def pair(images):
+    """name -> (a float network with weights as after training, what `aware` makes of it, with its ranges found)."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            keras.utils.set_random_seed(1)
+            network = NETWORKS[name]()
+            for layer in leaves(network):
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    layer.set_weights([_like(w, *limits) for w, limits in zip(layer.weights, BATCH_NORM, strict=True)])
+                elif getattr(layer, "use_bias", False):
+                    layer.bias.assign(_like(layer.bias, -0.2, 0.2))
+            made[name] = network, aware(network)
+            tf.function(lambda x: made[name][1](x, training=True))(images)
+        return made[name]
+
+    return get
+
+
+# gamma, beta, mean, variance: with statistics of their own, random networks double an error from layer to layer
+BATCH_NORM = ((0.5, 1.5), (-0.5, 0.5), (-0.2, 0.2), (0.1, 0.5))
+
+
+def _like(weight, low, high):
+    return np.random.default_rng(weight.shape[0]).uniform(low, high, weight.shape)
+
+
+@pytest.fixture(scope="module")
+def exported(pair, tmp_path_factory):
+    """name -> the int8 file of the aware network, made without calibration."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            metadata = Metadata(task="any", classes=[], input_size=(SIZE, SIZE), outputs="raw")
+            path = tmp_path_factory.mktemp(name) / "model_int8.tflite"
+            made[name] = export.export(pair(name)[1], path, "tflite_int8", metadata=metadata)
+        return made[name]
+
+    return get
+
+
+def outputs(model, images) -> dict[str, np.ndarray]:
+    raw = model(images)
+    raw = raw if isinstance(raw, dict) else {"raw": raw}
+    return {key: np.asarray(value) for key, value in raw.items()}
+
+
+def ranges(model) -> list[Range]:
+    return [layer for layer in leaves(model) if isinstance(layer, Range) and layer.fixed is None]
+
+
+def steps_of(low, high) -> tuple[float, int]:
+    """(scale, zero point) of a range in int8: 0 falls on a step. Source: arXiv:1712.05877, section 3."""
+    scale = (float(high) - float(low)) / 255
+    return scale, int(np.floor(-128 - float(low) / scale + 0.5))
+
+
+@EVERY
+def test_strip_gives_the_float_network_back(pair, images, name):
+    network, trained = pair(name)
+    stripped, want = strip(trained), outputs(network, images)
+    assert is_aware(trained) and not is_aware(stripped)
+    for key, got in outputs(stripped, images).items():
+        np.testing.assert_allclose(got, want[key], atol=1e-5)
+    assert stripped.get_layer("backbone").output.keys() == network.get_layer("backbone").output.keys()
+
+
+@EVERY
+def test_the_file_is_int8_and_follows_the_trained_network(pair, exported, images, name):
+    details = open_tflite(exported(name)).get_tensor_details()
+    graph_ends = Counter(d["name"] for d in details if d["dtype"] == np.float32)
+    trained = pair(name)[1]
+    assert len(graph_ends) == 1 + len(trained.outputs), graph_ends  # the image and the outputs
+    assert tflite_ops(exported(name))["DEQUANTIZE"] == len(trained.outputs)
+    got = load_predictor(exported(name))(images)
+    got = got if isinstance(got, dict) else {"raw": got}
+    for key, want in outputs(trained, images).items():
+        levels = np.unique(want)
+        assert len(levels) > 5
+        step = (levels[-1] - levels[0]) / 255
+        gaps = np.diff(levels)
+        step = gaps[gaps > step / 10].min()
+        off = np.abs(got[key] - want) / step
+        assert np.mean(off < STEPS.get(name, 1) + 0.01) > 0.99, off.max()
+
+
+@pytest.mark.parametrize("name", ["v1", "v2", "v3", "ssdlite"])
+def test_the_scales_in_the_file_are_the_trained_ones(pair, exported, name):
+    trained = pair(name)[1]
+    details = [d["quantization_parameters"] for d in open_tflite(exported(name)).get_tensor_details()]
+    found = {(float(d["scales"][0]), int(d["zero_points"][0])) for d in details if len(d["scales"]) == 1}
+    for layer in ranges(trained):
+        scale, zero = steps_of(layer.low, layer.high)
+        assert any(np.isclose(scale, s, rtol=1e-5) and zero == z for s, z in found), layer.name
+    kernels = [d["scales"] for d in details if len(d["scales"]) > 1]
+    for layer, highest in folded(pair(name)[0]):
+        same = [s for s in kernels if len(s) == len(highest) and np.allclose(s * 127, highest, rtol=1e-4)]
+        assert same, layer.name
+
+
+def folded(network):
+    """(convolution, largest weight of each output channel with its BatchNormalization folded in) of a float network."""
+    for layer in leaves(network):
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D) and not layer.use_bias:
+            [after] = [node.operation for node in layer.output._keras_history.operation._outbound_nodes]
+            gamma, _, _, variance = after.get_weights()
+            factor = gamma / np.sqrt(variance + after.epsilon)
+            kernel = layer.kernel.numpy()
+            rows = kernel.reshape(-1, len(factor)) if isinstance(layer, keras.layers.Conv2D) else kernel[..., 0]
+            yield layer, np.abs(rows * factor).reshape(-1, len(factor)).max(0)
+
+
+def test_ranges_move_in_training_alone_and_batch_norm_stands_still(pair, images):
+    trained = keras.models.clone_model(pair("v2")[1])
+    before = trained.get_weights()
+    trained(images)
+    assert all(np.array_equal(a, b) for a, b in zip(before, trained.get_weights(), strict=True))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(trained(images, training=True) ** 2)
+    gradients = tape.gradient(loss, [v.value for v in trained.trainable_variables])
+    assert all(g is not None and np.any(g) for g in gradients)
+    frozen = {id(v) for layer in leaves(trained) for v in layer.non_trainable_variables if "moving" in v.name}
+    moved = {v.path for v, old in zip(trained.weights, before, strict=True) if not np.array_equal(v.numpy(), old)}
+    assert frozen and not any(id(v) in frozen for v in trained.weights if v.path in moved)
+    assert all(layer.high.path in moved for layer in ranges(trained))
+
+
+def test_the_first_batch_sets_a_range_and_later_ones_move_it():
+    layer = Range(momentum=0.75)
+    x = np.array([[-1.0, 3.0]], np.float32)
+    assert np.array_equal(layer(x), x)  # nothing is rounded yet
+    layer(x, training=True)
+    assert (float(layer.low), float(layer.high)) == (-1.0, 3.0)
+    layer(3 * x, training=True)
+    layer(3 * x, training=True, observe=False)
+    assert (float(layer.low), float(layer.high)) == (-1.5, 4.5)
+    assert np.ptp(np.asarray(layer(np.linspace(-9, 9, 999, dtype=np.float32)[None]))) == pytest.approx(6.0)
+
+
+def test_an_aware_network_is_saved_and_loaded_as_any(pair, images, tmp_path):
+    for name in ("v3", "ssdlite"):
+        trained = pair(name)[1]
+        trained.save(tmp_path / "model.keras")
+        loaded = load_keras(tmp_path / "model.keras")
+        for key, want in outputs(trained, images).items():
+            np.testing.assert_array_equal(outputs(loaded, images)[key], want)
+        assert [v.shape for v in strip(loaded).variables] == [v.shape for v in pair(name)[0].variables]
+
+
+def test_hard_sigmoid_costs_int8_nothing_and_hard_swish_one_operation(pair, exported):
+    ops, trained = tflite_ops(exported("v3")), pair("v3")[1]
+    assert ops["HARD_SWISH"] == sum("hard_s" in str(getattr(layer, "activation", "")) for layer in leaves(trained))
+    gates = sum(isinstance(layer, HardSigmoid) for layer in leaves(trained))
+    assert gates == 4 and ops["MUL"] == gates + 1  # that of the rescaling
+    assert not {"RELU", "RELU6", "MINIMUM", "MAXIMUM", "DIV"} & ops.keys()
+
+
+def test_unknown_layers_are_named():
+    x = keras.Input((8, 8, 3))
+    with pytest.raises(UserError, match=r"needs layers of a known kind; noise is none\. Received: GaussianNoise"):
+        aware(keras.Model(x, keras.layers.GaussianNoise(0.1, name="noise")(x)))
+    with pytest.raises(UserError, match="needs a convolution right before norm"):
+        aware(keras.Model(x, keras.layers.BatchNormalization(name="norm")(x)))
+    with pytest.raises(UserError, match="needs a known activation in act. Received: elu"):
+        aware(keras.Model(x, keras.layers.Activation("elu", name="act")(x)))
+
+
+def test_a_run_trains_resumes_and_exports_without_calibration(small_config, tmp_path, capsys):
+    from mobilenet_tf.tasks.classification.task import task
+    from mobilenet_tf.train import train
+    from mobilenet_tf.workflow import export_run
+
+    small = ["data.counts={train: 16, validation: 8, test: 8}", "quantize.aware=true", "export.outputs=softmax"]
+    stage = "{duration: 1, learning_rate: 0.001, augment: false, train: head}"
+    train(task, small_config(*small, f"train.stages=[{stage}]"), tmp_path / "first")
+    resumed = [*small, f"train.resume={tmp_path / 'first'}", f"train.stages=[{stage}, {stage}]"]
+    run = train(task, small_config(*resumed), tmp_path / "second")
+    assert "continuing from" in capsys.readouterr().out
+    assert is_aware(run.model) and all(float(layer.high) > float(layer.low) for layer in ranges(run.model))
+    results = export_run(tmp_path / "second", ["tflite", "tflite_int8"])
+    assert [result.parity.agreement for result in results] == [1.0, 1.0]
+    assert not {"QUANTIZE", "DEQUANTIZE"} & tflite_ops(tmp_path / "second" / "exports" / "model.tflite").keys()
