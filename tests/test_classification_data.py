@@ -90,7 +90,7 @@ def test_label_file_sets_the_order(tmp_path):
 def test_scenes_carry_the_label_only():
     source = read("scenes", None, "train", counts={"train": 4}, size=32)
     (batch,) = data.evaluation_batches(source, transforms.resize(32), batch_size=4)
-    assert set(batch) == {"id", "image", "label", "original_size"} and batch["image"].shape == (4, 32, 32, 3)
+    assert set(batch) == {"id", "image", "label", "original_size", "index"} and batch["image"].shape == (4, 32, 32, 3)
     with pytest.raises(UserError, match="data.counts must have test. Received: train"):
         read("scenes", None, "test", counts={"train": 4})
 
@@ -219,7 +219,7 @@ def test_stanford_dogs(dogs, tmp_path):
     assert source.count == 6 and len(source.classes) == 120
     batches = list(data.evaluation_batches(source, transforms.resize(32), batch_size=4))
     assert [len(batch["label"]) for batch in batches] == [4, 2] and not source.corrupt
-    assert set(batches[0]) == {"id", "image", "label", "original_size"}
+    assert set(batches[0]) == {"id", "image", "label", "original_size", "index"}
     names = [name for batch in batches for name in batch["id"].numpy()]
     assert len(set(names)) == 6 and all(name.startswith(b"stanford_dogs-train") for name in names)
     transform = transforms.compose([transforms.random_resized_crop(32)])
