@@ -51,7 +51,7 @@ def test_what_is_saved_loads_as_the_same_config(tmp_path):
         ("train.optimzer.name=adamw", "unknown key train.optimzer (nearest: train.optimizer"),
         ("train.optimizer.nme=adamw", "unknown key train.optimizer.nme (nearest: train.optimizer.name"),
         ("data.augment.mixpu=1", "nearest: data.augment.mixup"),
-        ("qqq=1", "unknown key qqq (known here: data, distill, export, label_smoothing, model, quantize, seed, task, train)"),
+        ("qqq=1", "known here: data, distill, export, label_smoothing, model, quantize, seed, task, train)"),
         ("model.alpha=-1", "model.alpha must be greater than 0. Received: -1"),
         ("train.stages.0.duration=5 parsecs", "train.stages.0.duration must be a number of epochs, steps or samples"),
         ("train.stages.7.learning_rate=1", "train.stages.7 must be an index from 0 to 0"),
