@@ -143,11 +143,11 @@ def export(
     if as_json:
         _print_json([result.to_dict() for result in results])
     else:
-        from mobilenet_tf.artifact import locate
         from mobilenet_tf.export import table
+        from mobilenet_tf.workflow import exports_of
 
         _print(table(results))
-        print(f"with pictures: {(folder or locate(run)[0].parent / 'exports') / 'report.html'}")
+        print(f"with pictures: {(folder or exports_of(run)) / 'report.html'}")
     failed = [result for result in results if not result.ok]
     if failed and not allow_drop:
         sys.exit(3)
@@ -338,10 +338,9 @@ def _write_rows(path: Path, rows: list[dict]) -> None:
 
 
 def _merge_json(path: Path, values: dict) -> None:
-    from mobilenet_tf.artifact import write_json
+    from mobilenet_tf.artifact import read_json, write_json
 
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    write_json(path, known | values)
+    write_json(path, (read_json(path) if path.exists() else {}) | values)
 
 
 def _tables_to_stderr(as_json: bool):

@@ -184,13 +184,18 @@ def evaluation_batches(source: Source, transform: Callable[[Sample], Sample], *,
     """Batches of Samples: every readable sample once, in the source's order; the last batch may be partial.
 
     "image" is [N, H, W, 3]; "original_size" int32 [N, 2] is (H, W) before `transform`; "index" int64 [N] is the place
-    in the source. What differs in length ("boxes")
-    is padded with 0, "labels" with -1 and "mask" with 255.
+    in the source. What differs in length ("boxes") is padded with 0, "labels" with -1 and "mask" with 255.
     """
     samples = _enumerated(source).map(
         lambda record: _prepare(record, source.load, transform), num_parallel_calls=AUTOTUNE
     )
     return _in_order(_batch(samples.filter(_readable), batch_size).prefetch(AUTOTUNE))
+
+
+def difference(classes: Sequence[str], others: Sequence[str]) -> str:
+    """In what two lists of classes differ, for a message: the odd ones out, or their order."""
+    odd = sorted(set(classes) ^ set(others))
+    return ", ".join(odd[:5]) + (", ..." if len(odd) > 5 else "") if odd else "their order"
 
 
 def seed_of_epoch(seed: int, epoch: tf.Tensor) -> tf.Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from mobilenet_tf import artifact
-from mobilenet_tf.data import Source, evaluation_batches, steps_per_epoch
+from mobilenet_tf.data import Source, difference, evaluation_batches, steps_per_epoch
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.evaluate import evaluate
 from mobilenet_tf.predict import keras_predictor, load_keras
@@ -112,10 +112,9 @@ def load(task: Task, cfg, source: Source, student: keras.Model) -> Teacher:
     if known and known.task != task.name:
         raise UserError(f"distill.teacher must be a model of task {task.name}. Received: {path}, of task {known.task}")
     if known and task.shared_classes and list(known.classes) != list(source.classes):
-        odd = sorted(set(known.classes) ^ set(source.classes))
         raise UserError(
             f"distill.teacher must know the classes of the data, {len(source.classes)} of them, in their order. "
-            f"Received: {path} with {len(known.classes)}, which differ in {', '.join(odd[:5]) or 'their order'}"
+            f"Received: {path} with {len(known.classes)}, which differ in {difference(known.classes, source.classes)}"
         )
     model = _of_size(load_keras(path), cfg.model.input_size)
     if task.shared_classes:

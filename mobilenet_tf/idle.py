@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import keras
 import numpy as np
+
+from mobilenet_tf.optim import leaves
 
 EPSILON = 1e-3  # of the batch normalisation of every MobileNet
 
@@ -34,7 +36,7 @@ def idle_kernels(kernel, gamma, beta, variance) -> dict[str, np.ndarray]:
 def idle_by_layer(model: keras.Model) -> list[dict[str, Any]]:
     """{name, kernels, zero, constant, closed} of each depthwise convolution that a normalisation follows: counts."""
     rows = []
-    for layer in layers_of(model):
+    for layer in leaves(model):
         norm = _next(layer) if isinstance(layer, keras.layers.DepthwiseConv2D) else None
         if norm is None or not hasattr(norm, "moving_variance"):
             continue
@@ -65,12 +67,6 @@ def silent_by_layer(model: keras.Model, batches: Iterable[np.ndarray]) -> list[d
                 now = (answer != 0).any(tuple(range(answer.ndim - 1)))
                 active[name] = active.get(name, False) | now
     return [{"name": name, "channels": len(active[name]), "silent": int((~active[name]).sum())} for name in names]
-
-
-def layers_of(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """The layers in the order of the network, those of nested models in the place of the model."""
-    for layer in model.layers:
-        yield from layers_of(layer) if isinstance(layer, keras.Model) else [layer]
 
 
 def _next(layer):

@@ -17,7 +17,7 @@ import numpy as np
 from mobilenet_tf import artifact
 from mobilenet_tf.artifact import POST_PROCESS
 from mobilenet_tf.errors import UserError
-from mobilenet_tf.predict import load_keras, open_tflite, quiet, tflite_outputs
+from mobilenet_tf.predict import load_keras, open_saved_model, open_tflite, tflite_outputs
 
 QUANTISED = {"int4", "int8", "uint8", "int16"}
 
@@ -308,8 +308,8 @@ def _onnx_cost(node, shapes) -> int | None:
 
 
 def _keras(path: Path, batches: Iterable[np.ndarray] | None) -> dict[str, Any]:
-
     from mobilenet_tf import cost, idle
+    from mobilenet_tf.optim import leaves
 
     model, metadata = load_keras(path), artifact.read(path)
     try:
@@ -330,7 +330,7 @@ def _keras(path: Path, batches: Iterable[np.ndarray] | None) -> dict[str, Any]:
                 sum(map(_bytes, layer.weights)),
                 None if costs is None else costs.get(layer.name, 0),
             )
-            for layer in idle.layers_of(model)
+            for layer in leaves(model)
         ],
         "weights": dict(weights.most_common()),
         "idle": idle.idle_by_layer(model),
@@ -347,13 +347,7 @@ def _bytes(variable) -> int:
 def _saved_model(path: Path) -> dict[str, Any]:
     import tensorflow as tf
 
-    try:
-        with quiet():
-            model = tf.saved_model.load(str(path))
-        serve = model.signatures["serving_default"]
-    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{path} must be a SavedModel with a serving_default signature. Received: {reason}") from error
+    _model, serve = open_saved_model(path)
     graph = serve.graph.as_graph_def()
     nodes = [node for function in graph.library.function for node in function.node_def]
     weights: Counter[str] = Counter()

@@ -210,7 +210,11 @@ def _keras_runner(model: Any) -> tuple[Callable, Shape]:
     return lambda images: _name(forward(tf.constant(images, floats))), shape
 
 
-def _saved_model(path: Path, threads: int | None) -> tuple[Callable, Shape]:
+def open_saved_model(path: Path) -> tuple[Any, Any]:
+    """(the model, its function to serve). The function holds its variables weakly: keep the model as long.
+
+    Raises UserError when it is damaged or has no such function.
+    """
     import tensorflow as tf
 
     try:
@@ -220,6 +224,13 @@ def _saved_model(path: Path, threads: int | None) -> tuple[Callable, Shape]:
     except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"{path} must be a SavedModel with a serving_default signature. Received: {reason}") from error
+    return model, serve
+
+
+def _saved_model(path: Path, threads: int | None) -> tuple[Callable, Shape]:
+    import tensorflow as tf
+
+    model, serve = open_saved_model(path)
     specs = serve.structured_input_signature[1]
     if len(specs) != 1:
         raise UserError(f"{path} must take one input, images. Received: {len(specs)} inputs, {', '.join(specs)}")

@@ -100,7 +100,7 @@ def prune(
         middle = (low + high) / 2
         low, high = (low, middle) if saved(middle) >= fewer else (middle, high)
     kept = {name: _best(values, _width(values, high)) for name, values in relative.items()}
-    result = _resized(model, {name: len(channels) for name, channels in kept.items()})
+    result = _resized(model, found, kept)
     _copy_weights(model, result, found, kept)
     widths = {name: (len(relative[name]), len(channels)) for name, channels in kept.items()}
     return Pruned(result, widths, whole, cost(result, input_size))
@@ -168,22 +168,16 @@ def _best(scores: np.ndarray, count: int) -> np.ndarray:
     return np.sort(np.argsort(-scores, kind="stable")[:count])
 
 
-def _resized(model: keras.Model, widths: dict[str, int]) -> keras.Model:
-    """The same network, with new weights, whose expansions have other widths."""
-    backbone = next(i for i, entry in enumerate(model.get_config()["layers"]) if entry["config"]["name"] == "backbone")
+def _resized(model: keras.Model, found: list[Expansion], kept: dict[str, np.ndarray]) -> keras.Model:
+    """The same network, with new weights, whose expansions have as many channels as are kept."""
     config = _without_shapes(model.get_config())
-    entries = {entry["config"]["name"]: entry["config"] for entry in config["layers"][backbone]["config"]["layers"]}
-    for name, width in widths.items():
-        entries[name]["filters"] = width
-        excite = _excite_of(name, entries)
-        if excite:
-            entries[excite]["filters"] = width
+    [backbone] = (entry["config"] for entry in config["layers"] if entry["config"]["name"] == "backbone")
+    entries = {entry["config"]["name"]: entry["config"] for entry in backbone["layers"]}
+    for e in found:
+        for layer in (e.expand, e.excite):
+            if layer:
+                entries[layer.name]["filters"] = len(kept[e.expand.name])
     return type(model).from_config(config)
-
-
-def _excite_of(expand: str, entries: dict) -> str | None:
-    name = expand.removesuffix("expand") + "squeeze_excite_conv_1"
-    return name if name in entries else None
 
 
 def _without_shapes(config):

@@ -65,3 +65,10 @@ class Task:
 
 
 Prediction = dict[str, Any]
+
+
+def as_text(value: Any) -> str:
+    """A sample's "id" as text, however it arrives: of Python, NumPy or TensorFlow, as bytes or not."""
+    value = value.numpy() if hasattr(value, "numpy") else value
+    value = value.item() if hasattr(value, "item") else value
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

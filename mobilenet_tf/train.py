@@ -22,7 +22,7 @@ import tensorflow as tf
 from mobilenet_tf import artifact, checkpoint, distill, optim, viz
 from mobilenet_tf.aware import aware
 from mobilenet_tf.config import Config, Stage
-from mobilenet_tf.data import Source, steps_per_epoch, training_batches, user_errors
+from mobilenet_tf.data import Source, difference, steps_per_epoch, training_batches, user_errors
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.evaluate import evaluate, score
 from mobilenet_tf.features import Features, split
@@ -92,7 +92,7 @@ def train(task: Task, cfg: Config, folder: Path | str) -> Run:
     if task.shared_classes and list(source.classes) != list(validation.classes):
         raise UserError(
             f"the validation split must have the classes of the training split, {len(source.classes)} of them. "
-            f"Received: {len(validation.classes)}, which differ in {_difference(source.classes, validation.classes)}"
+            f"Received: {len(validation.classes)}, which differ in {difference(source.classes, validation.classes)}"
         )
     start = _start(folder, cfg)
     network, serving = _networks(task, cfg, source, precision, pretrained=start is None)
@@ -282,7 +282,7 @@ class _Loop:
         """Takes the best weights, scores and tunes them on the validation split, draws the plots."""
         best = self.folder / "checkpoints" / "best.keras"
         if best.exists():
-            self.serving.set_weights(keras.saving.load_model(best, compile=False, safe_mode=True).get_weights())
+            self.serving.set_weights(load_keras(best).get_weights())
         metric, numbers = self.judge()
         tuned = self.task.tune(self.cfg, metric)
         if tuned != self.cfg:
@@ -388,11 +388,6 @@ def metadata(task: Task, cfg: Config, classes: list[str]) -> artifact.Metadata:
     return artifact.Metadata(
         task=task.name, classes=list(classes), input_size=tuple(cfg.model.input_size), config=cfg.to_dict()
     )
-
-
-def _difference(classes: list[str], others: list[str]) -> str:
-    odd = sorted(set(classes) ^ set(others))
-    return ", ".join(odd[:5]) + (", ..." if len(odd) > 5 else "") if odd else "their order"
 
 
 def _prepare(folder: Path, cfg: Config) -> Path:

@@ -119,14 +119,16 @@ def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[st
         raise UserError(f"formats must be among {', '.join(export.FORMATS)}. Received: {', '.join(unknown)}")
     task, metadata = find_task(cfg.task), artifact.read(run)
     model_file, _ = artifact.locate(run)
-    folder = folder or model_file.parent / "exports"
+    folder = folder or exports_of(run)
     validation = task.source(cfg, "validation")
-    calibration = evaluation_inputs(task, cfg, task.source(cfg, "train"), cfg.export.calibration_samples)
     images = np.concatenate(evaluation_inputs(task, cfg, validation, cfg.export.parity_samples))
     classes = metadata.classes if task.shared_classes else []  # an open set's are nobody's business but training's
     metadata = dataclasses.replace(metadata, outputs=cfg.export.outputs, classes=classes)
     model = task.deploy(cfg, load_keras(model_file))
-    reference = keras_predictor(model, metadata)
+    trained_for_int8, reference = is_aware(model), keras_predictor(model, metadata)
+    calibration = None
+    if not trained_for_int8 and any(export.FORMATS[name].calibrated for name in names):
+        calibration = evaluation_inputs(task, cfg, task.source(cfg, "train"), cfg.export.calibration_samples)
 
     def agree(*raws) -> list[float]:
         sizes = np.array([metadata.input_size] * export.count(raws[0]), np.int32)
@@ -144,7 +146,7 @@ def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[st
     results, paths = [], []
     for name in names:
         chosen = export.FORMATS[name]
-        origin, expected = source_of(chosen.calibrated or not is_aware(model))
+        origin, expected = source_of(chosen.calibrated or not trained_for_int8)
         path = export.export(
             model,
             folder / chosen.filename,
@@ -172,6 +174,11 @@ def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[st
     pictures = report.drawings(task, cfg, classes, images, predictors)
     report.write(folder / "report.html", f"{model_file.parent.name}: {task.name}", results, pictures, notes)
     return results
+
+
+def exports_of(run: Path) -> Path:
+    """The folder that a run's or model file's exports go to."""
+    return artifact.locate(run)[0].parent / "exports"
 
 
 def prune_run(run: Path, path: Path, fewer: float, by: str, overrides: Sequence[str] = ()):

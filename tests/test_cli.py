@@ -10,23 +10,24 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from command import call
 from PIL import Image
 
-from mobilenet_tf import artifact, cli
+from mobilenet_tf import artifact
 
-COMMANDS = ("demo", "train", "evaluate", "export", "predict", "benchmark", "inspect", "cost", "configs", "doctor")
-
-
-def call(capsys, *arguments):
-    """(exit code, stdout, stderr) of the command line in this process."""
-    sys.argv = ["mobilenet-tf", *map(str, arguments)]
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+COMMANDS = (
+    "demo",
+    "train",
+    "evaluate",
+    "export",
+    "predict",
+    "benchmark",
+    "inspect",
+    "prune",
+    "cost",
+    "configs",
+    "doctor",
+)
 
 
 def test_help_names_every_command(capsys):

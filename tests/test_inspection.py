@@ -6,10 +6,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from command import call
 from PIL import Image
 from rich.console import Console
 
-from mobilenet_tf import artifact, build, cli, cost, idle, inspection
+from mobilenet_tf import artifact, build, cost, idle, inspection
 from mobilenet_tf.artifact import Metadata
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.export import FORMATS, export, tflite_ops
@@ -151,29 +152,18 @@ def test_what_is_no_model_is_one_line(files, tmp_path, kind, content):
     assert "\n" not in str(caught.value)
 
 
-def call(capsys, monkeypatch, *arguments):
-    monkeypatch.setattr("sys.argv", ["mobilenet-tf", *map(str, arguments)])
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def test_the_command(small_run, files, tmp_path, capsys, monkeypatch):
+def test_the_command(small_run, files, tmp_path, capsys):
     for i in range(3):
         values = np.random.default_rng(i).integers(0, 256, (40, 40, 3), np.uint8)
         Image.fromarray(values).save(tmp_path / f"{i}.png")
-    code, out, _ = call(capsys, monkeypatch, "inspect", small_run, "--samples", tmp_path, "--json")
+    code, out, _ = call(capsys, "inspect", small_run, "--samples", tmp_path, "--json")
     values = json.loads(out)
     assert code == 0 and values["silent"] and values["idle"] and values["metadata"]["task"] == "classification"
-    code, out, _ = call(capsys, monkeypatch, "inspect", files["tflite"])
+    code, out, _ = call(capsys, "inspect", files["tflite"])
     assert code == 0 and "DEPTHWISE_CONV_2D" in out
     for arguments, expected in (
         ((files["tflite"], "--samples", tmp_path), "samples are for .keras files"),
         ((Path("nowhere.onnx"),), "nowhere.onnx"),
     ):
-        code, _, err = call(capsys, monkeypatch, "inspect", *arguments)
+        code, _, err = call(capsys, "inspect", *arguments)
         assert code == 2 and err.startswith("error: ") and err.count("\n") == 1 and expected in err

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from command import call
 
 from mobilenet_tf import build, config
 from mobilenet_tf.cost import cost
@@ -65,13 +66,10 @@ def test_a_pruned_network_is_fine_tuned_saved_and_resumed(small_run, small_confi
     assert all(np.array_equal(a, b) for a, b in zip(run.model.get_weights(), again.model.get_weights(), strict=True))
 
 
-def test_the_command_reports_what_it_cut(small_run, tmp_path, monkeypatch, capsys):
-    from mobilenet_tf import cli
-
-    monkeypatch.setattr("sys.argv", ["mobilenet-tf", "prune", str(small_run), f"--to={tmp_path}/p.keras", "--json"])
-    with pytest.raises(SystemExit, match="0"):
-        cli.main()
-    found = json.loads(capsys.readouterr().out)
+def test_the_command_reports_what_it_cut(small_run, tmp_path, capsys):
+    code, out, _ = call(capsys, "prune", small_run, f"--to={tmp_path}/p.keras", "--json")
+    found = json.loads(out)
+    assert code == 0
     assert found["after"]["mult_adds"] <= 0.7 * found["before"]["mult_adds"]
     assert found["widths"]["block_16_expand"][0] == 336
 

@@ -80,6 +80,12 @@ class _Rewrite:
             return self.nested(layer, *args)
         return getattr(self, self.handlers.get(type(layer), "other"))(layer, *args, **kwargs)
 
+    def inner(self, model: keras.Model) -> keras.Model:
+        """The new model in the place of a nested one."""
+        if id(model) not in self.made:
+            self.made[id(model)] = self.graph(model, outermost=False)
+        return self.made[id(model)]
+
     def made_as(self, layer, kind: type | None = None, **changes):
         """The new layer in the place of an old one, of the same or another class."""
         if id(layer) not in self.made:
@@ -193,10 +199,8 @@ class _Aware(_Rewrite):
         return value.quantised()
 
     def nested(self, model, *args):
-        if id(model) not in self.made:
-            self.made[id(model)] = self.graph(model, outermost=False)
         tensors = keras.tree.map_structure(lambda v: v.raw if isinstance(v, _Input) else v.quantised(), args)
-        return keras.tree.map_structure(_Given, self.made[id(model)](*tensors))
+        return keras.tree.map_structure(_Given, self.inner(model)(*tensors))
 
     def ranged(self, name: str, fixed=None) -> Callable[[], Range]:
         """() -> the range of what the layer of that name computes; one for each of its calls."""
@@ -305,9 +309,7 @@ class _Strip(_Rewrite):
         return tensor
 
     def nested(self, model, *args):
-        if id(model) not in self.made:
-            self.made[id(model)] = self.graph(model, outermost=False)
-        return self.made[id(model)](*args)
+        return self.inner(model)(*args)
 
     def other(self, layer, *args, **kwargs):
         return self.made_as(layer)(*args, **kwargs)

@@ -10,6 +10,7 @@ import numpy as np
 
 from mobilenet_tf import viz
 from mobilenet_tf.errors import UserError
+from mobilenet_tf.ranking import steps
 from mobilenet_tf.task import Prediction
 
 NAMED = 5  # attributes that a warning names
@@ -17,24 +18,12 @@ SCORES = {"mean_ap": "ap", "prior": "prior", "mean_auc": "auc", "accuracy": "acc
           "balanced_accuracy": "balanced_accuracy", "f1": "f1"}  # name of the mean: column of the table  # fmt: skip
 
 
-def _steps(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(true positives, false positives, score): those at or above each distinct score, from the highest down.
-
-    Equal scores make one step, so their order earns nothing.
-    """
-    order = np.argsort(-scores)
-    scores = scores[order]
-    ends = np.flatnonzero(np.append(np.diff(scores) != 0, True))
-    true = np.cumsum(labels[order])[ends]
-    return true, ends + 1 - true, scores[ends]
-
-
 def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
     """The mean of the precision over recall, a step at each distinct score, not interpolated.
 
     labels: 0 or 1 [N] with at least one 1. A constant score has the share of positives.
     """
-    true, false, _ = _steps(labels, scores)
+    true, false, _ = steps(labels, scores)
     return float(np.sum(np.diff(true, prepend=0) * true / (true + false)) / true[-1])
 
 
@@ -43,7 +32,7 @@ def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
 
     labels: 0 or 1 [N] with at least one of both.
     """
-    true, false, _ = _steps(labels, scores)
+    true, false, _ = steps(labels, scores)
     return float(np.trapezoid(np.append(0, true), np.append(0, false)) / (true[-1] * false[-1]))
 
 
@@ -52,7 +41,7 @@ def best_threshold(labels: np.ndarray, scores: np.ndarray, aim: str) -> float:
 
     labels: 0 or 1 [N] with at least one of both; scores: [N] in 0..1.
     """
-    true, false, values = _steps(labels, scores.astype(np.float64))
+    true, false, values = steps(labels, scores.astype(np.float64))
     quality = {
         "f1": 2 * true / (true + false + true[-1]),
         "balanced_accuracy": true / true[-1] - false / false[-1],

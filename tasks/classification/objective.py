@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from mobilenet_tf import viz
 from mobilenet_tf.errors import UserError
-from mobilenet_tf.task import Prediction
+from mobilenet_tf.task import Prediction, as_text
 
 EPSILON = 1e-7  # smallest probability in the log loss, Keras's own
 ECE_BINS = 15  # Guo et al. 2017
@@ -140,7 +140,7 @@ class ClassificationMetric:
         image = np.asarray(sample.get("image", 0))
         is_image = image.ndim == 3 and image.shape[-1] == 3  # and no cached features
         small = viz.thumbnail(image, THUMBNAIL) if is_image else None
-        mistake = Mistake(_text(sample.get("id", "")), truth, predicted, confidence, small)
+        mistake = Mistake(as_text(sample.get("id", "")), truth, predicted, confidence, small)
         push = heapq.heappush if len(self._mistakes) < WORST else heapq.heapreplace
         push(self._mistakes, (*order, mistake))
 
@@ -210,12 +210,6 @@ class ClassificationMetric:
 
 def _ratio(part: int, whole: int) -> float | None:
     return float(part / whole) if whole else None
-
-
-def _text(value) -> str:
-    value = value.numpy() if hasattr(value, "numpy") else value
-    value = value.item() if isinstance(value, np.ndarray) else value
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def report(metric: ClassificationMetric, classes: Sequence[str], folder: str | Path) -> list[Path]:

@@ -16,7 +16,7 @@ import numpy as np
 from mobilenet_tf import viz
 from mobilenet_tf.artifact import replacing
 from mobilenet_tf.errors import UserError
-from mobilenet_tf.task import Prediction
+from mobilenet_tf.task import Prediction, as_text
 from mobilenet_tf.tasks.detection import scoring
 
 KEPT = 6  # best, worst and random pictures each
@@ -95,7 +95,7 @@ class DetectionMetric:
         self._keep(sample, truth, prediction)
 
     def _image(self, sample: dict) -> dict:
-        name = text(sample["id"])
+        name = as_text(sample["id"])
         if self.known is not None:
             if name not in self.known:
                 raise ValueError(f"id must be one of the annotations' images. Received: {name}")
@@ -135,7 +135,7 @@ class DetectionMetric:
         if image.ndim != 3 or not len(truth["boxes"]):
             return
         quality = picture_ap(truth, prediction)
-        name = text(sample["id"])
+        name = as_text(sample["id"])
         draw = zlib.crc32(name.encode()) / 2**32  # the same pictures every time
         example = None
         for kind, order in (("worst", -quality), ("best", quality), ("random", draw)):
@@ -228,9 +228,3 @@ def picture_ap(truth: dict, prediction: Prediction) -> float:
     hits = np.array([id(result) in right for result in ranked], bool)
     counted = int((~truth["crowd"]).sum())
     return scoring.area_ap(hits.cumsum(), (~hits).cumsum(), counted) if counted else 1.0
-
-
-def text(value) -> str:
-    """A sample's id, however it arrives."""
-    value = value.item() if isinstance(value, np.ndarray) else value
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

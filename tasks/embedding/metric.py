@@ -10,7 +10,7 @@ import numpy as np
 
 from mobilenet_tf import viz
 from mobilenet_tf.errors import UserError
-from mobilenet_tf.task import Prediction
+from mobilenet_tf.task import Prediction, as_text
 from mobilenet_tf.tasks.embedding import verification
 from mobilenet_tf.tasks.embedding.pairs import Pairs, draw_pairs
 
@@ -45,8 +45,7 @@ class EmbeddingMetric:
     def update(self, sample: dict, prediction: Prediction) -> None:
         """Keep one picture: "label" int, "id", perhaps "image"; `embedding` float32 [D] of unit length."""
         self.__dict__.pop("verified", None)
-        name = np.asarray(sample.get("id", b"")).item()
-        self.ids.append(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name))
+        self.ids.append(as_text(sample.get("id", b"")))
         self._labels.append(int(sample["label"]))
         self._embeddings.append(np.asarray(prediction["embedding"], np.float32))
         image = np.asarray(sample.get("image", 0))

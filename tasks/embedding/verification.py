@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from mobilenet_tf.ranking import steps
+
 FOLDS = 10
 CHUNK = 512  # queries ranked at a time
 
 
 def rates(similarity: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(thresholds, FAR, TAR), float64 [T], at every distinct similarity, the highest first."""
-    order = np.argsort(-similarity, kind="stable")
-    values, hits = np.asarray(similarity, np.float64)[order], np.asarray(same, bool)[order]
-    last = np.append(np.flatnonzero(np.diff(values)), len(values) - 1)  # of those that are equal
-    true, false = np.cumsum(hits)[last], np.cumsum(~hits)[last]
-    return values[last], false / max(1, false[-1]), true / max(1, true[-1])
+    true, false, values = steps(np.asarray(same, bool), np.asarray(similarity, np.float64))
+    return values, false / max(1, false[-1]), true / max(1, true[-1])
 
 
 def roc_auc(similarity: np.ndarray, same: np.ndarray) -> float:

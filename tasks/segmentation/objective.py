@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from mobilenet_tf import viz
 from mobilenet_tf.errors import UserError
-from mobilenet_tf.task import Prediction
+from mobilenet_tf.task import Prediction, as_text
 from mobilenet_tf.tasks.segmentation.model import AUXILIARY, LOGITS
 from mobilenet_tf.transforms import IGNORE, shown_size
 
@@ -158,9 +158,7 @@ class SegmentationMetric:
         if image.ndim != 3 or (len(self._worst) == WORST and order < self._worst[0][:2]):
             return
         rows, columns = shown_size(self.resize, image.shape[:2], truth.shape).numpy()
-        name = sample.get("id", b"")
-        name = name.item() if isinstance(name, np.ndarray) else name
-        name = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+        name = as_text(sample.get("id", b""))
         scored = Scored(name, score, viz.thumbnail(image[:rows, :columns], THUMBNAIL), truth.copy(), mask.copy())
         (heapq.heappush if len(self._worst) < WORST else heapq.heapreplace)(self._worst, (*order, scored))
 
