@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from mobilenet_tf.errors import UserError
 
@@ -221,6 +221,16 @@ class Config(Section):
     distill: Distill = Distill()
     quantize: Quantize = Quantize()
     export: Export = Export()
+
+    @model_validator(mode="after")
+    def _aware(self):
+        if self.quantize.aware and self.train.precision.startswith("mixed"):
+            raise ValueError(
+                f"train.precision must be auto or float32 with quantize.aware. Received: {self.train.precision}"
+            )
+        if self.quantize.aware and self.export.float_layers:
+            raise ValueError(f"export.float_layers must be 0 with quantize.aware. Received: {self.export.float_layers}")
+        return self
 
     @classmethod
     def parse(cls, values: dict, origin: str = "config") -> Config:

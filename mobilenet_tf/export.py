@@ -31,9 +31,11 @@ from mobilenet_tf.aware import is_aware, strip
 from mobilenet_tf.errors import UserError, missing_extra
 from mobilenet_tf.inspection import operators
 from mobilenet_tf.predict import Predictor, load_predictor, quiet
+from mobilenet_tf.unsupported import lacking, with_layers
 
 OPSET = 18
 BY_CLASS = {"logits", "softmax", "sigmoid"}  # outputs with one value a class
+ENOUGH = 100  # calibration images
 VARIABLES = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"}  # signs of a graph that was not frozen
 
 Images = Iterable[np.ndarray]
@@ -82,19 +84,22 @@ def export(
         format: a key of FORMATS.
         metadata: travels in the file; its input_size is the size the file will take.
         calibration: batches of float32 images [N, H, W, 3] in 0..255 that went through the evaluation preprocessing;
-            for tflite_int8, which needs 100 or more.
+            for tflite_int8. With fewer than 100 it warns.
         inputs: the type of both the inputs and the outputs of a tflite_int8 file; detections always come as float32.
         float_layers: how many layers of a tflite_int8 file stay in float32, see `quantize.int8`.
         dynamic_batch: leave the batch size free, as it always is in a SavedModel; else it is 1, which every delegate of
             a phone takes.
 
     Returns:
-        The path. Raises UserError on a bad option, on ops that TFLite lacks and on outputs that are not finite.
+        The path. Raises UserError on a bad option, on ops that TFLite lacks and on outputs that are not finite; what
+        was at the path then stays.
     """
     path = Path(path)
-    chosen = _check(model, path, format, metadata, calibration, inputs)
+    chosen = _check(model, path, format, metadata, calibration, inputs, float_layers)
     if is_aware(model):
         model, calibration = model if chosen.calibrated else strip(model), None
+    if calibration is not None:
+        calibration = _calibration(calibration, metadata.input_size)
     net = _deployable(model, metadata.outputs)
     batch = None if dynamic_batch or chosen.dynamic else 1
     signature = [tf.TensorSpec((batch, *metadata.input_size, 3), tf.float32, name="image")]
@@ -107,16 +112,21 @@ def export(
         archive.write_out(saved, verbose=False)
         with artifact.replacing(path) as temporary:
             job = Job(calibration, inputs, float_layers, metadata.outputs == "detections", say)
-            chosen.convert(saved, temporary, job)
+            try:
+                chosen.convert(saved, temporary, job)
+            except ConverterError as error:
+                received = lacking(error, net)
+                raise UserError(f"the model must be made of TFLite's own operations. Received: {received}") from error
             if temporary.suffix == ".tflite":
+                _prove_operations(temporary, path, net)
                 tflite_metadata.embed(temporary, metadata)
             artifact.write(temporary, metadata)
             say("checking the file")
-            _prove(temporary, path, metadata)
+            _prove_finite(temporary, path, metadata)
     return path
 
 
-def _check(model, path, format, metadata, calibration, inputs) -> Format:
+def _check(model, path, format, metadata, calibration, inputs, float_layers) -> Format:
     if format not in FORMATS:
         raise UserError(f"format must be one of {', '.join(FORMATS)}. Received: format={format}")
     chosen = FORMATS[format]
@@ -124,20 +134,55 @@ def _check(model, path, format, metadata, calibration, inputs) -> Format:
     if path.suffix != suffix:
         expected = f"end in {suffix}" if suffix else "be a folder name without a suffix"
         raise UserError(f"the path of a {format} export must {expected}. Received: {path}")
+    if path.is_dir() and (suffix or (any(path.iterdir()) and not (path / "saved_model.pb").is_file())):
+        raise UserError(f"the path of a {format} export must not be a folder of something else. Received: {path}")
     if chosen.calibrated and calibration is None and not is_aware(model):
         raise UserError(f"{format} must have calibration images. Received: calibration=None")
+    if chosen.calibrated and float_layers and is_aware(model):
+        raise UserError(f"float_layers must be 0 for a network trained for int8. Received: float_layers={float_layers}")
     if inputs not in quantize.IO_TYPES or (inputs != "float32" and not chosen.calibrated):
         allowed = ", ".join(quantize.IO_TYPES) if chosen.calibrated else "float32"
         raise UserError(f"inputs of {format} must be {allowed}. Received: inputs={inputs}")
     size = tuple(model.inputs[0].shape[1:3])
     if not all(have in (None, want) for have, want in zip(size, metadata.input_size, strict=True)):
         raise UserError(f"input_size must be the model's, {size[0]}x{size[1]}. Received: {metadata.input_size}")
-    width = model.outputs[0].shape[-1]
-    if metadata.outputs in BY_CLASS and len(model.outputs) == 1 and width != len(metadata.classes):
+    counts = _class_counts(model, metadata)
+    if counts and len(metadata.classes) not in counts:
+        wanted = " or ".join(map(str, counts))
         raise UserError(
-            f"the classes must be as many as the model's outputs, {width}. Received: {len(metadata.classes)}"
+            f"the classes must be as many as the model's outputs, {wanted}. Received: {len(metadata.classes)}"
         )
     return chosen
+
+
+def _class_counts(model: keras.Model, metadata: Metadata) -> list[int]:
+    """How many classes a model may have by its logits: its outputs, or what its last layer reads. Empty: unknown."""
+    if metadata.outputs in BY_CLASS and len(model.outputs) == 1:
+        return [model.outputs[0].shape[-1]]
+    ends = [layer for layer in model.layers if layer.name == metadata.outputs]
+    given = ends[0]._inbound_nodes[-1].arguments.args[0] if ends else model.output
+    if metadata.outputs == "class_map":
+        return [given.shape[-1]]
+    if not isinstance(given, dict) or "class_logits" not in given:
+        return []
+    width = given["class_logits"].shape[-1]  # of a detector, which may have the background as class 0
+    background = {"softmax": [1], "sigmoid": [0]}.get(metadata.config.get("model", {}).get("scores"), [0, 1])
+    return [width - count for count in background]
+
+
+def _calibration(batches: Images, size: tuple[int, int]) -> list[np.ndarray]:
+    """The calibration images as a list, for they are gone through more than once."""
+    batches = [np.asarray(batch, np.float32) for batch in batches]
+    for batch in batches:
+        if batch.ndim != 4 or batch.shape[1:] != (*size, 3):
+            height, width = size
+            raise UserError(f"calibration must be images [N, {height}, {width}, 3]. Received: {list(batch.shape)}")
+    count = sum(map(len, batches))
+    if not count:
+        raise UserError("calibration must hold images. Received: none")
+    if count < ENOUGH:
+        warnings.warn(f"calibration should have {ENOUGH} images or more. Received: {count}", stacklevel=3)
+    return batches
 
 
 def _deployable(model: keras.Model, outputs: str) -> keras.Model:
@@ -157,11 +202,7 @@ def _tflite(saved: Path, path: Path, job: Job, quantised: Callable[[Any, Job], b
     job.say("converting to TFLite")
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
     converter.allow_custom_ops = job.detector
-    try:
-        path.write_bytes(quantised(converter, job) if quantised else converter.convert())
-    except ConverterError as error:
-        lacking = re.findall(r"(?:Select|Custom) ops: (.*)", str(error)) or [str(error).strip().partition("\n")[0]]
-        raise UserError(f"the model must be made of TFLite's own operations. Received: {lacking[0]}") from error
+    path.write_bytes(quantised(converter, job) if quantised else converter.convert())
 
 
 def _float16(converter: Any, job: Job) -> bytes:
@@ -184,20 +225,18 @@ def _int8(converter: Any, job: Job) -> bytes:
     return quantize.int8(converter, examples, job.inputs, outputs, job.float_layers)
 
 
-def _representative(calibration: Images, say: Say) -> Iterator[list[np.ndarray]]:
-    count = 0
+def _representative(calibration: Sequence[np.ndarray], say: Say) -> Iterator[list[np.ndarray]]:
+    count, total = 0, sum(map(len, calibration))
     for batch in calibration:
-        for image in np.asarray(batch, np.float32):
+        for image in batch:
             image = image[None].copy()  # [1, H, W, 3]
             if count == 0:
                 # Two pixels of the first image pin the input's range to 0..255: one step is one grey level, so
                 # a uint8 file takes an image as it is.
                 image[0, 0, :2] = [[0.0], [255.0]]
             count += 1
-            say(f"calibrating on image {count}")
+            say(f"calibrating on image {count} of {total}")
             yield [image]
-    if not count:
-        raise UserError("calibration must hold images. Received: none")
 
 
 def _onnx(saved: Path, path: Path, job: Job) -> None:
@@ -245,19 +284,29 @@ FORMATS = {
 
 def tflite_ops(path: str | Path) -> Counter[str]:
     """Counts the operations of a .tflite file by name; custom ones by their own ("FlexErf")."""
+    return Counter(name for name, _ in _operations(path))
+
+
+def _operations(path: str | Path) -> Iterator[tuple[str, str]]:
+    """(name, name of the first output) of each operation of a .tflite file."""
     model = schema.Model.GetRootAs(Path(path).read_bytes(), 0)
     ops = operators(model)
-    graphs = [model.Subgraphs(i) for i in range(model.SubgraphsLength())]
-    return Counter(ops[graph.Operators(i).OpcodeIndex()] for graph in graphs for i in range(graph.OperatorsLength()))
+    for graph in (model.Subgraphs(i) for i in range(model.SubgraphsLength())):
+        for operator in (graph.Operators(i) for i in range(graph.OperatorsLength())):
+            output = graph.Tensors(operator.Outputs(0)).Name().decode() if operator.OutputsLength() else ""
+            yield ops[operator.OpcodeIndex()], output
 
 
-def _prove(file: Path, path: Path, metadata: Metadata) -> None:
-    """Conversions can "succeed" with variables left in the graph, with Flex operations, or with NaN outputs."""
-    if file.suffix == ".tflite":
-        builtin = vars(schema.BuiltinOperator)
-        bad = [op for op in tflite_ops(file) if op in VARIABLES or (op not in builtin and op != POST_PROCESS)]
-        if bad:
-            raise UserError(f"{path} must hold TFLite's own operations and no variables. Received: {', '.join(bad)}")
+def _prove_operations(file: Path, path: Path, net: keras.Model) -> None:
+    """Conversions can "succeed" with variables left in the graph, or with operations that no runtime has."""
+    known = {*vars(schema.BuiltinOperator), POST_PROCESS} - VARIABLES
+    bad = [(operation, output) for operation, output in _operations(file) if operation not in known]
+    if bad:
+        received = with_layers(bad, net)
+        raise UserError(f"{path} must hold TFLite's own operations and no variables. Received: {received}")
+
+
+def _prove_finite(file: Path, path: Path, metadata: Metadata) -> None:
     noise = np.random.default_rng(0).uniform(0, 255, (1, *metadata.input_size, 3)).astype(np.float32)
     if not all(np.isfinite(values).all() for values in _leaves(load_predictor(file)(noise))):
         raise UserError(f"{path} must give finite outputs; look for NaN in the weights. Received: NaN or infinity")

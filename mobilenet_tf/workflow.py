@@ -41,9 +41,12 @@ def open_config(model: Path, overrides: Sequence[str] = (), name_or_path: str | 
         return config.load(name_or_path, list(overrides))
     metadata = artifact.read(model)
     if metadata is None or not metadata.config:
+        from mobilenet_tf.predict import load_predictor
+
+        load_predictor(model)  # a file that is cut off, and so has lost it, is told as such
         raise UserError(
             f"{model} carries no mobilenet_tf metadata (task, classes, config), so its preprocessing is unknown: "
-            f"name a config with --config; benchmark works without. Received: {model}"
+            f"evaluate takes a config with --config; benchmark and inspect work without. Received: {model}"
         )
     return config.override(metadata.config, list(overrides), str(model))
 
@@ -79,6 +82,8 @@ def evaluate_model(
         UserError: the file's class names are not those of the data.
     """
     cfg = open_config(model, overrides, name_or_path)
+    import numpy as np
+
     from mobilenet_tf.evaluate import evaluate
     from mobilenet_tf.predict import load_predictor
 
@@ -89,6 +94,11 @@ def evaluate_model(
             f"the classes of the data must be those of {model}: {_names(predictor.metadata.classes)}. "
             f"Received: {_names(source.classes)}"
         )
+    if task.shared_classes and predictor.metadata is None:
+        raw = predictor(np.zeros((1, *(predictor.input_size or cfg.model.input_size), 3), np.float32))
+        width = raw.shape[-1] if isinstance(raw, np.ndarray) and raw.dtype.kind == "f" else len(source.classes)
+        if width != len(source.classes):
+            raise UserError(f"{model} must have {_names(source.classes)} as its outputs. Received: {width} outputs")
     metric = task.metric(cfg, source)
     numbers = evaluate(task, cfg, task.views(cfg, predictor), source, limit=limit, metric=metric)
     if plots:

@@ -172,7 +172,7 @@ def test_other_classes_in_the_data_are_refused(capsys, small_run, tmp_path):
     assert code == 2 and "aardvark" in err and err.count("\n") == 1
 
 
-def test_a_foreign_tflite_benchmarks_but_says_what_evaluate_misses(capsys, tmp_path):
+def test_a_foreign_tflite_benchmarks_but_says_what_is_missing(capsys, small_run, tmp_path):
     import keras
     import tensorflow as tf
 
@@ -182,8 +182,17 @@ def test_a_foreign_tflite_benchmarks_but_says_what_evaluate_misses(capsys, tmp_p
     path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved")).convert())
     results = json.loads(call(capsys, "benchmark", path, "--threads", 1, "--runs", 5, "--json")[1])
     assert len(results) == 1
-    code, _, err = call(capsys, "evaluate", path)
-    assert code == 2 and "carries no mobilenet_tf metadata (task, classes, config)" in err and "--config" in err
+    (tmp_path / "picture.jpg").touch()
+    for arguments in (["evaluate", path], ["predict", path, tmp_path / "picture.jpg"], ["export", path]):
+        code, _, err = call(capsys, *arguments)
+        assert code == 2 and "carries no mobilenet_tf metadata (task, classes, config)" in err and "--config" in err
+    code, _, err = call(capsys, "evaluate", path, "--config", small_run / "config.yaml")
+    assert code == 2 and err.startswith(f"error: {path} must have ") and err.endswith("Received: 2 outputs\n")
+    cut = tmp_path / "cut.tflite"
+    cut.write_bytes(path.read_bytes()[:500])
+    for command in ("evaluate", "predict", "inspect", "benchmark"):
+        code, _, err = call(capsys, command, cut, *([tmp_path / "picture.jpg"] if command == "predict" else []))
+        assert code == 2 and f"error: {cut} must be a whole TFLite model. Received: " in err and err.count("\n") == 1
 
 
 def test_train_refuses_a_finished_run_and_ctrl_c_says_how_to_go_on(capsys, small_run, tmp_path, monkeypatch):

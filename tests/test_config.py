@@ -71,6 +71,20 @@ def test_a_mistake_is_one_line_that_names_the_key(tmp_path, override, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.precision=mixed_float16", "train.precision must be auto or float32 .* Received: mixed_float16"),
+        ("train.precision=mixed_bfloat16", "train.precision must be auto or float32 .* Received: mixed_bfloat16"),
+        ("export.float_layers=1", "export.float_layers must be 0 with quantize.aware. Received: 1"),
+    ],
+)
+def test_what_training_for_int8_cannot_honour_is_refused(tmp_path, override, message):
+    load(tmp_path, override)
+    with pytest.raises(UserError, match=f"^mine.yaml: {message}$"):
+        load(tmp_path, "quantize.aware=true", override)
+
+
 def test_an_unknown_config_names_the_nearest():
     with pytest.raises(UserError, match="stanford_dogs_v2"):
         config.find("standford_dogs_v2")

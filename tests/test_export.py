@@ -289,8 +289,9 @@ def test_any_size_is_exported_at_the_metadata_s(tmp_path):
     assert load_predictor(path).input_shape == (1, 16, 12, 3)
 
 
-def test_conversion_is_silent(tmp_path, capfd):
-    export(small(), tmp_path / "m.tflite", "tflite_int8", metadata=SMALL, calibration=[SMALL_IMAGES])
+def test_conversion_is_silent_but_for_few_calibration_images(tmp_path, capfd):
+    with pytest.warns(UserWarning, match=r"^calibration should have 100 images or more\. Received: 99$"):
+        export(small(), tmp_path / "m.tflite", "tflite_int8", metadata=SMALL, calibration=iter([SMALL_IMAGES] * 33))
     assert capfd.readouterr() == ("", "")
 
 
@@ -301,7 +302,20 @@ def test_conversion_is_silent(tmp_path, capfd):
         ("tflite", "m.onnx", {}, r"must end in .tflite. Received: .*m.onnx"),
         ("savedmodel", "m.tflite", {}, "must be a folder name"),
         ("tflite_int8", "m.tflite", {}, "must have calibration images"),
-        ("tflite_int8", "m.tflite", {"calibration": []}, "calibration must hold images"),
+        ("tflite_int8", "m.tflite", {"calibration": []}, "calibration must hold images. Received: none"),
+        (
+            "tflite_int8",
+            "m.tflite",
+            {"calibration": [SMALL_IMAGES[:0]]},
+            "calibration must hold images. Received: none",
+        ),
+        (
+            "tflite_int8",
+            "m.tflite",
+            {"calibration": [SMALL_IMAGES, SMALL_IMAGES[:, :8]]},
+            r"calibration must be images \[N, 16, 12, 3\]. Received: \[3, 8, 12, 3\]",
+        ),
+        ("tflite", "m.tflite", {"metadata": replace(SMALL, classes=["a"])}, "the model's outputs, 3. Received: 1"),
         (
             "tflite_int8",
             "m.tflite",
@@ -310,16 +324,57 @@ def test_conversion_is_silent(tmp_path, capfd):
         ),
         ("tflite", "m.tflite", {"inputs": "uint8"}, "inputs of tflite must be float32. Received: inputs=uint8"),
         ("tflite", "m.tflite", {"metadata": METADATA}, r"input_size must be the model's, 16x12. Received: \(32, 32\)"),
-        ("tflite", "file/m.tflite", {}, "must be writable"),
+        ("tflite", "file/m.tflite", {}, "file/m.tflite must be writable"),
+        ("tflite", "folder.tflite", {}, "must not be a folder of something else. Received: .*folder.tflite"),
+        ("savedmodel", "pictures", {}, "must not be a folder of something else. Received: .*pictures"),
     ],
     ids=str,
 )
 def test_mistakes_are_one_line_and_leave_nothing(tmp_path, format, file, options, expected):
     (tmp_path / "file").touch()
+    (tmp_path / "folder.tflite").mkdir()
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "picture.jpg").touch()
     with pytest.raises(UserError, match=expected) as caught:
         export(small(), tmp_path / file, format, **{"metadata": SMALL, **options})
     assert "\n" not in str(caught.value)
-    assert os.listdir(tmp_path) == ["file"]
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["file", "folder.tflite", "picture.jpg", "pictures"]
+
+
+def ending(outputs, scores):
+    """(a model that ends as detectors and segmenters do, its metadata's config); 4 logits a place."""
+    from mobilenet_tf.tasks.detection.postprocess import deployable as with_boxes
+    from mobilenet_tf.tasks.segmentation.model import deployable as with_map
+
+    images = keras.Input((16, 12, 3))
+    if outputs == "class_map":
+        return with_map(keras.Model(images, keras.layers.Conv2D(4, 1)(images)), outputs), {}
+    rows = keras.layers.Reshape((-1, 4))
+    raw = {
+        "class_logits": rows(keras.layers.Conv2D(4, 1)(images)),
+        "box_regressions": rows(keras.layers.Conv2D(4, 1)(images)),
+    }
+    options = {
+        "scores": scores,
+        "variances": (0.1, 0.2),
+        "score_threshold": 0.1,
+        "iou_threshold": 0.5,
+        "max_detections": 2,
+    }
+    anchors = np.zeros((16 * 12, 4), np.float32)
+    return with_boxes(keras.Model(images, raw), outputs, anchors, **options), {"model": {"scores": scores}}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "scores", "count"),
+    [("class_map", None, 4), ("raw", "softmax", 3), ("raw", "sigmoid", 4), ("detections", "softmax", 3)],
+)
+def test_labels_are_counted_where_the_outputs_tell_their_number(tmp_path, outputs, scores, count):
+    model, config = ending(outputs, scores)
+    metadata = replace(SMALL, classes=["a"] * (count + 1), outputs=outputs, config=config)
+    with pytest.raises(UserError, match=f"as many as the model's outputs, {count}. Received: {count + 1}"):
+        export(model, tmp_path / "m.tflite", "tflite", metadata=metadata)
+    assert exporting._class_counts(model, metadata) == [count]
 
 
 def test_a_missing_extra_says_what_to_install(tmp_path, monkeypatch):
@@ -346,12 +401,36 @@ class Erfinv(keras.layers.Layer):
         return tf.math.erfinv(x)
 
 
-def test_operations_that_tflite_lacks_are_named(tmp_path):
-    model = small()
-    model = keras.Model(model.inputs, Erfinv()(model.outputs[0]))
-    with pytest.raises(UserError, match="TFLite's own operations. Received: .*Erfinv") as caught:
-        export(model, tmp_path / "m.tflite", "tflite", metadata=SMALL)
-    assert "\n" not in str(caught.value)
+@keras.saving.register_keras_serializable(package="test_export")
+class Spectrum(keras.layers.Layer):
+    def call(self, x):
+        return tf.math.real(tf.signal.ifft2d(tf.cast(x, tf.complex64)))
+
+
+@pytest.mark.parametrize("format", ["tflite", "tflite_int8"])
+def test_operations_that_tflite_lacks_are_named_with_their_layers_and_the_old_file_stays(tmp_path, format):
+    x = keras.Input((16, 12, 3))
+    backbone = keras.Model(x, Spectrum(name="act_1")(keras.layers.Conv2D(4, 3, name="act")(x)), name="backbone")
+    images = keras.Input((16, 12, 3))
+    odd = Erfinv(name="tail_1")
+    x = odd(odd(keras.layers.GlobalAveragePooling2D(name="erfinv")(backbone(images))))
+    model = keras.Model(images, keras.layers.Dense(3, name="tail")(x))
+    (tmp_path / "m.tflite").write_text("old")
+    expected = r"TFLite's own operations. Received: IFFT2D \(layer backbone/act_1\), Erfinv \(layer tail_1\)$"
+    with pytest.raises(UserError, match=expected):
+        export(model, tmp_path / "m.tflite", format, metadata=SMALL, calibration=[np.tile(SMALL_IMAGES, (34, 1, 1, 1))])
+    assert (tmp_path / "m.tflite").read_text() == "old" and os.listdir(tmp_path) == ["m.tflite"]
+
+
+def test_a_custom_operation_in_a_detector_is_named_with_its_layer(tmp_path):
+    """Detectors are converted with custom operations allowed, for their ending is one."""
+    model = small("dict")
+    odd = keras.layers.ReLU()(Erfinv(name="odd")(model.output["map"]))
+    model = keras.Model(model.inputs, {"map": odd, "mean": model.output["mean"]})
+    with pytest.raises(
+        UserError, match=r"m.tflite must hold TFLite's own operations .*\. Received: Erfinv \(layer odd\)$"
+    ):
+        export(model, tmp_path / "m.tflite", "tflite", metadata=replace(SMALL, outputs="detections"))
     assert not os.listdir(tmp_path)
 
 
@@ -363,7 +442,7 @@ def test_an_unfrozen_graph_is_found(tmp_path):
     path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([function], model).convert())
     assert "VAR_HANDLE" in tflite_ops(path)
     with pytest.raises(UserError, match="no variables. Received: .*VAR_HANDLE"):
-        exporting._prove(path, path, SMALL)
+        exporting._prove_operations(path, path, model)
 
 
 def test_parity_counts_what_differs():

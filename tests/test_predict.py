@@ -185,17 +185,18 @@ def test_a_truncated_tflite_is_one_line(files, tmp_path, runtime, share):
     assert "\n" not in str(caught.value)
 
 
-def cut(source, target):
+def cut(source, target, share):
     content = source.read_bytes()
-    target.write_bytes(content[: len(content) // 2])
+    target.write_bytes(content[: int(len(content) * share)])
     return target
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 @pytest.mark.parametrize(("key", "expected"), [("keras", "a whole Keras model"), ("onnx", "ONNX model")])
-def test_a_truncated_file_is_one_line(files, tmp_path, key, expected):
+def test_a_truncated_file_is_one_line(files, tmp_path, key, expected, share):
     if key not in files:
         pytest.skip("needs the onnx extra")
-    path = cut(files[key], tmp_path / f"cut.{key}")
+    path = cut(files[key], tmp_path / f"cut.{key}", share)
     with pytest.raises(UserError, match=f"cut.{key} must be .*{expected}. Received: ") as caught:
         load_predictor(path)
     assert "\n" not in str(caught.value)
@@ -300,11 +301,12 @@ def _two_inputs(path, model):
     return path
 
 
-def test_a_missing_extra_says_what_to_install(files, monkeypatch):
+@pytest.mark.parametrize("package", ["onnxruntime", "onnx"])
+def test_a_missing_extra_says_what_to_install(files, monkeypatch, package):
     if "onnx" not in files:
         pytest.skip("needs the onnx extra")
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UserError, match=r'onnxruntime is not installed; .*"mobilenet-tf\[onnx\]"'):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf'^{package} is not installed; .*"mobilenet-tf\[onnx\]"'):
         load_predictor(files["onnx"])
 
 
