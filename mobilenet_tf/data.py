@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from mobilenet_tf import images
+from mobilenet_tf import decoding, images
 from mobilenet_tf.errors import UserError
 
 Sample = dict[str, tf.Tensor]
@@ -32,7 +32,7 @@ class Source:
     items:   one record a sample in a fixed order; has at least "id" (string scalar). Shuffled before `load`.
     load:    record -> Sample: adds "image" uint8 [H, W, 3] RGB, EXIF applied. Runs in tf.data. Of image files it also
              adds "original_size" int32 [2] (H, W; [0, 0] where the item cannot be read: the batchers drop it) and
-             "encoded", the bytes that `images.decode` takes: a crop can decode its own part only.
+             "encoded", the bytes that `decoding.decode` takes: a crop can decode its own part only.
     count:   the number of items, unreadable ones included.
     classes: the class names; labels are indices into them.
     corrupt: {id: reason} of the items that could not be read so far (filled while reading; such items are skipped).
@@ -89,7 +89,7 @@ def image_loader(count: int, corrupt: dict[str, str], *, on_corrupt: str = "skip
             if not data:
                 with open(name, "rb") as file:
                     data = file.read()
-            encoded, size = (data, plain[name]) if name in plain else images.normalise(data)
+            encoded, size = (data, plain[name]) if name in plain else decoding.normalise(data)
             if encoded is data:
                 plain[name] = size
         except (OSError, images.UnreadableImage) as error:
@@ -106,7 +106,7 @@ def image_loader(count: int, corrupt: dict[str, str], *, on_corrupt: str = "skip
         encoded, size = tf.ensure_shape(encoded, []), tf.ensure_shape(size, [2])
         with tf.control_dependencies([tf.debugging.Assert(error == b"", [error])]):
             encoded = tf.identity(encoded)
-        return {**sample, "image": images.decode(encoded), "encoded": encoded, "original_size": size}
+        return {**sample, "image": decoding.decode(encoded), "encoded": encoded, "original_size": size}
 
     return load
 

@@ -1,14 +1,17 @@
-"""Decoding: any JPEG, PNG, BMP, GIF or WebP becomes RGB uint8 with its EXIF orientation applied."""
+"""Reading pictures: any JPEG, PNG, BMP, GIF or WebP becomes RGB uint8 with its EXIF orientation applied. No TensorFlow.
+
+`decoding` does the same for tf.data.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
-import re
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image, ImageOps
 
 from mobilenet_tf.errors import UserError
@@ -19,9 +22,7 @@ MIN_SIDE = 4  # px
 MAX_PIXELS = 89_478_485  # Pillow's limit against decompression bombs
 
 ORIENTATION = 0x0112  # EXIF tag; 1 is upright
-ONE_PIXEL = np.array([0, 0, 1, 1], np.int32)
-MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # in a scan, all but stuffing, fill bytes and restart markers
-# `normalise` checks the size itself and gives its own reason.
+# `opened` checks the size itself and gives its own reason.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
@@ -29,22 +30,29 @@ class UnreadableImage(ValueError):
     """The bytes are no image that can be used; the message is the reason."""
 
 
-def normalise(data: bytes) -> tuple[bytes, tuple[int, int]]:
-    """Bytes of an image file -> (bytes that `decode` takes, (height, width) upright).
+def read(path: str | os.PathLike) -> np.ndarray:
+    """Reads one image file -> uint8 [H, W, 3] RGB. Raises UserError that names the file and the reason."""
+    try:
+        with open(path, "rb") as file, opened(file.read()) as image:
+            return np.array(upright(image))
+    except OSError as error:
+        raise UserError(f"{path} must be an image file. Received: {error.strerror}") from None
+    except UnreadableImage as error:
+        raise UserError(f"{path} must be an image that can be decoded. Received: {error}") from None
 
-    A plain JPEG (RGB or grey, upright, whole) stays as it is, so that TensorFlow decodes it, or only a part of it;
-    everything else is decoded here by Pillow and handed on as an uncompressed BMP.
+
+@contextlib.contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """The image in these bytes, its pixels still to be decoded; whatever fails in the block is the image's fault.
+
     Raises UnreadableImage: not an image, truncated, a side under 4 px, more than 89,478,485 pixels.
     """
     if not data:
         raise UnreadableImage("the file is empty")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            _check_size(width, height)
-            if _is_plain_jpeg(image, data):
-                return data, (height, width)
-            image = _to_rgb(ImageOps.exif_transpose(image))
+            _check_size(*image.size)
+            yield image
     except UnreadableImage:
         raise
     except Image.UnidentifiedImageError:
@@ -53,9 +61,6 @@ def normalise(data: bytes) -> tuple[bytes, tuple[int, int]]:
         raise UnreadableImage(f"more than {2 * MAX_PIXELS:,} pixels (limit {MAX_PIXELS:,})") from None
     except Exception as error:  # Pillow's plugins raise nearly any exception on damaged files
         raise UnreadableImage(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
-    bmp = io.BytesIO()
-    image.save(bmp, "BMP")
-    return bmp.getvalue(), (image.height, image.width)
 
 
 def _check_size(width, height):
@@ -65,84 +70,9 @@ def _check_size(width, height):
         raise UnreadableImage(f"{width}x{height} pixels, more than {MAX_PIXELS:,}")
 
 
-def _is_plain_jpeg(image, data):
-    # Only what TensorFlow decodes without an error, for an error inside tf.data ends the run: anything unusual is left
-    # to Pillow, which decodes it or gives the reason.
-    return (
-        image.format in ("JPEG", "MPO")
-        and image.mode in ("RGB", "L")
-        and image.getexif().get(ORIENTATION, 1) in (0, 1)
-        and data.endswith(b"\xff\xd9")  # EOI: not truncated
-        and ("progressive" in image.info or MARKER.search(data, image.fp.tell()).end() == len(data))
-        and _first_row_decodes(data)
-    )
-
-
-def _first_row_decodes(data):
-    # Finds broken tables in 0.2 ms; in a progressive JPEG it goes through all scans.
-    try:
-        tf.raw_ops.DecodeAndCropJpeg(contents=data, crop_window=ONE_PIXEL, ratio=8)
-    except tf.errors.InvalidArgumentError:
-        return False
-    return True
-
-
-def _to_rgb(image):
+def upright(image: Image.Image) -> Image.Image:
+    """The image in RGB with its EXIF orientation applied."""
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):  # 16 bits a channel: `convert` would clip at 255
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
     return image.convert("RGB")
-
-
-def decode(encoded: tf.Tensor) -> tf.Tensor:
-    """Bytes from `normalise` -> uint8 [H, W, 3] RGB. Works in tf.data."""
-    image = tf.cond(
-        is_jpeg(encoded),
-        lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_bmp(encoded, channels=3),
-    )
-    return tf.ensure_shape(image, [None, None, 3])
-
-
-def decode_crop(encoded: tf.Tensor, window: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes a part of an image that is to be shrunk to `size` (H, W): a JPEG at 1/2, 1/4 or 1/8 while that is larger.
-
-    window: int32 [4], (top, left, height, width) in pixels of the whole image.
-    Returns uint8 [h, w, 3] and the window it shows, which scaling cuts to a multiple of 1, 2, 4 or 8 pixels.
-    """
-    whole = tf.math.log(tf.reduce_min(window[2:] / size)) / tf.math.log(tf.constant(2.0, tf.float64))
-    power = tf.where(is_jpeg(encoded), tf.clip_by_value(tf.cast(tf.floor(whole), tf.int32), 0, 3), 0)
-    scaled = tf.bitwise.right_shift(window, power)
-
-    def jpeg(ratio):
-        return lambda: tf.io.decode_and_crop_jpeg(encoded, scaled, channels=3, ratio=ratio, dct_method="INTEGER_FAST")
-
-    def bmp():
-        return crop(tf.io.decode_bmp(encoded, channels=3), window)
-
-    branch = tf.where(is_jpeg(encoded), power, 4)
-    image = tf.switch_case(branch, [*map(jpeg, (1, 2, 4, 8)), bmp])
-    return tf.ensure_shape(image, [None, None, 3]), tf.bitwise.left_shift(scaled, power)
-
-
-def crop(image: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
-    """The part of [H, W, ...] in `window` int32 [4]: top, left, height, width."""
-    return image[window[0] : window[0] + window[2], window[1] : window[1] + window[3]]
-
-
-def is_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    """Whether bytes from `normalise` are a JPEG."""
-    return tf.strings.substr(encoded, 0, 2) == b"\xff\xd8"
-
-
-def read(path: str | os.PathLike) -> np.ndarray:
-    """Reads one image file -> uint8 [H, W, 3] RGB. Raises UserError that names the file and the reason."""
-    try:
-        with open(path, "rb") as file:
-            encoded, _ = normalise(file.read())
-        return decode(encoded).numpy()
-    except OSError as error:
-        raise UserError(f"{path} must be an image file. Received: {error.strerror}") from None
-    except UnreadableImage as error:
-        raise UserError(f"{path} must be an image that can be decoded. Received: {error}") from None
-    except tf.errors.InvalidArgumentError:
-        raise UserError(f"{path} must be an image that can be decoded. Received: a damaged JPEG") from None

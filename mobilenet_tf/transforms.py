@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from mobilenet_tf import images
+from mobilenet_tf import decoding, images
 from mobilenet_tf.data import Sample, fold_in
 
 Op = Callable[[Sample], Sample]
@@ -77,7 +77,7 @@ def random_resized_crop(
             return _show(sample, _random_window(tf.shape(sample["image"]), sample["seed"], scale, ratio), target)
         shape = tf.maximum(sample["original_size"], images.MIN_SIDE)  # that of the blank for an unreadable item
         window = _random_window(tf.concat([shape, [3]], 0), sample["seed"], scale, ratio)
-        image, window = images.decode_crop(encoded, window, target)
+        image, window = decoding.decode_crop(encoded, window, target)
         return _show(sample, window, target, shown=image, whole=shape)
 
     return op
@@ -171,10 +171,10 @@ def _random_window(shape, seed, scale, ratio):
 def _show(sample, window, size, *, shown=None, whole=None):
     """The sample seen through `window` (top, left, height, width in pixels of the `whole` image), at `size`."""
     whole = tf.shape(sample["image"])[:2] if whole is None else whole
-    shown = images.crop(sample["image"], window) if shown is None else shown
+    shown = decoding.crop(sample["image"], window) if shown is None else shown
     out = {**sample, "image": _scale(shown, size)}
     if "mask" in sample:
-        out["mask"] = _nearest(images.crop(sample["mask"], window), size)
+        out["mask"] = _nearest(decoding.crop(sample["mask"], window), size)
     if "boxes" in sample:
         part = tf.cast(window, tf.float32) / tf.tile(tf.cast(whole, tf.float32), [2])
         boxes = (sample["boxes"] - tf.tile(part[:2], [2])) / tf.tile(part[2:], [2])
@@ -190,7 +190,7 @@ def view(sample: Sample, window, shown, offset, size: tuple[int, int], part=None
     """
     room = tf.stack([offset, tf.constant(size) - shown - offset], 1)  # [2, 2]: before and after, of rows and columns
     whole = tf.shape(sample["image"])[:2] if part is None else tf.maximum(sample["original_size"], images.MIN_SIDE)
-    part = images.crop(sample["image"], window) if part is None else part
+    part = decoding.crop(sample["image"], window) if part is None else part
     shrink = tf.reduce_max(tf.shape(part)[:2] / shown)
     image = tf.cond(
         shrink > 2,
@@ -200,7 +200,7 @@ def view(sample: Sample, window, shown, offset, size: tuple[int, int], part=None
     image = tf.pad(image, tf.concat([room, [[0, 0]]], 0), constant_values=GREY)
     out = {**sample, "image": tf.ensure_shape(image, [*size, 3])}
     if "mask" in sample:
-        mask = tf.pad(_pick(images.crop(sample["mask"], window), tf.unstack(shown)), room, constant_values=IGNORE)
+        mask = tf.pad(_pick(decoding.crop(sample["mask"], window), tf.unstack(shown)), room, constant_values=IGNORE)
         out["mask"] = tf.ensure_shape(mask, size)
     if "boxes" in sample:
         share = tf.cast(window, tf.float32) / tf.tile(tf.cast(whole, tf.float32), [2])

@@ -14,7 +14,7 @@ from mobilenet_tf import artifact, config
 from mobilenet_tf.config import Config
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.progress import track
-from mobilenet_tf.task import Task
+from mobilenet_tf.task import Answers, Task
 
 BATCH = 32  # pictures predicted at a time
 
@@ -22,6 +22,11 @@ BATCH = 32  # pictures predicted at a time
 def find_task(name: str) -> Task:
     """The Task record of `mobilenet_tf.tasks.<name>.task`."""
     return importlib.import_module(f"mobilenet_tf.tasks.{name}.task").task
+
+
+def find_answers(name: str) -> Answers:
+    """The Answers record of `mobilenet_tf.tasks.<name>.answers`, without TensorFlow."""
+    return importlib.import_module(f"mobilenet_tf.tasks.{name}.answers").answers
 
 
 def train_run(name_or_path: str, overrides: Sequence[str] = (), folder: Path | None = None):
@@ -218,6 +223,7 @@ def predict_files(
 
     A file that cannot be read becomes a row with "error"; the others are predicted all the same. A task that compares
     pictures compares them with the first one, which then must be readable, and may put the rows in order.
+    TensorFlow is imported for a .keras file, a SavedModel or a run folder only.
     """
     cfg = open_config(model)
 
@@ -226,31 +232,31 @@ def predict_files(
     from mobilenet_tf import images, viz
     from mobilenet_tf.predict import load_predictor
 
-    task, predictor, paths = find_task(cfg.task), load_predictor(model, threads=threads), find_pictures(patterns)
-    transform, classes = task.transform(cfg, training=False), predictor.metadata.classes
-    rows, first = [], None
+    answers, predictor, paths = find_answers(cfg.task), load_predictor(model, threads=threads), find_pictures(patterns)
+    classes, rows, first = predictor.metadata.classes, [], None
     for start in track(range(0, len(paths), BATCH), "predict"):
         loaded = {}
         for path in paths[start : start + BATCH]:
             try:
                 loaded[path] = images.read(path)
             except UserError as error:
-                if task.relate and path == paths[0]:
+                if answers.relate and path == paths[0]:
                     raise
                 rows.append({"file": str(path), "error": str(error)})
         if not loaded:
             continue
-        inputs = np.stack([transform({"image": image})["image"] for image in loaded.values()])
+        inputs = np.stack([answers.prepare(cfg, image) for image in loaded.values()])
         sizes = np.array([image.shape[:2] for image in loaded.values()], np.int32)
-        for (path, image), prediction in zip(loaded.items(), task.decode(cfg, predictor(inputs), sizes), strict=True):
-            if task.relate:
+        predictions = answers.decode(cfg, predictor(inputs), sizes)
+        for (path, image), prediction in zip(loaded.items(), predictions, strict=True):
+            if answers.relate:
                 first = first or prediction
-                prediction = task.relate(cfg, first, prediction)
-            rows.append({"file": str(path)} | task.summary(prediction, classes))
+                prediction = answers.relate(cfg, first, prediction)
+            rows.append({"file": str(path)} | answers.summary(prediction, classes))
             if pictures:
                 pictures.mkdir(parents=True, exist_ok=True)
-                viz.save_image(task.draw(image, prediction, classes), pictures / f"{path.stem}.png")
-    return sorted(rows, key=lambda row: row.get(task.rank, -np.inf), reverse=True) if task.rank else rows
+                viz.save_image(answers.draw(image, prediction, classes), pictures / f"{path.stem}.png")
+    return sorted(rows, key=lambda row: row.get(answers.rank, -np.inf), reverse=True) if answers.rank else rows
 
 
 def inspect_model(model: Path, samples: Sequence[str] = ()):

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from mobilenet_tf.errors import UserError
+from mobilenet_tf.tasks.attributes.answers import decode, draw, found, summary
 from mobilenet_tf.tasks.attributes.metric import (
     AttributeMetric,
     average_precision,
@@ -15,7 +16,7 @@ from mobilenet_tf.tasks.attributes.metric import (
     report,
     roc_auc,
 )
-from mobilenet_tf.tasks.attributes.objective import LOSSES, decode, draw, found, loss, summary
+from mobilenet_tf.tasks.attributes.objective import LOSSES, loss
 
 rng = np.random.default_rng(0)
 NAMES = ["bald", "smiling", "young"]

@@ -12,7 +12,8 @@ from PIL import Image
 
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.tasks.classification import objective
-from mobilenet_tf.tasks.classification.objective import ClassificationMetric, decode, draw, loss, report, top_k
+from mobilenet_tf.tasks.classification.answers import decode, draw, top_k
+from mobilenet_tf.tasks.classification.objective import ClassificationMetric, loss, report
 
 SEEDS = range(6)
 pytestmark = pytest.mark.filterwarnings("ignore:all predictions are")

@@ -9,7 +9,7 @@ from pycocotools import mask as coco_mask
 
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.tasks.detection import boxes as box_ops
-from mobilenet_tf.tasks.detection.boxes import BACKGROUND, IGNORED
+from mobilenet_tf.tasks.detection.matching import BACKGROUND, IGNORED, match
 
 MAPS = [(20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)]  # of 320 x 320
 
@@ -164,7 +164,7 @@ def anchors():
 
 
 def matched(boxes, labels, anchors, **options):
-    fn = tf.function(box_ops.match)
+    fn = tf.function(match)
     return fn(tf.constant(boxes), tf.constant(labels, tf.int32), anchors, **options).numpy()
 
 

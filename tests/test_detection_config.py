@@ -11,7 +11,7 @@ from mobilenet_tf import config
 from mobilenet_tf.data import training_batches
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.tasks.detection import losses
-from mobilenet_tf.tasks.detection.model import anchors_for
+from mobilenet_tf.tasks.detection.anchors import anchors_for
 from mobilenet_tf.tasks.detection.task import anchors, task
 
 SHIPPED = sorted(name for name, path in config.shipped().items() if path.parent.name == "detection")

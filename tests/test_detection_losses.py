@@ -9,7 +9,7 @@ import tensorflow as tf
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.tasks.detection import boxes as box_ops
 from mobilenet_tf.tasks.detection import losses
-from mobilenet_tf.tasks.detection.boxes import BACKGROUND, IGNORED
+from mobilenet_tf.tasks.detection.matching import BACKGROUND, IGNORED, match
 
 YXYX = [1, 0, 3, 2]
 CLASSES = 4
@@ -54,7 +54,7 @@ def torchvision():
 
 
 def test_targets_hold_the_label_and_box_of_each_match(batch, targets, anchors):
-    matched = box_ops.match(batch["boxes"], batch["labels"], anchors, batch["crowd"]).numpy()
+    matched = match(batch["boxes"], batch["labels"], anchors, batch["crowd"]).numpy()
     labels, boxes = targets["labels"].numpy(), targets["boxes"].numpy()
     for n in range(3):
         for a in range(len(anchors)):
@@ -88,7 +88,7 @@ def test_ssd_loss_is_torchvisions(batch, anchors, targets):
             "boxes": torch.tensor(batch["boxes"][n, here][:, YXYX]),
             "labels": torch.tensor(batch["labels"][n, here].astype("int64") + 1),
         }
-        matched = box_ops.match(batch["boxes"], batch["labels"], anchors).numpy()[n]
+        matched = match(batch["boxes"], batch["labels"], anchors).numpy()[n]
         heads = {
             "bbox_regression": torch.tensor(outputs["box_regressions"].numpy()[n : n + 1][..., YXYX]),
             "cls_logits": torch.tensor(outputs["class_logits"].numpy()[n : n + 1]),

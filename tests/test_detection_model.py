@@ -8,7 +8,8 @@ import tensorflow as tf
 from mobilenet_tf import build
 from mobilenet_tf.cost import cost
 from mobilenet_tf.errors import UserError
-from mobilenet_tf.tasks.detection.model import anchor_spec, anchors_for, detector, map_sizes
+from mobilenet_tf.tasks.detection.anchors import anchor_spec, anchors_for, map_sizes
+from mobilenet_tf.tasks.detection.model import detector
 
 BACKBONES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
 SMALL = {"alpha": 0.25, "input_size": (96, 96)}

@@ -5,7 +5,7 @@ import pytest
 from mobilenet_tf import artifact
 from mobilenet_tf.export import FORMATS, export, tflite_ops
 from mobilenet_tf.predict import keras_predictor, load_predictor
-from mobilenet_tf.tasks.detection import boxes, postprocess
+from mobilenet_tf.tasks.detection import answers, boxes, postprocess
 
 SIZE, CLASSES = 16, ["a", "b", "c"]
 COUNT = SIZE * SIZE * 3 // 12
@@ -53,10 +53,10 @@ def expected(raw, scores, by_class):
 def assert_found(raw, wanted):
     most = max(len(labels) for *_, labels in wanted)
     assert raw["num_detections"].shape == (3,) and raw["detection_boxes"].shape[2:] == (4,)
-    assert all(most <= raw[key].shape[1] <= 60 for key in postprocess.OUTPUTS[:3])
+    assert all(most <= raw[key].shape[1] <= 60 for key in answers.OUTPUTS[:3])
     for image, (*_, labels) in enumerate(wanted):
-        assert not any(raw[key][image, len(labels) :].any() for key in postprocess.OUTPUTS[:3])
-    for prediction, (want_boxes, want_scores, want_labels) in zip(postprocess.decode(raw), wanted, strict=True):
+        assert not any(raw[key][image, len(labels) :].any() for key in answers.OUTPUTS[:3])
+    for prediction, (want_boxes, want_scores, want_labels) in zip(answers.decoded(raw), wanted, strict=True):
         np.testing.assert_array_equal(prediction["labels"], want_labels)
         np.testing.assert_allclose(prediction["scores"], want_scores, atol=1e-5)
         np.testing.assert_allclose(prediction["boxes"], want_boxes, atol=1e-5)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from mobilenet_tf.errors import UserError
-from mobilenet_tf.tasks.embedding import objective
+from mobilenet_tf.tasks.embedding import answers, objective
 
 rng = np.random.default_rng(0)
 
@@ -97,13 +97,13 @@ def test_distillation_pulls_to_the_teachers_embedding_and_names_a_wrong_length()
 
 def test_decoded_embeddings_have_unit_length_and_compare():
     raw = np.array([[3, 4], [0.5, 0], [0, 0]], np.float32)
-    first, second, nothing = objective.decode({"embedding": raw, "cosines": raw})
+    first, second, nothing = answers.decode({"embedding": raw, "cosines": raw})
     np.testing.assert_allclose(first["embedding"], [0.6, 0.8])
-    assert objective.similarity(first, second) == pytest.approx(0.6) and objective.similarity(first, nothing) == 0
-    assert objective.relate(0.7, first, second)["same"] is False
-    assert objective.summary(objective.relate(0.5, first, second)) == {
+    assert answers.similarity(first, second) == pytest.approx(0.6) and answers.similarity(first, nothing) == 0
+    assert answers.relate(0.7, first, second)["same"] is False
+    assert answers.summary(answers.relate(0.5, first, second)) == {
         "similarity": 0.6,
         "same": True,
         "threshold": 0.5,
     }
-    assert set(objective.summary(objective.relate(None, first, second))) == {"similarity"}
+    assert set(answers.summary(answers.relate(None, first, second))) == {"similarity"}

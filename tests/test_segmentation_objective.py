@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from mobilenet_tf.errors import UserError
-from mobilenet_tf.tasks.segmentation import objective, pictures
+from mobilenet_tf.tasks.segmentation import answers, objective, pictures
 
 rng = np.random.default_rng(0)
 LOGITS = rng.normal(size=(2, 6, 5, 4)).astype(np.float32)
@@ -87,14 +87,14 @@ def test_masks_come_back_at_the_original_size_and_place(resize, size):
     shown = transforms.place((48, 64), resize)({"image": np.zeros((*size, 3), np.uint8), "mask": mask})["mask"].numpy()
     logits = np.eye(3, dtype=np.float32)[np.where(shown == 255, 1, shown)]
     for raw in (logits[None], shown[None], {"logits": logits[None]}):
-        [prediction] = objective.decode(raw, np.array([size]), resize)
+        [prediction] = answers.decode(raw, np.array([size]), resize)
         assert prediction["mask"].shape == size and prediction["mask"].dtype == np.uint8
         inside = prediction["mask"][2:-4, 2:-4]
         assert (inside == mask[2:-4, 2:-4]).mean() > 0.93 and set(np.unique(inside)) <= {0, 2}
 
 
 def test_summary_names_the_classes_by_area():
-    row = objective.summary({"mask": np.array([[0, 1], [1, 1]], np.uint8)}, ["sky", "road", "car"])
+    row = answers.summary({"mask": np.array([[0, 1], [1, 1]], np.uint8)}, ["sky", "road", "car"])
     assert row == {"label": "road", "share": 0.75, "classes": "road 0.750, sky 0.250"}
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from mobilenet_tf import images
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.tasks.detection import boxes as box_ops
-from mobilenet_tf.tasks.detection.model import anchors_for
+from mobilenet_tf.tasks.detection.anchors import anchors_for
 from mobilenet_tf.weights import from_torchvision
 
 # torchvision imports triton, whose LLVM crashes the process once TensorFlow has loaded its own; torch can do without

@@ -1,57 +1,27 @@
 """Pictures of a run: curves, confusion matrix, bars, precision and recall, ROC, sheets of images, annotated images.
 
 Plots use matplotlib's Figure objects (no pyplot, no global state), pictures Pillow. Every file is written atomically.
-No TensorFlow here.
+No TensorFlow here; and importing this package does not import matplotlib, which takes a second: using a name does.
 """
 
-from mobilenet_tf.viz.base import (
-    COLOURS,
-    INK,
-    MUTED,
-    PAPER,
-    RIGHT,
-    SKY,
-    WRONG,
-    save_image,
-    shorten,
-    write_atomic,
-    write_csv,
-)
-from mobilenet_tf.viz.pictures import Box, annotate, draw_boxes, sheet, thumbnail
-from mobilenet_tf.viz.plots import (
-    bars,
-    confused_pairs,
-    confusion,
-    curves,
-    distributions,
-    histograms,
-    precision_recall,
-    roc,
-)
+from importlib import import_module
 
-__all__ = [
-    "COLOURS",
-    "INK",
-    "MUTED",
-    "PAPER",
-    "RIGHT",
-    "SKY",
-    "WRONG",
-    "Box",
-    "annotate",
-    "bars",
-    "confused_pairs",
-    "confusion",
-    "curves",
-    "distributions",
-    "draw_boxes",
-    "histograms",
-    "precision_recall",
-    "roc",
-    "save_image",
-    "sheet",
-    "shorten",
-    "thumbnail",
-    "write_atomic",
-    "write_csv",
-]
+NAMES = {
+    "base": ("COLOURS", "INK", "MUTED", "PAPER", "RIGHT", "SKY", "WRONG", "save_image", "shorten", "write_atomic",
+             "write_csv"),
+    "pictures": ("Box", "annotate", "draw_boxes", "sheet", "thumbnail"),
+    "plots": ("bars", "confused_pairs", "confusion", "curves", "distributions", "histograms", "precision_recall", "roc",
+              "sensitivity"),
+}  # fmt: skip
+HOMES = {name: module for module, names in NAMES.items() for name in names}
+__all__ = sorted(HOMES)
+
+
+def __getattr__(name):
+    if name in HOMES:
+        return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

@@ -13,6 +13,7 @@ from mobilenet_tf.errors import UserError
 from mobilenet_tf.head import classifier
 from mobilenet_tf.task import Task
 from mobilenet_tf.tasks.attributes import data, objective
+from mobilenet_tf.tasks.attributes.answers import agree, answers
 from mobilenet_tf.tasks.attributes.config import Config
 from mobilenet_tf.tasks.attributes.metric import AttributeMetric, report
 from mobilenet_tf.tasks.attributes.model import deployable
@@ -72,6 +73,7 @@ def tune(cfg: Config, metric: AttributeMetric) -> Config:
 
 
 task = Task(
+    **vars(answers),
     name="attributes",
     source=source,
     transform=transform,
@@ -79,14 +81,11 @@ task = Task(
     mix=lambda cfg: None,
     model=model,
     loss=lambda cfg: objective.loss(**cfg.loss.model_dump(exclude={"positive_weights"})),
-    decode=lambda cfg, raw, sizes: objective.decode(raw, cfg.thresholds),
     metric=lambda cfg, source: AttributeMetric(source.classes, cfg.thresholds),
     monitor=("mean_ap", "max"),
     report=report,
     deploy=lambda cfg, model: deployable(model, cfg.export.outputs),
-    agree=objective.agree,
-    summary=objective.summary,
-    draw=objective.draw,
+    agree=agree,
     distill=lambda cfg: binary_divergence(cfg.distill.temperature),
     tune=tune,
 )

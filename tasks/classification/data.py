@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from mobilenet_tf import images, scenes, tfds
+from mobilenet_tf import decoding, images, scenes, tfds
 from mobilenet_tf.data import Sample, Source, file_source, image_loader
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.rows import Row, csv_rows, folder_rows, stratified
@@ -185,7 +185,7 @@ def _cropped(load, margin):
         readable = sample["original_size"] > 0
         return {
             **sample,
-            "image": images.crop(sample["image"], window),
+            "image": decoding.crop(sample["image"], window),
             "original_size": tf.where(readable, window[2:], 0),
         }
 

@@ -1,4 +1,4 @@
-"""What a classifier is trained on and judged by: loss, decoding, metrics, and the pictures of an evaluation."""
+"""What a classifier is trained on and judged by: loss, metrics, and the pictures of an evaluation."""
 
 from __future__ import annotations
 
@@ -37,30 +37,6 @@ def loss(label_smoothing: float = 0.0) -> Callable[[tf.Tensor, tf.Tensor], tf.Te
         return tf.nn.softmax_cross_entropy_with_logits(smoothed, logits)
 
     return cross_entropy
-
-
-def decode(raw: np.ndarray, from_logits: bool = True) -> list[Prediction]:
-    """Model outputs [N, C] -> one {"probabilities": float32 [C]} an image.
-
-    from_logits: apply the softmax; False where the model already ends in one.
-    """
-    probabilities = np.asarray(raw, dtype=np.float32)
-    if from_logits:
-        shifted = np.exp(probabilities - probabilities.max(axis=-1, keepdims=True))  # no overflow
-        probabilities = shifted / shifted.sum(axis=-1, keepdims=True)
-    return [{"probabilities": row} for row in probabilities]
-
-
-def top_k(prediction: Prediction, classes: Sequence[str], k: int = 3) -> list[tuple[str, float]]:
-    """The k most probable (class name, probability), best first; ties in the order of the classes."""
-    probabilities = np.asarray(prediction["probabilities"])
-    best = np.argsort(-probabilities, kind="stable")[:k]
-    return [(classes[i], float(probabilities[i])) for i in best]
-
-
-def draw(image: np.ndarray, prediction: Prediction, classes: Sequence[str]) -> np.ndarray:
-    """The image (uint8 [H, W, 3]) over a band with the three most probable classes; uint8 [H', W', 3]."""
-    return viz.annotate(image, top_k(prediction, classes))
 
 
 @dataclass(frozen=True)

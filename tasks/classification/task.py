@@ -11,6 +11,7 @@ from mobilenet_tf.distill import divergence
 from mobilenet_tf.head import classifier
 from mobilenet_tf.task import Task
 from mobilenet_tf.tasks.classification import data, objective
+from mobilenet_tf.tasks.classification.answers import answers
 from mobilenet_tf.tasks.classification.config import Config
 from mobilenet_tf.tasks.classification.model import deployable
 
@@ -47,17 +48,8 @@ def model(cfg: Config, source: Source):
     return classifier(cfg.model.backbone, len(source.classes), **keys)
 
 
-def summary(prediction, classes) -> dict:
-    """The best class and, as text, the five best with their probabilities."""
-    best = objective.top_k(prediction, classes, 5)
-    return {
-        "label": best[0][0],
-        "probability": round(best[0][1], 4),
-        "top5": ", ".join(f"{name} {probability:.3f}" for name, probability in best),
-    }
-
-
 task = Task(
+    **vars(answers),
     name="classification",
     source=source,
     transform=transform,
@@ -65,13 +57,10 @@ task = Task(
     mix=mix,
     model=model,
     loss=lambda cfg: objective.loss(cfg.label_smoothing),
-    decode=lambda cfg, raw, sizes: objective.decode(raw),
     metric=lambda cfg, source: objective.ClassificationMetric(source.classes),
     monitor=("top1", "max"),
     report=objective.report,
     deploy=lambda cfg, model: deployable(model, cfg.export.outputs),
     agree=lambda *pair: float(len({prediction["probabilities"].argmax() for prediction in pair}) == 1),
-    summary=summary,
-    draw=objective.draw,
     distill=lambda cfg: divergence(cfg.distill.temperature),
 )

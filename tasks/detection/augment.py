@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from mobilenet_tf import images
+from mobilenet_tf import decoding, images
 from mobilenet_tf.data import Batch, Sample, fold_in
 from mobilenet_tf.transforms import BOX_FIELDS, MIN_VISIBLE, Op, view
 
@@ -47,7 +47,7 @@ def random_view(
         part, shown, offset = _pixels(window * tf.tile(pixels, [2]), whole, size)
         if encoded is None:
             return view(sample, part, shown, offset, size)
-        image, part = images.decode_crop(encoded, part, shown)
+        image, part = decoding.decode_crop(encoded, part, shown)
         return view(sample, part, shown, offset, size, part=image)
 
     return op

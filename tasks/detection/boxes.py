@@ -1,4 +1,7 @@
-"""Boxes [ymin, xmin, ymax, xmax] in 0..1: anchors, overlap, the box coder, matching, non-max suppression."""
+"""Boxes [ymin, xmin, ymax, xmax] in 0..1: anchors, overlap, the box coder, non-max suppression.
+
+Imports TensorFlow for tensors alone.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
-import tensorflow.experimental.numpy as tnp
 
 from mobilenet_tf.errors import UserError
 
 VARIANCES = (0.1, 0.2)  # of centres and of sizes: SSD's Caffe code; 10, 10, 5, 5 in TF Object Detection
 MAX_LOG_SIZE = math.log(1000 / 16)  # a decoded box is at most this much larger than its anchor (torchvision)
-BACKGROUND, IGNORED = -1, -2  # what `match` says of an anchor without a box
 EPSILON = 1e-7
 
 
@@ -128,7 +128,11 @@ def anchor_recall(boxes: np.ndarray, anchors: np.ndarray, threshold: float = 0.5
 
 def _numpy(x):
     """NumPy, or its twin for tensors."""
-    return tnp if tf.is_tensor(x) else np
+    if isinstance(x, np.ndarray):
+        return np
+    import tensorflow.experimental.numpy as tnp
+
+    return tnp
 
 
 def area(boxes):
@@ -175,71 +179,6 @@ def decode(codes, anchors, variances=VARIANCES):
     centre = codes[..., :2] * variances[0] * anchor_size + anchor_centre
     half = m.exp(m.minimum(codes[..., 2:] * variances[1], MAX_LOG_SIZE)) * anchor_size / 2
     return m.concatenate([centre - half, centre + half], -1)
-
-
-# Matching ----------------------------------------------------------------------------------------
-
-
-def match(boxes, labels, anchors, crowd=None, threshold: float = 0.5, ignore: float | None = None):
-    """The box of each anchor: its index, int32 [N, A], or BACKGROUND or IGNORED. Runs in the graph.
-
-    An anchor takes the box that it overlaps most, from IoU `threshold` on; and every box keeps its best anchor. Where
-    two boxes want the same one, the closer box has it and the other takes the best anchor that is left. Anchors without
-    a box are ignored where `threshold` of their area lies in a crowd box, or their best IoU is at least `ignore`.
-
-    Args:
-        boxes: float32 [N, T, 4]; boxes without area match nothing.
-        labels: int [N, T]; -1 is padding.
-        crowd: bool [N, T] or None.
-    Source: arXiv:1512.02325, section 2.2.
-    """
-    # One row of padding more: an image without boxes is then no special case
-    boxes = tf.pad(tf.cast(boxes, tf.float32), [[0, 0], [0, 1], [0, 0]])
-    present = tf.pad(labels >= 0, [[0, 0], [0, 1]]) & (area(boxes) > 0)
-    crowd = tf.zeros_like(present) if crowd is None else tf.pad(tf.cast(crowd, tf.bool), [[0, 0], [0, 1]]) & present
-    single = present & ~crowd
-    overlap = tf.where(single[..., None], iou(boxes, anchors), -1.0)  # [N, T, A]
-    best = tf.reduce_max(overlap, 1)  # [N, A]
-    matched = tf.where(best >= threshold, tf.argmax(overlap, 1, tf.int32), BACKGROUND)
-    own = _box_of(_own_anchors(overlap, single), tf.shape(anchors)[0])
-    matched = tf.where(own >= 0, own, matched)
-    inside = intersection(boxes, anchors) >= threshold * area(tf.convert_to_tensor(anchors))
-    ignored = tf.reduce_any(inside & crowd[..., None], 1)
-    if ignore is not None:
-        ignored |= best >= ignore
-    return tf.where(ignored & (matched == BACKGROUND), IGNORED, matched)
-
-
-def _own_anchors(overlap, single):
-    """An anchor for each single box, int32 [N, T], no two the same; A where the box is not single.
-
-    In rounds: each box without an anchor asks for the best of those left; the box that overlaps it most has it.
-    """
-    boxes, anchors = tf.shape(overlap)[1], tf.shape(overlap)[2]
-    earlier = tf.range(boxes)[:, None] > tf.range(boxes)  # [T, T]
-
-    def ask(own):
-        left = tf.where(_box_of(own, anchors)[:, None] >= 0, -1.0, overlap)
-        wish, value = tf.argmax(left, -1, tf.int32), tf.reduce_max(left, -1)  # [N, T]
-        asking = single & (own == anchors) & (value >= 0)
-        rival = asking[:, None] & (wish[:, :, None] == wish[:, None])  # [N, T, T]
-        ahead = (value[:, None] > value[:, :, None]) | (earlier & (value[:, None] == value[:, :, None]))
-        return [tf.where(asking & ~tf.reduce_any(rival & ahead, -1), wish, own)]
-
-    return tf.while_loop(
-        lambda own: tf.reduce_any(single & (own == anchors)),
-        ask,
-        [tf.fill(tf.shape(single), anchors)],
-        maximum_iterations=tf.minimum(boxes, anchors),
-    )[0]
-
-
-def _box_of(own, anchors):
-    """The box that owns each anchor, int32 [N, A], or -1; `own`: the anchors of the boxes, [N, T], A for none."""
-    rows = tf.broadcast_to(tf.range(tf.shape(own)[0])[:, None], tf.shape(own))
-    numbers = tf.broadcast_to(tf.range(tf.shape(own)[1]) + 1, tf.shape(own))
-    shape = [tf.shape(own)[0], anchors + 1]
-    return tf.scatter_nd(tf.stack([rows, own], -1), numbers, shape)[:, :-1] - 1
 
 
 # Detections --------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ import tensorflow as tf
 from mobilenet_tf.distill import binary_divergence, divergence
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.tasks.detection import boxes as box_ops
-from mobilenet_tf.tasks.detection.boxes import BACKGROUND, VARIANCES
+from mobilenet_tf.tasks.detection.boxes import VARIANCES
+from mobilenet_tf.tasks.detection.matching import BACKGROUND, match
 
 MIN_NEGATIVES = 3  # mined in images without boxes too; TF Object Detection, ssdlite_mobilenet_v2_coco.config
 
@@ -22,11 +23,11 @@ def encode_targets(batch: dict, anchors: np.ndarray, match_iou: float = 0.5, ign
     Args:
         batch: "boxes" float32 [N, T, 4], "labels" int [N, T] (-1 is padding) and perhaps "crowd" bool [N, T].
         anchors: float32 [A, 4].
-        match_iou, ignore_iou: see `boxes.match`.
+        match_iou, ignore_iou: see `matching.match`.
     Returns: {"labels": int32 [N, A], or BACKGROUND or IGNORED; "boxes": float32 [N, A, 4], the anchor's own where it
     has no box}.
     """
-    matched = box_ops.match(batch["boxes"], batch["labels"], anchors, batch.get("crowd"), match_iou, ignore_iou)
+    matched = match(batch["boxes"], batch["labels"], anchors, batch.get("crowd"), match_iou, ignore_iou)
     positive = matched >= 0
     index = tf.maximum(matched, 0)
     # One row more, for batches without any box

@@ -7,18 +7,16 @@ import math
 from collections.abc import Mapping
 
 import keras
-import numpy as np
 from keras import layers
 
 from mobilenet_tf import build, specs
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.layers import BatchNormalization
-from mobilenet_tf.tasks.detection import boxes as box_ops
+from mobilenet_tf.tasks.detection.anchors import FPN_LEVELS, anchor_spec, map_sizes
 from mobilenet_tf.weights import load as load_weights
 
 # Channels of the maps after the backbone at alpha 1 and what deeper ones have; fewest channels (TF Object Detection)
 EXTRAS, DEEPER, MIN_DEPTH = (512, 256, 256, 128), 128, 16
-FPN_LEVELS = range(3, 8)
 PRIOR = 0.01  # probability of an object at the start, for the focal loss: arXiv:1708.02002, section 3.3
 BN_EPSILON = 1e-3
 # BatchNorm momentum of the heads: TF Object Detection's ssdlite_mobilenet_v3 configs and torchvision; its fpnlite ones
@@ -81,96 +79,6 @@ def detector(
     if weights:
         load_weights(model, weights, net=backbone, alpha=alpha)
     return model
-
-
-# Anchors -----------------------------------------------------------------------------------------
-
-
-def anchors_for(
-    backbone: str, *, input_size: tuple[int, int] = (320, 320), head: str = "ssdlite", anchors: Mapping | None = None
-) -> np.ndarray:
-    """The anchors float32 [A, 4] of the detector with these keys, without building it; read only, cached."""
-    keys = tuple((name, _frozen(value)) for name, value in (anchors or {}).items())
-    return _anchors(backbone, tuple(input_size), head, keys)
-
-
-@functools.lru_cache(maxsize=16)
-def _anchors(backbone, input_size, head, keys):
-    options = dict(keys)
-    spec = anchor_spec(backbone, input_size, head, **options)
-    found = box_ops.anchors(spec, map_sizes(backbone, input_size, head), input_size, options.get("clip", False))
-    found.setflags(write=False)
-    return found
-
-
-def _frozen(value):
-    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
-
-
-def anchor_spec(
-    backbone: str,
-    input_size: tuple[int, int],
-    head: str = "ssdlite",
-    *,
-    layout: str | None = None,
-    scales: tuple[float, float] = (0.2, 0.95),
-    ratios: tuple[float, ...] | None = None,
-    interpolated: bool = True,
-    max_side: float | None = None,
-    anchor_scale: float = 4.0,
-    octaves: int = 2,
-    boxes: list | None = None,
-    clip: bool = False,
-) -> box_ops.AnchorSpec:
-    """The anchors of a cell for each map of a detector, by the keys of a config.
-
-    layout: "ssd", "tf", "fpn" or "custom" (`boxes`); None: that of the head. ratios: None: those of the layout.
-    The other keys are those of `boxes.ssd_anchors`, `tfod_anchors` and `fpn_anchors`; `clip` concerns `anchors_for`.
-    Raises UserError.
-    """
-    maps = len(map_sizes(backbone, input_size, head))
-    own = {} if ratios is None else {"ratios": ratios}
-    linear = functools.partial(box_ops.ssd_anchors, maps, scales, interpolated=interpolated, max_side=max_side, **own)
-    layouts = {
-        "ssd": linear,
-        "tf": lambda: box_ops.tfod_anchors(linear(), scales[0]),
-        "fpn": lambda: box_ops.fpn_anchors(input_size, FPN_LEVELS, anchor_scale, octaves, **own),
-        "custom": lambda: box_ops.custom_anchors(boxes),
-    }
-    layout = layout or ("fpn" if head == "fpnlite" else "ssd")
-    if layout not in layouts:
-        raise UserError(f"anchors.layout must be one of {', '.join(layouts)}. Received: {layout}")
-    spec = layouts[layout]()
-    if len(spec.shapes) != maps:
-        raise UserError(
-            f"anchors must be given for the {maps} maps of {head} at {input_size[0]}x{input_size[1]}. "
-            f"Received: {len(spec.shapes)} maps"
-        )
-    return spec
-
-
-def map_sizes(backbone: str, input_size: tuple[int, int], head: str = "ssdlite") -> list[tuple[int, int]]:
-    """(height, width) of the feature maps of a detector, the finest first. Raises UserError."""
-    net = specs.find(backbone)
-    if head not in INITIALIZER:
-        raise UserError(f"head must be one of {', '.join(INITIALIZER)}. Received: {head}")
-    # V1's blocks pad odd maps at the end and lose the last cell; everything else rounds up
-    halve = (lambda n: n // 2) if net.pad_end else _half
-    sizes = [tuple(map(_half, input_size))]
-    for _ in range(4):
-        sizes.append(tuple(map(halve, sizes[-1])))
-    s8, s16, s32 = sizes[2:]
-    if head == "fpnlite":
-        s64 = tuple(map(_half, s32))
-        return [s8, s16, s32, s64, tuple(map(_half, s64))]
-    sizes = [s16, s32]
-    while max(sizes[-1]) > 1:
-        sizes.append(tuple(map(_half, sizes[-1])))
-    return sizes
-
-
-def _half(side: int) -> int:
-    return -(-side // 2)
 
 
 # SSD and SSDLite ---------------------------------------------------------------------------------

@@ -8,9 +8,8 @@ import tensorflow as tf
 from keras import layers
 
 from mobilenet_tf.artifact import POST_PROCESS
+from mobilenet_tf.tasks.detection.answers import OUTPUTS
 from mobilenet_tf.tasks.detection.boxes import MAX_LOG_SIZE
-
-OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
 
 
 def deployable(model: keras.Model, outputs: str, anchors: np.ndarray, **options) -> keras.Model:
@@ -20,16 +19,6 @@ def deployable(model: keras.Model, outputs: str, anchors: np.ndarray, **options)
     raw = {name: model.output[name] for name in ("class_logits", "box_regressions")}
     found = DetectionPostProcess(anchors.tolist(), **options, dtype="float32", name="detections")(raw)
     return keras.Model(model.inputs, found, name=model.name)
-
-
-def decode(raw: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-    """What a model of "detections" gives -> one {"boxes" [K, 4], "scores" [K], "labels" int32 [K]} an image."""
-    found = []
-    for boxes, classes, scores, count in zip(*(raw[name] for name in OUTPUTS), strict=True):
-        kept = slice(0, int(count))
-        boxes, labels = boxes[kept].clip(0, 1), np.rint(classes[kept]).astype(np.int32)
-        found.append({"boxes": boxes, "scores": scores[kept], "labels": labels})
-    return found
 
 
 @keras.saving.register_keras_serializable(package="mobilenet_tf")

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation, and a prediction drawn on its image."""
+"""The pictures of an evaluation."""
 
 from __future__ import annotations
 
@@ -8,27 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from mobilenet_tf import viz
-from mobilenet_tf.task import Prediction
 from mobilenet_tf.tasks.detection import scoring
+from mobilenet_tf.tasks.detection.answers import SHOWN_FROM, shown_boxes
 from mobilenet_tf.tasks.detection.metric import DetectionMetric, Example
 
-SHOWN_FROM = 0.3  # score of the detections that are drawn, listed and counted in the confusion matrix
 CURVES = 12  # classes whose precision and recall are drawn
 TRUTH = "#FFFFFF"
-
-
-def draw(image: np.ndarray, prediction: Prediction, classes: Sequence[str]) -> np.ndarray:
-    """The image (uint8 [H, W, 3]) with the detections from a score of 0.3 on."""
-    return viz.draw_boxes(image, _detected(prediction, classes))
-
-
-def _detected(prediction: Prediction, classes: Sequence[str]) -> list[viz.Box]:
-    rows = zip(prediction["boxes"], prediction["labels"], prediction["scores"], strict=True)
-    return [
-        viz.Box(box, f"{classes[label]} {score:.2f}", viz.COLOURS[label % len(viz.COLOURS)])
-        for box, label, score in rows
-        if score >= SHOWN_FROM
-    ]
 
 
 def report(metric: DetectionMetric, classes: Sequence[str], folder: str | Path) -> list[Path]:
@@ -75,7 +60,7 @@ def _examples(metric: DetectionMetric, classes: Sequence[str], path: Path) -> li
     images, captions = [], []
     for kind in ("best", "worst", "random"):
         for *_, example in sorted(metric.examples[kind], key=lambda entry: entry[:3], reverse=True):
-            images.append(viz.draw_boxes(example.image, [*_detected(example.prediction, classes), *_truth(example)]))
+            images.append(viz.draw_boxes(example.image, [*shown_boxes(example.prediction, classes), *_truth(example)]))
             captions.append(f"{kind}: AP50 {example.quality:.2f}\n{_names(example, classes)}\n{example.id}")
     return [viz.sheet(images, captions, path, columns=6, cell=340)] if images else []
 

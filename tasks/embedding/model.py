@@ -7,9 +7,10 @@ from keras import layers
 
 from mobilenet_tf.head import pooled
 from mobilenet_tf.layers import BatchNormalization, Cosines, UnitLength
+from mobilenet_tf.tasks.embedding.answers import EMBEDDING
 from mobilenet_tf.weights import load as load_weights
 
-EMBEDDING, COSINES = "embedding", "cosines"
+COSINES = "cosines"
 
 
 def embedder(

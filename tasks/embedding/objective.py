@@ -1,16 +1,15 @@
-"""What an embedding is trained on and what is made of it: losses, distillation, decoding, comparing two pictures."""
+"""What an embedding is trained on: losses and distillation."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
-import numpy as np
 import tensorflow as tf
 
 from mobilenet_tf.errors import UserError
-from mobilenet_tf.task import Prediction
-from mobilenet_tf.tasks.embedding.model import COSINES, EMBEDDING
+from mobilenet_tf.tasks.embedding.answers import EMBEDDING, vectors
+from mobilenet_tf.tasks.embedding.model import COSINES
 
 EPSILON = 1e-7  # keeps the gradient of the sine finite where a cosine is 1
 
@@ -87,7 +86,7 @@ def regression() -> Callable:
     """
 
     def compute(teacher, student):
-        teacher, student = (tf.cast(_embedding(raw), tf.float32) for raw in (teacher, student))
+        teacher, student = (tf.cast(vectors(raw), tf.float32) for raw in (teacher, student))
         if teacher.shape[-1] != student.shape[-1]:
             raise UserError(
                 f"model.dimension must be that of the teacher's embedding, {teacher.shape[-1]}. "
@@ -96,32 +95,3 @@ def regression() -> Callable:
         return 1 - tf.reduce_sum(tf.math.l2_normalize(teacher, -1) * tf.math.l2_normalize(student, -1), -1)
 
     return compute
-
-
-def _embedding(raw):
-    return raw[EMBEDDING] if isinstance(raw, dict) else raw
-
-
-def decode(raw) -> list[Prediction]:
-    """Raw outputs -> one {"embedding": float32 [D]} an image, of unit length whatever a quantised file made of it."""
-    embeddings = np.asarray(_embedding(raw), np.float32)
-    lengths = np.linalg.norm(embeddings, axis=-1, keepdims=True)
-    return [{EMBEDDING: row} for row in embeddings / np.maximum(lengths, np.finfo(np.float32).tiny)]
-
-
-def similarity(first: Prediction, second: Prediction) -> float:
-    """The cosine of two embeddings."""
-    return float(first[EMBEDDING] @ second[EMBEDDING])
-
-
-def relate(threshold: float | None, first: Prediction, prediction: Prediction) -> Prediction:
-    """The prediction with its `similarity` to the first picture's and, given a threshold, the verdict `same`."""
-    found = similarity(first, prediction)
-    verdict = {} if threshold is None else {"threshold": threshold, "same": found >= threshold}
-    return prediction | {"similarity": found} | verdict
-
-
-def summary(prediction: Prediction) -> dict:
-    """What `relate` found, as one row."""
-    shown = {key: prediction[key] for key in ("similarity", "same", "threshold") if key in prediction}
-    return {key: round(value, 4) if isinstance(value, float) else value for key, value in shown.items()}

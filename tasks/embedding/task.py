@@ -8,6 +8,7 @@ from mobilenet_tf.data import Source
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.task import Task
 from mobilenet_tf.tasks.embedding import data, objective, pictures, sampling, verification
+from mobilenet_tf.tasks.embedding.answers import answers, similarity
 from mobilenet_tf.tasks.embedding.config import MARGINS, Config
 from mobilenet_tf.tasks.embedding.metric import EmbeddingMetric
 from mobilenet_tf.tasks.embedding.model import deployable, embedder
@@ -74,6 +75,7 @@ def tune(cfg: Config, metric: EmbeddingMetric) -> Config:
 
 
 task = Task(
+    **vars(answers),
     name="embedding",
     source=source,
     transform=transform,
@@ -82,16 +84,11 @@ task = Task(
     mix=lambda cfg: None,
     model=model,
     loss=loss,
-    decode=lambda cfg, raw, sizes: objective.decode(raw),
     metric=metric,
     monitor=("roc_auc", "max"),
     report=pictures.report,
     deploy=lambda cfg, model: deployable(model),
-    agree=lambda *pair: max(0.0, objective.similarity(*pair)),
-    relate=lambda cfg, *pair: objective.relate(cfg.verification.threshold, *pair),
-    rank="similarity",
-    summary=lambda prediction, classes: objective.summary(prediction),
-    draw=pictures.draw,
+    agree=lambda *pair: max(0.0, similarity(*pair)),
     distill=lambda cfg: objective.regression(),
     tune=tune,
     shared_classes=False,

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from mobilenet_tf.errors import UserError
-from mobilenet_tf.tasks.segmentation.model import LOGITS
+from mobilenet_tf.tasks.segmentation.answers import LOGITS
 
 Predict = Callable[[np.ndarray], np.ndarray]  # images [N, H, W, 3] in 0..255 -> logits or probabilities [N, H, W, C]
 

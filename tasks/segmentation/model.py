@@ -16,12 +16,13 @@ from mobilenet_tf import build, specs
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.layers import BatchNormalization, BoundedAveragePooling, Conv2D, ResizeLike
 from mobilenet_tf.specs import Net
+from mobilenet_tf.tasks.segmentation.answers import LOGITS
 from mobilenet_tf.weights import load as load_weights
 
 RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}  # arXiv:1706.05587, section 4; 32 by the same rule
 BN_MOMENTUM = 0.99
 LOW_LEVEL_FILTERS = 48  # of DeepLabV3+: arXiv:1802.02611, section 4.1
-LOGITS, AUXILIARY = "logits", "auxiliary"
+AUXILIARY = "auxiliary"
 
 
 def segmenter(

@@ -1,4 +1,4 @@
-"""What a segmenter is trained on and judged by: loss, decoding and the metric."""
+"""What a segmenter is trained on and judged by: loss and the metric."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import tensorflow as tf
 
 from mobilenet_tf import viz
 from mobilenet_tf.errors import UserError
+from mobilenet_tf.preprocess import shown_size
 from mobilenet_tf.task import Prediction, as_text
-from mobilenet_tf.tasks.segmentation.model import AUXILIARY, LOGITS
-from mobilenet_tf.transforms import IGNORE, shown_size
+from mobilenet_tf.tasks.segmentation.answers import LOGITS
+from mobilenet_tf.tasks.segmentation.model import AUXILIARY
+from mobilenet_tf.transforms import IGNORE
 
 BOUNDARY = 0.0075  # tolerance of the boundary F-score as a share of the diagonal: Csurka et al. 2013
 WORST = 12  # pictures kept for the sheet
@@ -69,47 +71,6 @@ def _dice(labels, logits, counted):
     )
 
 
-def decode(raw, sizes: np.ndarray, resize: str) -> list[Prediction]:
-    """Raw outputs -> one {"mask": uint8 [H0, W0]} an image, at the original size.
-
-    Logits [N, H, W, C] lose their padding, grow or shrink bilinearly to the original size, and the largest wins; of a
-    class map [N, H, W] the nearest pixel is taken.
-
-    Args:
-        sizes: int [N, 2], the original (height, width).
-        resize: how the pictures came to their size (the config's `data.resize`).
-    """
-    raw = np.asarray(raw[LOGITS] if isinstance(raw, dict) else raw)
-    predictions = []
-    for scores, size in zip(raw, np.asarray(sizes), strict=True):
-        rows, columns = shown_size(resize, scores.shape[:2], size).numpy()
-        scores = scores[:rows, :columns]
-        predictions.append({"mask": _enlarge(scores, size) if scores.ndim == 3 else _nearest(scores, size)})
-    return predictions
-
-
-def _enlarge(logits, size) -> np.ndarray:
-    if logits.shape[:2] != tuple(size):
-        logits = tf.image.resize(logits, size)
-    return tf.cast(tf.argmax(logits, -1, output_type=tf.int32), tf.uint8).numpy()
-
-
-def _nearest(mask, size) -> np.ndarray:
-    rows, columns = (((np.arange(n) + 0.5) * have / n).astype(int) for n, have in zip(size, mask.shape, strict=True))
-    return mask[rows][:, columns].astype(np.uint8)
-
-
-def summary(prediction: Prediction, classes: Sequence[str]) -> dict:
-    """The largest class with its share of the pixels and, as text, all classes that cover 0.1 % or more."""
-    shares = np.bincount(prediction["mask"].ravel(), minlength=len(classes)) / prediction["mask"].size
-    order = [i for i in np.argsort(-shares, kind="stable") if shares[i] >= 0.001]
-    return {
-        "label": classes[order[0]],
-        "share": round(float(shares[order[0]]), 4),
-        "classes": ", ".join(f"{classes[i]} {shares[i]:.3f}" for i in order),
-    }
-
-
 @dataclass(frozen=True)
 class Scored:
     """A picture with its own mean IoU."""
@@ -157,7 +118,7 @@ class SegmentationMetric:
         image = np.asarray(sample.get("image", 0))
         if image.ndim != 3 or (len(self._worst) == WORST and order < self._worst[0][:2]):
             return
-        rows, columns = shown_size(self.resize, image.shape[:2], truth.shape).numpy()
+        rows, columns = shown_size(self.resize, image.shape[:2], truth.shape)
         name = as_text(sample.get("id", b""))
         scored = Scored(name, score, viz.thumbnail(image[:rows, :columns], THUMBNAIL), truth.copy(), mask.copy())
         (heapq.heappush if len(self._worst) < WORST else heapq.heapreplace)(self._worst, (*order, scored))

@@ -11,8 +11,9 @@ from mobilenet_tf.distill import divergence
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.task import Task
 from mobilenet_tf.tasks.segmentation import data, inference, objective, pictures
+from mobilenet_tf.tasks.segmentation.answers import LOGITS, answers
 from mobilenet_tf.tasks.segmentation.config import Config
-from mobilenet_tf.tasks.segmentation.model import LOGITS, deployable, segmenter
+from mobilenet_tf.tasks.segmentation.model import deployable, segmenter
 
 
 def source(cfg: Config, split: str) -> Source:
@@ -85,6 +86,7 @@ def imitation(cfg: Config):
 
 
 task = Task(
+    **vars(answers),
     name="segmentation",
     source=source,
     transform=transform,
@@ -92,14 +94,11 @@ task = Task(
     mix=lambda cfg: None,
     model=model,
     loss=lambda cfg: objective.loss(hard=cfg.loss.hard, dice=cfg.loss.dice, auxiliary=cfg.loss.auxiliary),
-    decode=lambda cfg, raw, sizes: objective.decode(raw, sizes, cfg.data.resize),
     metric=lambda cfg, source: objective.SegmentationMetric(source.classes, cfg.data.resize),
     monitor=("miou", "max"),
     report=pictures.report,
     deploy=lambda cfg, model: deployable(model, cfg.export.outputs),
     agree=lambda reference, candidate: float((reference["mask"] == candidate["mask"]).mean()),
-    summary=objective.summary,
-    draw=pictures.draw,
     views=views,
     distill=imitation,
 )

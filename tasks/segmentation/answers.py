@@ -1,0 +1,62 @@
+"""What a segmenter is shown, and what it says of a picture. No TensorFlow here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mobilenet_tf import preprocess
+from mobilenet_tf.task import Answers, Prediction
+from mobilenet_tf.tasks.segmentation.pictures import draw
+
+LOGITS = "logits"  # the raw output's name, where there is another beside it
+
+
+def decode(raw, sizes: np.ndarray, resize: str) -> list[Prediction]:
+    """Raw outputs -> one {"mask": uint8 [H0, W0]} an image, at the original size.
+
+    Logits [N, H, W, C] lose their padding, grow or shrink bilinearly to the original size, and the largest wins; of a
+    class map [N, H, W] the nearest pixel is taken.
+
+    Args:
+        sizes: int [N, 2], the original (height, width).
+        resize: how the pictures came to their size (the config's `data.resize`).
+    """
+    raw = np.asarray(raw[LOGITS] if isinstance(raw, dict) else raw)
+    predictions = []
+    for scores, size in zip(raw, np.asarray(sizes), strict=True):
+        rows, columns = preprocess.shown_size(resize, scores.shape[:2], size)
+        scores = scores[:rows, :columns]
+        predictions.append({"mask": _enlarge(scores, size) if scores.ndim == 3 else _nearest(scores, size)})
+    return predictions
+
+
+def _enlarge(logits, size) -> np.ndarray:
+    if logits.shape[:2] != tuple(size):
+        logits = preprocess.bilinear(logits, size)
+    return logits.argmax(-1).astype(np.uint8)
+
+
+def _nearest(mask, size) -> np.ndarray:
+    rows, columns = (((np.arange(n) + 0.5) * have / n).astype(int) for n, have in zip(size, mask.shape, strict=True))
+    return mask[rows][:, columns].astype(np.uint8)
+
+
+def summary(prediction: Prediction, classes: Sequence[str]) -> dict:
+    """The largest class with its share of the pixels and, as text, all classes that cover 0.1 % or more."""
+    shares = np.bincount(prediction["mask"].ravel(), minlength=len(classes)) / prediction["mask"].size
+    order = [i for i in np.argsort(-shares, kind="stable") if shares[i] >= 0.001]
+    return {
+        "label": classes[order[0]],
+        "share": round(float(shares[order[0]]), 4),
+        "classes": ", ".join(f"{classes[i]} {shares[i]:.3f}" for i in order),
+    }
+
+
+answers = Answers(
+    prepare=lambda cfg, image: preprocess.place(image, cfg.model.input_size, cfg.data.resize),
+    decode=lambda cfg, raw, sizes: decode(raw, sizes, cfg.data.resize),
+    summary=summary,
+    draw=draw,
+)
