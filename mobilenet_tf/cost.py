@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras import layers
 
 from mobilenet_tf import build, specs
+from mobilenet_tf.aware import is_aware, strip
 from mobilenet_tf.errors import UserError
 
 GRID_SIZES = (128, 160, 192, 224)  # the resolutions of arXiv:1704.04861, Table 7
@@ -100,8 +101,11 @@ def cost(model: keras.Model, input_size: int | tuple[int, int] | None = None) ->
 
     input_size: the side, or (height, width), in pixels; needed where the model leaves it open.
     Counts the multiply-adds of convolutions and dense layers only; a layer called twice costs twice, its parameters
-    once. A 1x1 convolution of a 1x1 map counts as what it is, a dense layer. Raises UserError.
+    once. A 1x1 convolution of a 1x1 map counts as what it is, a dense layer. A network that was trained for int8 counts
+    as the float network inside it. Raises UserError.
     """
+    if is_aware(model):
+        model = strip(model)
     shapes = _input_shapes(model, input_size)
     leaves = _leaves(model)
     calls = _trace(model, shapes, [layer for layer, own in leaves if own or _kernels(layer)])

@@ -309,9 +309,11 @@ def _onnx_cost(node, shapes) -> int | None:
 
 def _keras(path: Path, batches: Iterable[np.ndarray] | None) -> dict[str, Any]:
     from mobilenet_tf import cost, idle
+    from mobilenet_tf.aware import is_aware, strip
     from mobilenet_tf.optim import leaves
 
     model, metadata = load_keras(path), artifact.read(path)
+    network = strip(model) if is_aware(model) else model
     try:
         costs = {row.name: row.mult_adds for row in cost.cost(model, metadata and metadata.input_size).rows}
     except UserError:  # it takes images of any size
@@ -333,8 +335,8 @@ def _keras(path: Path, batches: Iterable[np.ndarray] | None) -> dict[str, Any]:
             for layer in leaves(model)
         ],
         "weights": dict(weights.most_common()),
-        "idle": idle.idle_by_layer(model),
-        "silent": None if batches is None else idle.silent_by_layer(model, batches),
+        "idle": idle.idle_by_layer(network),
+        "silent": None if batches is None else idle.silent_by_layer(network, batches),
     }
 
 

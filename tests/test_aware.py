@@ -1,5 +1,6 @@
 """Quantisation-aware training: the file computes what was trained, and everything else works as with any network."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -12,9 +13,12 @@ from mobilenet_tf import export, specs
 from mobilenet_tf.artifact import Metadata
 from mobilenet_tf.aware import aware, is_aware, strip
 from mobilenet_tf.aware.layers import HardSigmoid, Range
+from mobilenet_tf.cost import cost
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.export import tflite_ops
 from mobilenet_tf.head import classifier
+from mobilenet_tf.idle import idle_by_layer
+from mobilenet_tf.inspection import inspect
 from mobilenet_tf.optim import leaves
 from mobilenet_tf.predict import load_keras, load_predictor, open_tflite
 from mobilenet_tf.tasks.detection.model import detector
@@ -34,6 +38,7 @@ NETWORKS = {
     "lraspp": lambda: segmenter("mobilenet_v3_small", 3, head="lraspp", alpha=0.35, filters=16),
     "deeplabv3plus": lambda: segmenter("mobilenet_v1", 3, head="deeplabv3plus", alpha=0.25, filters=16, rates=[2]),
 }
+METADATA = Metadata(task="any", classes=[], input_size=(SIZE, SIZE), outputs="raw")
 STEPS = {"deeplabv3plus": 2}  # its random weights make two steps of the one in which the last layer's input is off
 
 
@@ -87,15 +92,14 @@ def _like(weight, low, high):
 
 @pytest.fixture(scope="module")
 def exported(pair, tmp_path_factory):
-    """name -> the int8 file of the aware network, made without calibration."""
+    """(name, type of its inputs) -> the int8 file of the aware network, made without calibration."""
     made = {}
 
-    def get(name):
-        if name not in made:
-            metadata = Metadata(task="any", classes=[], input_size=(SIZE, SIZE), outputs="raw")
+    def get(name, inputs="float32"):
+        if (name, inputs) not in made:
             path = tmp_path_factory.mktemp(name) / "model_int8.tflite"
-            made[name] = export.export(pair(name)[1], path, "tflite_int8", metadata=metadata)
-        return made[name]
+            made[name, inputs] = export.export(pair(name)[1], path, "tflite_int8", metadata=METADATA, inputs=inputs)
+        return made[name, inputs]
 
     return get
 
@@ -128,6 +132,7 @@ def test_strip_gives_the_float_network_back(pair, images, name):
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "fpnlite"])  # like ssdlite, and slow
 def test_the_file_is_int8_and_follows_the_trained_network(pair, exported, images, name):
+    """Few layers, with statistics that do not magnify an error: for what a whole network does, see the next test."""
     details = open_tflite(exported(name)).get_tensor_details()
     graph_ends = Counter(d["name"] for d in details if d["dtype"] == np.float32)
     trained = pair(name)[1]
@@ -143,6 +148,105 @@ def test_the_file_is_int8_and_follows_the_trained_network(pair, exported, images
         step = gaps[gaps > step / 10].min()
         off = np.abs(got[key] - want) / step
         assert np.mean(off < STEPS.get(name, 1) + 0.01) > 0.99, off.max()
+
+
+@pytest.mark.parametrize("name", ["v2", "v3"])
+def test_each_layer_follows_the_trained_network_within_one_step(images, tmp_path, monkeypatch, name):
+    """Given the file's own inputs, the outputs of each layer are the file's, within one step.
+
+    More cannot be had: the few values that round the other way go through all layers behind. On 48 pictures of CIFAR,
+    of the logits of a trained MobileNetV2 1.0-96 (V3-Small) 76 % (31 %) are within one step of the file's, run by
+    XNNPACK; run by TFLite's own kernels the same file gives 59 % (24 %) of them within one step of XNNPACK's.
+    """
+    trained = aware(learnt(NETWORKS[name](), images))
+    trained(images, training=True)
+    path = export.export(trained, tmp_path / "model_int8.tflite", "tflite_int8", metadata=METADATA)
+    file, shares = values(path, images), {}
+
+    def forced(layer, inputs, observe=True, training=None):
+        outputs = rounded(layer, inputs, observe, training)
+        if layer.fixed or not observe:
+            return outputs
+        scale, zero = steps_of(layer.low, layer.high)
+        scope = re.compile(f"/{re.sub('_range$', '', layer.name)}(_[0-9]+)?/")
+        found = next(
+            kept
+            for detail, kept in file
+            if scope.search(detail["name"])
+            and np.isclose(detail["quantization"][0], scale, rtol=1e-5)
+            and detail["quantization"][1] == zero
+            and kept.size == np.size(outputs)
+        )
+        assert len(np.unique(found)) > 5
+        outputs = scale * (found.reshape(outputs.shape).astype(np.float32) - zero)
+        off = np.abs(outputs - rounded(layer, inputs, observe, training)) / scale
+        shares[layer.name] = float(np.mean(off < 1.01))
+        return tf.constant(outputs, tf.float32)
+
+    rounded = Range.call
+    monkeypatch.setattr(Range, "call", forced)
+    trained(images)
+    assert len(shares) == len(ranges(trained)) > 10
+    assert min(shares.values()) > 0.99, shares
+
+
+def learnt(network, images):
+    """The network after a short training on the images, each of a class of its own as far as there are classes."""
+    keras.utils.set_random_seed(0)
+    labels, optimizer = np.arange(len(images)) % 5, keras.optimizers.SGD(0.05, momentum=0.9)
+    for layer in leaves(network):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.5
+    for _ in range(8):
+        with tf.GradientTape() as tape:
+            raw = network(images, training=True)
+            loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, raw, from_logits=True))
+        variables = network.trainable_variables
+        optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
+    assert loss < 0.8 * np.log(5)
+    return network
+
+
+def values(path, images) -> list[tuple[dict, np.ndarray]]:
+    """(details, int8 values for all images) of each tensor that a file computes."""
+    interpreter = open_tflite(path, experimental_preserve_all_tensors=True)
+    rows = []
+    for image in images:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])
+        interpreter.invoke()
+        details = [d for d in interpreter.get_tensor_details() if d["dtype"] == np.int8 and d["quantization"][0]]
+        rows.append([interpreter.get_tensor(d["index"]) for d in details])
+    return [(detail, np.stack(each)) for detail, *each in zip(details, *rows, strict=True)]
+
+
+@pytest.mark.parametrize(("inputs", "zero"), [("uint8", 0), ("int8", -128)])
+def test_whole_numbers_go_in_as_they_are(exported, images, inputs, zero):
+    path = exported("v1", inputs)
+    [detail] = open_tflite(path).get_input_details()
+    assert np.dtype(detail["dtype"]) == inputs and detail["quantization"] == (1.0, zero)
+    assert inputs == "int8" or np.array_equal(images, images.astype(np.uint8))
+    want = load_predictor(exported("v1"))(images)
+    assert len(np.unique(want)) > 5
+    np.testing.assert_allclose(load_predictor(path)(images.astype(np.uint8)), want, rtol=1e-5)
+
+
+def test_cost_and_inspection_are_those_of_the_float_network(pair, tmp_path):
+    network, trained = pair("v3")
+    want, got = cost(network), cost(trained)
+    assert (got.parameters, got.trainable, got.mult_adds) == (want.parameters, want.trainable, want.mult_adds)
+    assert {row.name: row.mult_adds for row in got.rows} == {row.name: row.mult_adds for row in want.rows}
+    trained.save(tmp_path / "model.keras")
+    found = inspect(tmp_path / "model.keras")
+    assert found.mult_adds == want.mult_adds
+    assert found.idle == idle_by_layer(network) != []
+
+
+def test_layers_in_float_are_refused(pair, tmp_path):
+    with pytest.raises(
+        UserError, match="float_layers must be 0 for a network trained for int8. Received: float_layers=1"
+    ):
+        path = tmp_path / "m.tflite"
+        export.export(pair("v1")[1], path, "tflite_int8", metadata=METADATA, float_layers=1)
 
 
 @pytest.mark.parametrize("name", ["v1", "v2", "v3", "ssdlite"])
