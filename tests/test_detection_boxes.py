@@ -1,6 +1,7 @@
 """Anchors, overlap, box coder, matching and non-max suppression against plain loops, pycocotools and hand counts."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -312,6 +313,14 @@ def test_detections_are_decoded_scored_and_cut_at_the_border(anchors, kind):
             "scores": "float32",
             "labels": "int32",
         }
+
+
+def test_raw_outputs_are_decoded_without_tensorflow(anchors, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    rng = np.random.default_rng(0)
+    raw = {key: rng.normal(size=(1, len(anchors), 4)) for key in ("class_logits", "box_regressions")}
+    [found] = box_ops.detections(raw, anchors)
+    assert len(found["boxes"]) == 100
 
 
 def test_nothing_and_broken_outputs_detect_nothing(anchors):

@@ -5,6 +5,7 @@ import csv
 import keras
 import numpy as np
 import pytest
+from command import predict_without_tensorflow
 from PIL import Image
 
 from mobilenet_tf import artifact, config, export, optim, scenes, workflow
@@ -145,6 +146,15 @@ def test_predict_ranks_by_likeness_to_the_first_picture(run, exported, animals, 
     [_, other] = workflow.predict_files(run.folder, [str(first), str(second)])
     kept = next(row for row in rows if row["file"] == str(second))
     assert other["similarity"] == pytest.approx(kept["similarity"], abs=2e-3)
+
+
+@pytest.mark.parametrize(("name", "runtime"), [("model.tflite", "ai_edge_litert"), ("model.onnx", "onnxruntime")])
+def test_a_file_predicts_without_tensorflow_what_the_model_does(run, exported, animals, name, runtime):
+    pytest.importorskip(runtime)
+    pair = sorted((animals / "test" / "fox").iterdir())
+    [first, other] = predict_without_tensorflow(exported[0] / name, *pair)
+    wanted = workflow.predict_files(run.folder, list(map(str, pair)))
+    assert first == wanted[0] and other == wanted[1] | {"similarity": pytest.approx(wanted[1]["similarity"], abs=2e-4)}
 
 
 def test_what_cannot_be_read_is_last_unless_all_are_compared_with_it(run, animals, tmp_path):

@@ -1,4 +1,4 @@
-"""The README's programs for small devices, word for word, without TensorFlow: the answers of the evaluation."""
+"""The README's programs for small devices, word for word, and `predict`: the evaluation's answers, no TensorFlow."""
 
 import os
 import re
@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import predict_without_tensorflow
 from PIL import Image
 from untrained import evened, lively
 
 from mobilenet_tf import artifact, config, images, transforms, workflow
 from mobilenet_tf.artifact import Metadata
 from mobilenet_tf.export import export
-from mobilenet_tf.predict import load_predictor
+from mobilenet_tf.predict import keras_predictor, load_predictor
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 PROGRAMS = dict(re.findall(r"```python\n# (\w+\.py).*?\n(.*?)```", README, re.DOTALL))
@@ -43,7 +44,7 @@ def device(tmp_path):
 
 
 def exported(task_name, path, overrides=(), evening=None, classes=("a", "b", "c", "d")):
-    """A small untrained network, exported: (config, task, path)."""
+    """A small untrained network, exported: (config, task, the model, path)."""
     values = {
         "task": task_name,
         "model": {"alpha": 0.35, "input_size": [64, 96], "weights": None},
@@ -57,7 +58,22 @@ def exported(task_name, path, overrides=(), evening=None, classes=("a", "b", "c"
     if evening is not None:
         model = evened(model, evening)
     metadata = Metadata(task_name, list(classes), (64, 96), config=cfg.to_dict(), outputs=cfg.export.outputs)
-    return cfg, task, export(task.deploy(cfg, model), path / "model.tflite", "tflite", metadata=metadata)
+    model = task.deploy(cfg, model)
+    return cfg, task, model, export(model, path / "model.tflite", "tflite", metadata=metadata)
+
+
+def check_predict(cfg, task, model, path, photograph):
+    """Without TensorFlow the exported file gives the row that the network gives in the evaluation."""
+    image, metadata = images.read(photograph), replace(artifact.read(path), config=cfg.to_dict())
+    inputs = task.transform(cfg, training=False)({"image": image})["image"][None].numpy()
+    [ours] = task.decode(cfg, keras_predictor(model, metadata)(inputs), np.array([image.shape[:2]]))
+    ours = task.relate(cfg, ours, ours) if task.relate else ours
+    [row] = predict_without_tensorflow(path, photograph)
+    for key, wanted in task.summary(ours, metadata.classes).items():
+        text, wanted = (re.split(r"(\d+\.?\d*)", str(value)) for value in (row[key], wanted))
+        assert text[::2] == wanted[::2], key
+        pixel = 1.01 if key == "boxes" else 2e-3
+        assert list(map(float, text[1::2])) == pytest.approx(list(map(float, wanted[1::2])), abs=pixel), key
 
 
 @pytest.fixture
@@ -83,7 +99,8 @@ def test_pictures_are_seen_as_in_the_evaluation(photograph):
 
 @pytest.mark.real_data
 def test_classify(device, photograph, tmp_path):
-    _, _, path = exported("classification", tmp_path)
+    *found, path = exported("classification", tmp_path)
+    check_predict(*found, path, photograph)
     lines = device("classify.py", path, photograph)
     [row] = workflow.predict_files(path, [str(photograph)])
     ours = dict(entry.rsplit(" ", 1) for entry in row["top5"].split(", "))
@@ -94,7 +111,8 @@ def test_classify(device, photograph, tmp_path):
 
 @pytest.mark.real_data
 def test_detect(device, photograph, tmp_path):
-    _, _, path = exported("detection", tmp_path, ["export.outputs=detections", "model.scores=sigmoid"])
+    *found, path = exported("detection", tmp_path, ["export.outputs=detections", "model.scores=sigmoid"])
+    check_predict(*found, path, photograph)
     lines = device("detect.py", path, photograph)
     [row] = workflow.predict_files(path, [str(photograph)])
     ours = [
@@ -117,7 +135,8 @@ def test_detect(device, photograph, tmp_path):
 def test_segment(device, photograph, tmp_path):
     image = images.read(photograph)
     seen = transforms.resize((64, 96))({"image": image})["image"][None]
-    cfg, task, path = exported("segmentation", tmp_path, ["model.head=lraspp"], seen)
+    cfg, task, model, path = exported("segmentation", tmp_path, ["model.head=lraspp"], seen)
+    check_predict(cfg, task, model, path, photograph)
     metadata = artifact.read(path)
     for resize in ("stretch", "fit", "pad"):
         cfg = config.override(cfg.to_dict(), [f"data.resize={resize}"], resize)
@@ -134,7 +153,8 @@ def test_segment(device, photograph, tmp_path):
 @pytest.mark.real_data
 def test_attributes(device, photograph, tmp_path):
     thresholds = [0.2, 0.4, 0.6, 0.8]
-    cfg, task, path = exported("attributes", tmp_path, [f"thresholds={thresholds}", "data.augment.flip=false"])
+    cfg, task, model, path = exported("attributes", tmp_path, [f"thresholds={thresholds}", "data.augment.flip=false"])
+    check_predict(cfg, task, model, path, photograph)
     inputs = task.transform(cfg, training=False)({"image": images.read(photograph)})["image"][None].numpy()
     [ours] = task.decode(cfg, load_predictor(path)(inputs), np.array([[64, 96]]))
     for line, name, score, present in zip(
@@ -147,7 +167,8 @@ def test_attributes(device, photograph, tmp_path):
 
 @pytest.mark.real_data
 def test_compare(device, photograph, tmp_path):
-    cfg, task, path = exported("embedding", tmp_path, ["verification.threshold=0.25"])
+    cfg, task, model, path = exported("embedding", tmp_path, ["verification.threshold=0.25"])
+    check_predict(cfg, task, model, path, photograph)
     others = sorted(photograph.parent.glob("*.jpg"))[:3]
     seen = [task.transform(cfg, training=False)({"image": images.read(p)})["image"] for p in (photograph, *others)]
     vectors = np.asarray(load_predictor(path)(np.stack(seen)))
