@@ -63,18 +63,14 @@ def images():
 
 @pytest.fixture(scope="module")
 def pair(images):
-    """name -> (a float network with weights as after training, what `aware` makes of it, with its ranges found)."""
+    """name -> (a float network that has been trained or looks so, what `aware` makes of it, with its ranges found)."""
     made = {}
 
     def get(name):
         if name not in made:
             keras.utils.set_random_seed(1)
             network = NETWORKS[name]()
-            for layer in leaves(network):
-                if isinstance(layer, keras.layers.BatchNormalization):
-                    layer.set_weights([_like(w, *limits) for w, limits in zip(layer.weights, BATCH_NORM, strict=True)])
-                elif getattr(layer, "use_bias", False):
-                    layer.bias.assign(_like(layer.bias, -0.2, 0.2))
+            learn(network, images) if name in ("v1", "v2", "v3") else spread(network)
             made[name] = network, aware(network)
             made[name][1](images, training=True)
         return made[name]
@@ -84,6 +80,30 @@ def pair(images):
 
 # gamma, beta, mean, variance: with statistics of their own, random networks double an error from layer to layer
 BATCH_NORM = ((0.5, 1.5), (-0.5, 0.5), (-0.2, 0.2), (0.1, 0.5))
+
+
+def learn(network, images):
+    """Trains the network for a moment on the images, in place."""
+    labels, optimizer = np.arange(len(images)) % 5, keras.optimizers.SGD(0.05, momentum=0.9)
+    for layer in leaves(network):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.5
+    for _ in range(8):
+        with tf.GradientTape() as tape:
+            raw = network(images, training=True)
+            loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, raw, from_logits=True))
+        variables = network.trainable_variables
+        optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
+    assert loss < 0.8 * np.log(5)
+
+
+def spread(network):
+    """Gives the network weights as after training, in place."""
+    for layer in leaves(network):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([_like(w, *limits) for w, limits in zip(layer.weights, BATCH_NORM, strict=True)])
+        elif getattr(layer, "use_bias", False):
+            layer.bias.assign(_like(layer.bias, -0.2, 0.2))
 
 
 def _like(weight, low, high):
@@ -132,7 +152,7 @@ def test_strip_gives_the_float_network_back(pair, images, name):
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "fpnlite"])  # like ssdlite, and slow
 def test_the_file_is_int8_and_follows_the_trained_network(pair, exported, images, name):
-    """Few layers, with statistics that do not magnify an error: for what a whole network does, see the next test."""
+    """Networks of few layers: for what a whole one does, see the next test."""
     details = open_tflite(exported(name)).get_tensor_details()
     graph_ends = Counter(d["name"] for d in details if d["dtype"] == np.float32)
     trained = pair(name)[1]
@@ -151,17 +171,15 @@ def test_the_file_is_int8_and_follows_the_trained_network(pair, exported, images
 
 
 @pytest.mark.parametrize("name", ["v2", "v3"])
-def test_each_layer_follows_the_trained_network_within_one_step(images, tmp_path, monkeypatch, name):
+def test_each_layer_follows_the_trained_network_within_one_step(pair, exported, images, monkeypatch, name):
     """Given the file's own inputs, the outputs of each layer are the file's, within one step.
 
     More cannot be had: the few values that round the other way go through all layers behind. On 48 pictures of CIFAR,
     of the logits of a trained MobileNetV2 1.0-96 (V3-Small) 76 % (31 %) are within one step of the file's, run by
     XNNPACK; run by TFLite's own kernels the same file gives 59 % (24 %) of them within one step of XNNPACK's.
     """
-    trained = aware(learnt(NETWORKS[name](), images))
-    trained(images, training=True)
-    path = export.export(trained, tmp_path / "model_int8.tflite", "tflite_int8", metadata=METADATA)
-    file, shares = values(path, images), {}
+    trained = pair(name)[1]
+    file, shares = values(exported(name), images), {}
 
     def forced(layer, inputs, observe=True, training=None):
         outputs = rounded(layer, inputs, observe, training)
@@ -188,23 +206,6 @@ def test_each_layer_follows_the_trained_network_within_one_step(images, tmp_path
     trained(images)
     assert len(shares) == len(ranges(trained)) > 10
     assert min(shares.values()) > 0.99, shares
-
-
-def learnt(network, images):
-    """The network after a short training on the images, each of a class of its own as far as there are classes."""
-    keras.utils.set_random_seed(0)
-    labels, optimizer = np.arange(len(images)) % 5, keras.optimizers.SGD(0.05, momentum=0.9)
-    for layer in leaves(network):
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.5
-    for _ in range(8):
-        with tf.GradientTape() as tape:
-            raw = network(images, training=True)
-            loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, raw, from_logits=True))
-        variables = network.trainable_variables
-        optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
-    assert loss < 0.8 * np.log(5)
-    return network
 
 
 def values(path, images) -> list[tuple[dict, np.ndarray]]:
