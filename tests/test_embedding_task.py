@@ -152,9 +152,11 @@ def test_predict_ranks_by_likeness_to_the_first_picture(run, exported, animals, 
 def test_a_file_predicts_without_tensorflow_what_the_model_does(run, exported, animals, name, runtime):
     pytest.importorskip(runtime)
     pair = sorted((animals / "test" / "fox").iterdir())
-    [first, other] = predict_without_tensorflow(exported[0] / name, *pair)
+    got = predict_without_tensorflow(exported[0] / name, *pair)
     wanted = workflow.predict_files(run.folder, list(map(str, pair)))
-    assert first == wanted[0] and other == wanted[1] | {"similarity": pytest.approx(wanted[1]["similarity"], abs=2e-4)}
+    assert [row["file"] for row in got] == [row["file"] for row in wanted]
+    likeness = [row["similarity"] for row in wanted]  # whether the same: of a hardly trained net at the threshold
+    assert [row["similarity"] for row in got] == pytest.approx(likeness, abs=2e-4)
 
 
 def test_what_cannot_be_read_is_last_unless_all_are_compared_with_it(run, animals, tmp_path):
