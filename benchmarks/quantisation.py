@@ -1,15 +1,16 @@
-"""What int8 costs finished runs: calibrated, calibrated with some layers left in float, and trained for int8.
+"""What int8 costs finished runs: calibrated in three ways, and trained for int8.
 
-    python benchmarks/quantisation.py RUN [RUN ...] [--epochs 2] [--split test] [--markdown FILE] [--json]
+    python benchmarks/quantisation.py RUN [RUN ...] [--epochs 2] [--split test] [--control] [--markdown FILE] [--json]
 
-Every run is trained on for `--epochs` with the roundings of int8 (`quantize.aware`) and, to tell what these give from
-what the epochs give, for as long without them; the latter is then calibrated. All files are scored on a whole split by
-`evaluate`. New runs and files go to RUN/quantisation/; what is there already is not made again.
+Every run is trained on for `--epochs` with the roundings of int8 (`quantize.aware`). With `--control`, to tell what
+these give from what the epochs give, for as long without them too, and then calibrated. All files are scored on a whole
+split by `evaluate`. New runs, files and scores go to RUN/quantisation/; what is there already is not made again.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -23,17 +24,17 @@ from mobilenet_tf import artifact, workflow
 COLUMNS = {
     "float": "float",
     "calibrated": "int8, calibrated",
+    "percentile": "int8, ranges of 99.99 %",
     "selective": "int8, {layers} layers in float",
-    "longer_float": "float, trained on",
-    "longer_calibrated": "... int8, calibrated",
     "aware": "int8, trained for it",
 }
+CONTROL = {"longer_float": "float, trained on", "longer_calibrated": "... int8, calibrated"}
 
 
-def int8_file(run: Path, folder: Path, float_layers: int = 0) -> Path:
+def int8_file(run: Path, folder: Path, *changes: str) -> Path:
     path = folder / "model_int8.tflite"
     if not path.exists():
-        overrides = [f"export.float_layers={float_layers}", "export.verify_samples=1"]
+        overrides = ["export.float_layers=0", "export.verify_samples=1", *changes]
         workflow.export_run(run, ["tflite_int8"], overrides=overrides, folder=folder)
     return path
 
@@ -47,43 +48,47 @@ def train_on(run: Path, folder: Path, epochs: int, rate: float, aware: bool) -> 
             f"train.stages=[{stage}]",
             f"quantize.aware={str(aware).lower()}",
         ]
-        changes += ["train.ema=null", f"train.evaluate_every={epochs}"]
+        changes += ["train.ema=null", f"train.evaluate_every={epochs}", "export.float_layers=0"]
         workflow.train_run(str(run / "config.yaml"), changes, folder)
     return folder
 
 
-def measure(run: Path, epochs: int, split: str, layers: int) -> dict:
+def measure(run: Path, epochs: int, split: str, layers: int, control: bool) -> dict:
     """{"run", "metric", and the metric of every column}"""
     task = workflow.find_task(artifact.read(run).task)
     folder, name = run / "quantisation", task.monitor[0]
     stages = yaml.safe_load((run / "config.yaml").read_text())["train"]["stages"]
     rate = stages[-1]["learning_rate"] / 10  # the run has come to its end: a tenth of where it began
-    longer = train_on(run, folder / "longer", epochs, rate, aware=False)
-    aware = train_on(run, folder / "aware", epochs, rate, aware=True)
     files = {
-        "float": run,
-        "calibrated": int8_file(run, folder / "calibrated"),
-        "selective": int8_file(run, folder / "selective", layers),
-        "longer_float": longer,
-        "longer_calibrated": int8_file(longer, folder / "longer_calibrated"),
-        "aware": int8_file(aware, folder / "aware_int8"),
+        "float": lambda: run,
+        "calibrated": lambda: int8_file(run, folder / "calibrated"),
+        "percentile": lambda: int8_file(run, folder / "percentile", "export.calibration_percentile=99.99"),
+        "selective": lambda: int8_file(run, folder / "selective", f"export.float_layers={layers}"),
+        "longer_float": lambda: train_on(run, folder / "longer", epochs, rate, aware=False),
+        "longer_calibrated": lambda: int8_file(folder / "longer", folder / "longer_calibrated"),
+        "aware": lambda: int8_file(train_on(run, folder / "aware", epochs, rate, aware=True), folder / "aware_int8"),
     }
-    scores = {key: round(workflow.evaluate_model(path, split=split)[name], 4) for key, path in files.items()}
+    if not control:
+        files = {key: make for key, make in files.items() if key not in CONTROL}
+    stored = folder / f"{split}.json"
+    scores = artifact.read_json(stored) if stored.exists() else {}
+    for key, make in files.items():
+        if key not in scores:
+            scores[key] = round(workflow.evaluate_model(make(), split=split)[name], 4)
+            artifact.write_json(stored, scores)
     print(f"{run.name}: {scores}", file=sys.stderr)
     return {"run": run.name, "metric": name} | scores
 
 
-def titles(layers: int) -> list[str]:
-    return ["run", "metric", *(title.format(layers=layers) for title in COLUMNS.values())]
+def lines(rows: list[dict], layers: int, control: bool) -> list[list[str]]:
+    """The header and a line a run."""
+    columns = COLUMNS | (CONTROL if control else {})
+    header = ["run", "metric", *(title.format(layers=layers) for title in columns.values())]
+    return [header, *([row["run"], row["metric"], *(f"{row[key]:.3f}" for key in columns)] for row in rows)]
 
 
-def cells(row: dict) -> list[str]:
-    return [row["run"], row["metric"], *(f"{row[key]:.3f}" for key in COLUMNS)]
-
-
-def markdown(rows: list[dict], layers: int) -> str:
-    lines = [titles(layers), ["---"] * len(titles(layers)), *map(cells, rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def markdown(header: list[str], *rows: list[str]) -> str:
+    return "".join(f"| {' | '.join(line)} |\n" for line in [header, ["---"] * len(header), *rows])
 
 
 def main():
@@ -92,18 +97,21 @@ def main():
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--split", default="test", choices=["validation", "test"])
     parser.add_argument("--layers", type=int, default=2, help="left in float by the selective file")
+    parser.add_argument("--control", action="store_true", help="train on in float too")
     parser.add_argument("--markdown", type=Path, help="write the table to this file")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    rows = [measure(run, args.epochs, args.split, args.layers) for run in args.runs]
+    with contextlib.redirect_stdout(sys.stderr):  # what training prints
+        rows = [measure(run, args.epochs, args.split, args.layers, args.control) for run in args.runs]
+    header, *body = lines(rows, args.layers, args.control)
     if args.markdown:
-        args.markdown.write_text(markdown(rows, args.layers))
+        args.markdown.write_text(markdown(header, *body))
     if args.json:
         print(json.dumps(rows))
         return
-    table = Table(*titles(args.layers), title=f"On the {args.split} split")
-    for row in rows:
-        table.add_row(*cells(row))
+    table = Table(*header, title=f"On the {args.split} split")
+    for row in body:
+        table.add_row(*row)
     Console().print(table)
 
 

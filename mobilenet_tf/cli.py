@@ -133,11 +133,17 @@ def export(
     formats: Annotated[str | None, typer.Option("--formats", help="comma-separated; default: export.formats")] = None,
     folder: Annotated[Path | None, typer.Option(help="default: exports/ in the run folder")] = None,
     allow_drop: Annotated[bool, typer.Option(help="exit with 0 even when the metric drops over export.limit")] = False,
+    analyse: Annotated[
+        bool, typer.Option("--analyse", help="no files: what int8 costs each layer, and which few to leave in float32")
+    ] = False,
     as_json: Json = False,
 ):
     """Export a model and prove that every file still gives its answers; exit code 3 when one does not."""
     from mobilenet_tf.workflow import export_run
 
+    if analyse:
+        _analyse(run, overrides or (), folder, as_json)
+        return
     with _tables_to_stderr(as_json):
         results = export_run(run, formats.split(",") if formats else (), overrides=overrides or (), folder=folder)
     if as_json:
@@ -151,6 +157,21 @@ def export(
     failed = [result for result in results if not result.ok]
     if failed and not allow_drop:
         sys.exit(3)
+
+
+def _analyse(run: Path, overrides: list[str], folder: Path | None, as_json: bool) -> None:
+    from mobilenet_tf.workflow import analyse_run, exports_of
+
+    with _tables_to_stderr(as_json):
+        result = analyse_run(run, overrides=overrides, folder=folder)
+    if as_json:
+        _print_json(result.to_dict())
+        return
+    from mobilenet_tf.sensitivity import tables
+
+    for table in tables(result):
+        _print(table)
+    print(f"as a picture: {(folder or exports_of(run)) / 'sensitivity.png'}")
 
 
 @app.command()

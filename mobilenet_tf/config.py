@@ -201,10 +201,14 @@ class Export(Section):
         "float32", description="input and output type of full int8 files"
     )
     outputs: str = Field("logits", description="what exported files end in")
-    float_layers: int = Field(
-        0, ge=0, description="full int8 files: so many of the layers that lose the most stay in float32"
+    float_layers: Annotated[int, Field(ge=0)] | list[str] = Field(
+        0,
+        description="full int8 files: what stays in float32, so many layers that lose the most, or names with * and ?",
     )
     calibration_samples: int = Field(200, ge=1)
+    calibration_percentile: float | None = Field(
+        None, gt=50, lt=100, description="of a picture's activations, bounds their range; null: their extremes"
+    )
     parity_samples: int = Field(64, ge=1, description="samples for the numerical comparison")
     verify_samples: int | None = Field(1000, ge=1, description="samples scored with both models; null for all")
     limit: float = Field(0.02, ge=0, description="largest accepted drop of the metric")
@@ -230,6 +234,8 @@ class Config(Section):
             )
         if self.quantize.aware and self.export.float_layers:
             raise ValueError(f"export.float_layers must be 0 with quantize.aware. Received: {self.export.float_layers}")
+        if self.export.calibration_percentile and (self.export.float_layers or self.quantize.aware):
+            raise ValueError("export.calibration_percentile must be null with export.float_layers or quantize.aware")
         return self
 
     @classmethod

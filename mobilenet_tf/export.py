@@ -1,4 +1,4 @@
-"""SavedModel, TFLite (float32, float16, dynamic, int8) and ONNX, and the proof that a file does what its model did."""
+"""SavedModel, TFLite (float and quantised) and ONNX, and the proof that a file does what its model did."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,7 +49,7 @@ class Job:
 
     calibration: Images | None
     inputs: str
-    float_layers: int
+    float_layers: quantize.FloatLayers
     detector: bool  # ends in the runtimes' own post-processing of detectors
     say: Say
 
@@ -61,6 +62,7 @@ class Format:
     convert: Callable[[Path, Path, Job], None]  # SavedModel folder, file to write, job
     dynamic: bool = False  # the batch size is always free
     calibrated: bool = False
+    rounded: bool = False  # keeps the roundings of a network that was trained for int8
 
 
 def export(
@@ -71,7 +73,7 @@ def export(
     metadata: Metadata,
     calibration: Images | None = None,
     inputs: Literal["float32", "int8", "uint8"] = "float32",
-    float_layers: int = 0,
+    float_layers: quantize.FloatLayers = 0,
     dynamic_batch: bool = False,
 ) -> Path:
     """Writes a model file that runs without this package, with the metadata inside, and checks that it runs.
@@ -84,9 +86,9 @@ def export(
         format: a key of FORMATS.
         metadata: travels in the file; its input_size is the size the file will take.
         calibration: batches of float32 images [N, H, W, 3] in 0..255 that went through the evaluation preprocessing;
-            for tflite_int8. With fewer than 100 it warns.
+            for tflite_int8 and tflite_int16. With fewer than 100 it warns.
         inputs: the type of both the inputs and the outputs of a tflite_int8 file; detections always come as float32.
-        float_layers: how many layers of a tflite_int8 file stay in float32, see `quantize.int8`.
+        float_layers: which layers of a tflite_int8 file stay in float32, see `quantize.int8`.
         dynamic_batch: leave the batch size free, as it always is in a SavedModel; else it is 1, which every delegate of
             a phone takes.
 
@@ -97,19 +99,14 @@ def export(
     path = Path(path)
     chosen = _check(model, path, format, metadata, calibration, inputs, float_layers)
     if is_aware(model):
-        model, calibration = model if chosen.calibrated else strip(model), None
+        model, calibration = (model, None) if chosen.rounded else (strip(model), calibration)
     if calibration is not None:
         calibration = _calibration(calibration, metadata.input_size)
     net = _deployable(model, metadata.outputs)
     batch = None if dynamic_batch or chosen.dynamic else 1
-    signature = [tf.TensorSpec((batch, *metadata.input_size, 3), tf.float32, name="image")]
     with _progress(f"export {path.name}") as say, tempfile.TemporaryDirectory() as folder:
         say("tracing the graph")
-        saved = Path(folder) / "saved_model"
-        # model.export would also track the model, and so store each weight twice (keras-team/keras#23553).
-        archive = keras.export.ExportArchive()
-        archive.add_endpoint("serve", lambda image: net(image, training=False), input_signature=signature)
-        archive.write_out(saved, verbose=False)
+        saved = _trace(net, (batch, *metadata.input_size, 3), Path(folder) / "saved_model")
         with artifact.replacing(path) as temporary:
             job = Job(calibration, inputs, float_layers, metadata.outputs == "detections", say)
             try:
@@ -126,6 +123,17 @@ def export(
     return path
 
 
+def sensitivity(model: keras.Model, metadata: Metadata, calibration: Images) -> list[quantize.LayerError]:
+    """What int8 makes of each operation of a float model, the largest error first; arguments as for `export`."""
+    calibration, net = _calibration(calibration, metadata.input_size), _deployable(model, metadata.outputs)
+    with _progress("comparing the layers") as say, tempfile.TemporaryDirectory() as folder:
+        say("tracing the graph")
+        saved = _trace(net, (1, *metadata.input_size, 3), Path(folder) / "saved_model")
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
+        converter.allow_custom_ops = metadata.outputs == "detections"
+        return quantize.layer_errors(converter, partial(_representative, calibration, say))
+
+
 def _check(model, path, format, metadata, calibration, inputs, float_layers) -> Format:
     if format not in FORMATS:
         raise UserError(f"format must be one of {', '.join(FORMATS)}. Received: format={format}")
@@ -136,12 +144,12 @@ def _check(model, path, format, metadata, calibration, inputs, float_layers) -> 
         raise UserError(f"the path of a {format} export must {expected}. Received: {path}")
     if path.is_dir() and (suffix or (any(path.iterdir()) and not (path / "saved_model.pb").is_file())):
         raise UserError(f"the path of a {format} export must not be a folder of something else. Received: {path}")
-    if chosen.calibrated and calibration is None and not is_aware(model):
+    if chosen.calibrated and calibration is None and not (chosen.rounded and is_aware(model)):
         raise UserError(f"{format} must have calibration images. Received: calibration=None")
-    if chosen.calibrated and float_layers and is_aware(model):
+    if chosen.rounded and float_layers and is_aware(model):
         raise UserError(f"float_layers must be 0 for a network trained for int8. Received: float_layers={float_layers}")
-    if inputs not in quantize.IO_TYPES or (inputs != "float32" and not chosen.calibrated):
-        allowed = ", ".join(quantize.IO_TYPES) if chosen.calibrated else "float32"
+    if inputs not in quantize.IO_TYPES or (inputs != "float32" and not chosen.rounded):
+        allowed = ", ".join(quantize.IO_TYPES) if chosen.rounded else "float32"
         raise UserError(f"inputs of {format} must be {allowed}. Received: inputs={inputs}")
     size = tuple(model.inputs[0].shape[1:3])
     if not all(have in (None, want) for have, want in zip(size, metadata.input_size, strict=True)):
@@ -194,6 +202,16 @@ def _deployable(model: keras.Model, outputs: str) -> keras.Model:
     return model if len(model.outputs) > 1 else keras.Model(model.inputs, {outputs: model.outputs[0]}, name=model.name)
 
 
+def _trace(net: keras.Model, shape: tuple, folder: Path) -> Path:
+    """Writes a SavedModel that takes images of that shape."""
+    # model.export would also track the model, and so store each weight twice (keras-team/keras#23553).
+    archive = keras.export.ExportArchive()
+    signature = [tf.TensorSpec(shape, tf.float32, name="image")]
+    archive.add_endpoint("serve", lambda image: net(image, training=False), input_signature=signature)
+    archive.write_out(folder, verbose=False)
+    return folder
+
+
 def _copy(saved: Path, path: Path, job: Job) -> None:
     shutil.copytree(saved, path)
 
@@ -225,18 +243,24 @@ def _int8(converter: Any, job: Job) -> bytes:
     return quantize.int8(converter, examples, job.inputs, outputs, job.float_layers)
 
 
-def _representative(calibration: Sequence[np.ndarray], say: Say) -> Iterator[list[np.ndarray]]:
-    count, total = 0, sum(map(len, calibration))
-    for batch in calibration:
-        for image in batch:
-            image = image[None].copy()  # [1, H, W, 3]
-            if count == 0:
-                # Two pixels of the first image pin the input's range to 0..255: one step is one grey level, so
-                # a uint8 file takes an image as it is.
-                image[0, 0, :2] = [[0.0], [255.0]]
-            count += 1
-            say(f"calibrating on image {count} of {total}")
-            yield [image]
+def _int16(converter: Any, job: Job) -> bytes:
+    return quantize.int16(converter, partial(_representative, job.calibration, job.say))
+
+
+def _representative(
+    calibration: Sequence[np.ndarray], say: Say, stage: str = "calibrating", count: int | None = None
+) -> Iterator[list[np.ndarray]]:
+    """Each of the images, or the first `count`, as [1, H, W, 3] in a list of its own."""
+    images = list(islice((image for batch in calibration for image in batch), count))
+    for number, image in enumerate(images, 1):
+        image = image[None].copy()
+        if number == 1:
+            # Two pixels of the first image pin the input's range to 0..255: one step is one grey level, so
+            # a uint8 file takes an image as it is.
+            image[0, 0, :2] = [[0.0], [255.0]]
+        say(f"{stage} on image {number} of {len(images)}")
+        yield [image]
+    say("quantising")
 
 
 def _onnx(saved: Path, path: Path, job: Job) -> None:
@@ -277,7 +301,8 @@ FORMATS = {
     "tflite": Format("model.tflite", _tflite),
     "tflite_float16": Format("model_float16.tflite", partial(_tflite, quantised=_float16)),
     "tflite_dynamic": Format("model_dynamic.tflite", partial(_tflite, quantised=_dynamic)),
-    "tflite_int8": Format("model_int8.tflite", partial(_tflite, quantised=_int8), calibrated=True),
+    "tflite_int8": Format("model_int8.tflite", partial(_tflite, quantised=_int8), calibrated=True, rounded=True),
+    "tflite_int16": Format("model_int16.tflite", partial(_tflite, quantised=_int16), calibrated=True),
     "onnx": Format("model.onnx", _onnx),
 }
 

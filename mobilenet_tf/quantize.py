@@ -1,11 +1,16 @@
-"""Full int8 quantisation by calibration, and the layers that lose the most by it."""
+"""Quantisation by calibration, to int8 and to int8 weights with int16 activations; what each layer loses by int8."""
 
 from __future__ import annotations
 
 import csv
+import difflib
+import fnmatch
 import io
 import math
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,17 +26,23 @@ IO_TYPES = {"float32": tf.float32, "int8": tf.int8, "uint8": tf.uint8}
 FLOAT_ENDS = {"DEQUANTIZE", "SOFTMAX", "LOGISTIC", POST_PROCESS}  # what may follow a network in float32
 EXAMINED = 50  # calibration images that the layers are compared on
 
-Examples = Callable[[], Iterator[list[np.ndarray]]]  # () -> [image [1, H, W, 3]] after [image], float32
+Examples = Callable[..., Iterator[list[np.ndarray]]]  # (stage, count) -> [image [1, H, W, 3]] after [image]
 
 
-def int8(converter: Any, examples: Examples, inputs: str, outputs: str, float_layers: int = 0) -> bytes:
+FloatLayers = int | Sequence[str]  # so many of those that lose the most, or patterns of layers' names
+
+
+def int8(converter: Any, examples: Examples, inputs: str, outputs: str, float_layers: FloatLayers = 0) -> bytes:
     """Quantises weights by channel and activations by the ranges that the examples have.
 
     Args:
         converter: a tf.lite.TFLiteConverter.
         inputs, outputs: the types of the file's inputs and outputs, keys of IO_TYPES.
-        float_layers: so many of the layers that lose the most stay in float32: often one or two of a MobileNet lose
-            nearly all that is lost, its first depthwise convolutions.
+        float_layers: what stays in float32. A number: so many of the layers that lose the most; often one or two of a
+            MobileNet lose nearly all that is lost, its first depthwise convolutions. Or names of layers, in which "*"
+            and "?" stand for any letters and any letter, or of the tensors in a `LayerError`.
+
+    Raises UserError for a pattern that no layer's name fits.
     """
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -39,10 +50,50 @@ def int8(converter: Any, examples: Examples, inputs: str, outputs: str, float_la
     if not float_layers:
         converter.inference_input_type, converter.inference_output_type = IO_TYPES[inputs], IO_TYPES[outputs]
         return converter.convert()
-    debugger = _debugger(converter, examples)
-    names = _most_sensitive(debugger)[:float_layers]
+    by_number = isinstance(float_layers, int)
+    debugger = _debugger(converter, examples, EXAMINED if by_number else 1)
+    errors = _errors(debugger)
+    chosen = _worst_first(errors)[:float_layers] if by_number else _named(errors, float_layers)
+    names = [error.tensor for error in chosen]
     debugger.options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=names)
     return modify_model_io_type(debugger.get_nondebug_quantized_model(), IO_TYPES[inputs], IO_TYPES[outputs])
+
+
+def int16(converter: Any, examples: Examples) -> bytes:
+    """Weights in int8 by channel, activations in int16; inputs and outputs are float32.
+
+    What TFLite has no such kernel for stays in float32: V3's hard-swish, the post-processing of detectors.
+    """
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_ops = [
+        tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+        tf.lite.OpsSet.TFLITE_BUILTINS,
+    ]
+    converter.representative_dataset = examples
+    return converter.convert()
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """What int8 makes of one operation, given the float outputs of those before it."""
+
+    layers: tuple[str, ...]  # of the Keras model, those that are fused in the operation; the convolution comes last
+    operation: str
+    steps: float  # root mean square of its error in steps of its int8; rounding alone makes 0.29
+    tensor: str  # its output's name in the file
+
+    @property
+    def layer(self) -> str:
+        """The one to call it by."""
+        return self.layers[-1]
+
+
+def layer_errors(converter: Any, examples: Examples) -> list[LayerError]:
+    """Of every operation that has a choice, the largest error first; not of the one that reads the input."""
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.representative_dataset = examples
+    return _worst_first(_errors(_debugger(converter, examples, EXAMINED)))
 
 
 def trained(converter: Any, inputs: str, outputs: str) -> bytes:
@@ -70,25 +121,51 @@ def _float_operations(content: bytes) -> list[str]:
     return found
 
 
-def _debugger(converter, examples):
-    def some():
-        for _, example in zip(range(EXAMINED), examples(), strict=False):
-            yield example
-
+def _debugger(converter, examples, count):
+    some = partial(examples, "comparing the layers", count)
     return tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=some)
 
 
-def _most_sensitive(debugger) -> list[str]:
-    """The output tensors of the layers, those that lose the most first, without that of the one that reads the input.
-
-    What a layer loses is the root mean square of its error, given the float output of the layers before it, in
-    quantisation steps; rounding alone makes 0.29.
-    """
+def _errors(debugger) -> list[LayerError]:
+    """In the order of the graph."""
     debugger.run()
     table = io.StringIO()
     debugger.layer_statistics_dump(table)
     table.seek(0)
-    rows = list(csv.DictReader(table))[1:]  # in the order of the graph
-    rows = [row for row in rows if float(row["scale"]) > 0]
-    rows.sort(key=lambda row: -math.sqrt(float(row["mean_squared_error"])) / float(row["scale"]))
-    return [row["tensor_name"] for row in rows]
+    rows = [row for row in csv.DictReader(table) if float(row["scale"]) > 0]
+    return [
+        LayerError(
+            _layers(row["tensor_name"]),
+            row["op_name"],
+            math.sqrt(float(row["mean_squared_error"])) / float(row["scale"]),
+            row["tensor_name"],
+        )
+        for row in rows
+    ]
+
+
+def _layers(tensor: str) -> tuple[str, ...]:
+    """The layers in a tensor's name, "model_1/backbone_1/bn_1/mul;model_1/backbone_1/conv_1/Conv2D" -> ("bn", "conv").
+
+    Keras opens each layer's scope a second time for the call, for which TensorFlow counts it on.
+    """
+    paths = [part.split("/") for part in tensor.split(";")]
+    names = [re.sub(r"_\d+$", "", path[-2]) for path in paths if len(path) > 1]
+    return tuple(dict.fromkeys(names)) or (tensor,)
+
+
+def _worst_first(errors: list[LayerError]) -> list[LayerError]:
+    return sorted(errors[1:], key=lambda error: -error.steps)
+
+
+def _named(errors: list[LayerError], patterns: Sequence[str]) -> list[LayerError]:
+    known, tensors = {name: None for error in errors for name in error.layers}, {error.tensor for error in errors}
+    for pattern in patterns:
+        if not fnmatch.filter(known, pattern) and pattern not in tensors:
+            near = difflib.get_close_matches(pattern.strip("*"), known, n=3, cutoff=0.3) or list(known)[:3]
+            raise UserError(f"float_layers must name layers, such as {', '.join(near)}. Received: {pattern}")
+    return [
+        error
+        for error in errors
+        if error.tensor in patterns or any(fnmatch.filter(error.layers, pattern) for pattern in patterns)
+    ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import glob
 import importlib
 import importlib.util
@@ -121,74 +119,40 @@ def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[st
         One `export.Verification` a file, in the order of `formats` (default: `export.formats` of the config).
     """
     cfg = open_config(run, overrides)
-    import numpy as np
-
     from mobilenet_tf import export, report
-    from mobilenet_tf.aware import is_aware, strip
-    from mobilenet_tf.evaluate import evaluate, evaluation_inputs
-    from mobilenet_tf.predict import keras_predictor, load_keras, load_predictor
+    from mobilenet_tf.deployment import Deployment
+    from mobilenet_tf.predict import load_predictor
 
     names = list(formats or cfg.export.formats)
     unknown = [name for name in names if name not in export.FORMATS]
     if unknown:
         raise UserError(f"formats must be among {', '.join(export.FORMATS)}. Received: {', '.join(unknown)}")
-    task, metadata = find_task(cfg.task), artifact.read(run)
-    model_file, _ = artifact.locate(run)
-    folder = folder or exports_of(run)
-    validation = task.source(cfg, "validation")
-    images = np.concatenate(evaluation_inputs(task, cfg, validation, cfg.export.parity_samples))
-    classes = metadata.classes if task.shared_classes else []  # an open set's are nobody's business but training's
-    metadata = dataclasses.replace(metadata, outputs=cfg.export.outputs, classes=classes)
-    model = task.deploy(cfg, load_keras(model_file))
-    trained_for_int8, reference = is_aware(model), keras_predictor(model, metadata)
-    calibration = None
-    if not trained_for_int8 and any(export.FORMATS[name].calibrated for name in names):
-        calibration = evaluation_inputs(task, cfg, task.source(cfg, "train"), cfg.export.calibration_samples)
-
-    def agree(*raws) -> list[float]:
-        sizes = np.array([metadata.input_size] * export.count(raws[0]), np.int32)
-        return [task.agree(*pair) for pair in zip(*(task.decode(cfg, raw, sizes) for raw in raws), strict=True)]
-
-    def score(predictor) -> dict[str, float]:
-        return evaluate(task, cfg, predictor, validation, limit=cfg.export.verify_samples)
-
-    @functools.cache
-    def source_of(rounded: bool):
-        """(the model that a file is made from, its metrics): one trained for int8 is float in other formats."""
-        predictor = reference if rounded else keras_predictor(strip(model), metadata)
-        return predictor, score(predictor)
-
-    results, paths = [], []
+    task, folder = find_task(cfg.task), folder or exports_of(run)
+    deployment = Deployment(task, cfg, artifact.locate(run)[0])
+    paths, results = [], []
     for name in names:
-        chosen = export.FORMATS[name]
-        origin, expected = source_of(chosen.calibrated or not trained_for_int8)
-        path = export.export(
-            model,
-            folder / chosen.filename,
-            name,
-            metadata=metadata,
-            calibration=calibration if chosen.calibrated else None,
-            inputs=cfg.export.inputs if chosen.calibrated else "float32",
-            float_layers=cfg.export.float_layers,
-        )
-        results.append(
-            export.verify(
-                origin,
-                load_predictor(path),
-                images,
-                score,
-                task.monitor,
-                cfg.export.limit,
-                reference_metrics=expected,
-                agree=agree,
-            )
-        )
-        paths.append(path)
+        paths.append(deployment.write(name, folder / export.FORMATS[name].filename))
+        results.append(deployment.verify(name, paths[-1]))
     results, notes = report.measure(results, paths)
-    predictors = {"model": reference, **{path.name: load_predictor(path) for path in paths}}
-    pictures = report.drawings(task, cfg, classes, images, predictors)
-    report.write(folder / "report.html", f"{model_file.parent.name}: {task.name}", results, pictures, notes)
+    predictors = {"model": deployment.reference, **{path.name: load_predictor(path) for path in paths}}
+    pictures = report.drawings(task, cfg, deployment.metadata.classes, deployment.images, predictors)
+    title = f"{deployment.file.parent.name}: {task.name}"
+    report.write(folder / "report.html", title, results, pictures, notes)
     return results
+
+
+def analyse_run(run: Path, *, overrides: Sequence[str] = (), folder: Path | None = None):
+    """What each layer of a run's model loses by int8 and what is won back by leaving the worst in float32.
+
+    Writes sensitivity.json and sensitivity.png into `folder` (default: the exports'); returns the `Sensitivity`.
+    """
+    cfg = open_config(run, overrides)
+    from mobilenet_tf import sensitivity
+    from mobilenet_tf.deployment import Deployment
+
+    result = sensitivity.analyse(Deployment(find_task(cfg.task), cfg, artifact.locate(run)[0]))
+    sensitivity.save(result, folder or exports_of(run))
+    return result
 
 
 def exports_of(run: Path) -> Path:

@@ -106,6 +106,20 @@ def test_export_verifies_every_file_and_fails_on_a_drop(capsys, small_run, tmp_p
     assert code == 2 and "Received: tflight" in err
 
 
+def test_analyse_ranks_the_layers_and_tries_the_worst_in_float(capsys, small_run, tmp_path, monkeypatch):
+    from mobilenet_tf import sensitivity
+
+    monkeypatch.setattr(sensitivity, "COUNTS", (0, 2))
+    changes = ["export.verify_samples=8", "export.calibration_samples=8"]
+    code, out, _ = call(capsys, "export", small_run, "--analyse", *changes, "--folder", tmp_path, "--json")
+    result = json.loads(out)
+    assert code == 0 and result["metric"] == "top1" and 0 <= result["reference"] <= 1
+    assert {"logits", "block_1_depthwise"} <= {layer["layers"][-1] for layer in result["layers"]}
+    assert [trial["float_layers"] for trial in result["trials"]] == [0, 2]
+    assert json.loads((tmp_path / "sensitivity.json").read_text()) == result
+    assert Image.open(tmp_path / "sensitivity.png").width > 800
+
+
 def test_a_drop_over_the_limit_is_exit_code_3(capsys, small_run, tmp_path, monkeypatch):
     from mobilenet_tf import export
 

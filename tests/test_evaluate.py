@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mobilenet_tf import scenes
-from mobilenet_tf.evaluate import evaluate, evaluation_inputs, subset
+from mobilenet_tf.evaluate import evaluate, evaluation_inputs, stratified, subset
 from mobilenet_tf.predict import load_predictor
 from mobilenet_tf.tasks.classification.task import task
 
@@ -39,6 +39,17 @@ def test_a_subset_is_spread_over_the_classes_and_always_the_same(tmp_path, small
     classes = collections.Counter(name.decode().split("/")[-2] for name in drawn[0])
     assert len(classes) >= 7
     assert subset(source, None) is source and subset(source, 60) is source
+
+
+def test_calibration_pictures_are_of_all_classes_in_equal_parts(tmp_path, small_config):
+    root = scenes.write_folder(tmp_path, {"train": 60, "validation": 12}, size=32)
+    source = task.source(small_config("data.reader=folder", f"data.root={root}"), "train")
+    drawn = [[(item["id"].numpy(), int(item["label"])) for item in stratified(source, 24).items] for _ in range(2)]
+    assert drawn[0] == drawn[1] and len(set(drawn[0])) == 24
+    counts = collections.Counter(label for _, label in drawn[0])
+    assert len(counts) == len(source.classes) and max(counts.values()) - min(counts.values()) <= 1
+    unlabelled = task.source(small_config(), "train")  # drawn as they are needed
+    assert stratified(unlabelled, 10).count == 10
 
 
 def test_inputs_for_calibration_are_those_of_evaluation(small_config):

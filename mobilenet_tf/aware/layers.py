@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -26,6 +28,7 @@ class Range(keras.layers.Layer):
     def __init__(self, momentum: float = 0.99, fixed: tuple[float, float] | None = None, **keys):
         super().__init__(**keys)
         self.momentum, self.fixed = momentum, tuple(fixed) if fixed else None
+        self.watcher: Callable | None = None  # is given what would be observed, outside training
 
     def build(self, input_shape):
         if self.fixed is None:
@@ -39,6 +42,8 @@ class Range(keras.layers.Layer):
             return tf.quantization.fake_quant_with_min_max_args(inputs, *self.fixed)
         if training and observe:
             self._follow(inputs)
+        if self.watcher and observe:
+            self.watcher(inputs)
         low, high = tf.convert_to_tensor(self.low), tf.convert_to_tensor(self.high)
         return tf.cond(
             high > low, lambda: tf.quantization.fake_quant_with_min_max_vars(inputs, low, high), lambda: inputs

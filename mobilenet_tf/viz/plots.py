@@ -318,6 +318,32 @@ def histograms(panels: Mapping[str, tuple[Sequence[float], Sequence[int]]], path
     return save_figure(figure, path)
 
 
+def sensitivity(
+    errors: Sequence[tuple[str, float]],
+    trials: Sequence[tuple[int, float]],
+    reference: float,
+    metric: str,
+    path: str | Path,
+) -> Path:
+    """(layer, its error in steps of int8) as bars; (layers in float32, metric) as a line, the model's dotted above."""
+    figure = _figure(11.5, max(4.2, 1.2 + 0.21 * len(errors)))
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    names = [f"{shorten(name, 44)}  {value:.2f}" for name, value in errors]
+    _bar_column(left, _floats([value for _, value in errors]), names, {}, len(errors))
+    _title(left, "Error of each layer alone, in steps of int8")
+    left.axvline(12**-0.5, color=MUTED, linewidth=1, linestyle=":")
+    left.set_xlabel("root mean square (dotted: rounding alone)", color=INK, fontsize=9)
+    _axes_style(right, grid="y")
+    _title(right, f"{metric} with the worst layers in float32")
+    counts, values = zip(*trials, strict=True)
+    right.plot(counts, values, color=COLOURS[0], linewidth=2, marker="o")
+    right.axhline(reference, color=INK, linewidth=1.2, linestyle=":")
+    right.annotate("the model", (counts[-1], reference), (0, 4), textcoords="offset points", ha="right", fontsize=9)
+    right.set_xticks(counts)
+    right.set_xlabel("layers in float32", color=INK, fontsize=9)
+    return save_figure(figure, path)
+
+
 def roc(far: Sequence[float], tar: Sequence[float], path: str | Path, title: str = "") -> Path:
     """True over false accept rate, the latter on a logarithmic axis; points in the order of falling thresholds."""
     far, tar = _floats(far), _floats(tar)
