@@ -1,9 +1,11 @@
 """Every format against the Keras model it was made from, on a small trained network; and what export refuses."""
 
+import contextlib
 import io
 import json
 import os
 import sys
+import time
 from dataclasses import replace
 
 import keras
@@ -293,6 +295,28 @@ def test_conversion_is_silent_but_for_few_calibration_images(tmp_path, capfd):
     with pytest.warns(UserWarning, match=r"^calibration should have 100 images or more\. Received: 99$"):
         export(small(), tmp_path / "m.tflite", "tflite_int8", metadata=SMALL, calibration=iter([SMALL_IMAGES] * 33))
     assert capfd.readouterr() == ("", "")
+
+
+def test_progress_names_every_stage(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(exporting, "_progress", lambda title: contextlib.nullcontext(said.append))
+    images = np.tile(SMALL_IMAGES, (34, 1, 1, 1))
+    export(small(), tmp_path / "m.tflite", "tflite_int8", metadata=SMALL, calibration=[images], float_layers=1)
+    counted = [
+        (stage, range(1, count + 1), count) for stage, count in (("calibrating", 102), ("comparing the layers", 50))
+    ]
+    calibrating, comparing = ([f"{s} on image {i} of {n}" for i in numbers] for s, numbers, n in counted)
+    start = ["tracing the graph", "converting to TFLite"]
+    assert said == [*start, *calibrating, "quantising", *comparing, "quantising", "checking the file"]
+
+
+def test_a_terminal_shows_the_stage(monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(exporting, "Console", lambda **_: Console(file=screen, force_terminal=True, width=80))
+    with exporting._progress("export m.tflite") as say:
+        say("calibrating on image 3 of 9")
+        time.sleep(0.5)
+    assert "export m.tflite: calibrating on image 3 of 9" in screen.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from mobilenet_tf import artifact, predict
 from mobilenet_tf.artifact import Metadata
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.export import FORMATS, export
+from mobilenet_tf.inspection import inspect
 from mobilenet_tf.predict import keras_predictor, load_predictor
 from mobilenet_tf.tasks.classification.model import deployable
 
@@ -301,13 +302,13 @@ def _two_inputs(path, model):
     return path
 
 
-@pytest.mark.parametrize("package", ["onnxruntime", "onnx"])
-def test_a_missing_extra_says_what_to_install(files, monkeypatch, package):
+@pytest.mark.parametrize(("package", "use"), [("onnxruntime", load_predictor), ("onnx", inspect)])
+def test_a_missing_extra_says_what_to_install(files, monkeypatch, package, use):
     if "onnx" not in files:
         pytest.skip("needs the onnx extra")
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match=rf'^{package} is not installed; .*"mobilenet-tf\[onnx\]"'):
-        load_predictor(files["onnx"])
+        use(files["onnx"])
 
 
 def test_threads_are_the_caller_s(files):
