@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
