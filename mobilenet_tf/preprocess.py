@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 GREY = 127.5  # of the image where there is none
@@ -55,9 +57,16 @@ def scale_to(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def bilinear(image: np.ndarray, size: tuple[int, int], antialias: bool = False) -> np.ndarray:
     """[h, w, C] -> float32 [*size, C] as `tf.image.resize` computes it."""
-    for axis in (0, 1):
-        image = _line_up(image, axis, *_taps(image.shape[axis], size[axis], antialias))
-    return image
+    return np.concatenate(list(bands(image, size, antialias)))
+
+
+def bands(image: np.ndarray, size: tuple[int, int], antialias: bool = False, rows: int = 32) -> Iterator[np.ndarray]:
+    """The rows of `bilinear`, 32 at a time: a photograph's logits would take gigabytes at once."""
+    places, weights = _taps(image.shape[0], size[0], antialias)
+    columns = _taps(image.shape[1], size[1], antialias)
+    for start in range(0, size[0], rows):
+        band = slice(start, start + rows)
+        yield _line_up(_line_up(image, 0, places[:, band], weights[:, band]), 1, *columns)
 
 
 def _line_up(image, axis, places, weights):

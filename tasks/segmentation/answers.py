@@ -33,9 +33,8 @@ def decode(raw, sizes: np.ndarray, resize: str) -> list[Prediction]:
 
 
 def _enlarge(logits, size) -> np.ndarray:
-    if logits.shape[:2] != tuple(size):
-        logits = preprocess.bilinear(logits, size)
-    return logits.argmax(-1).astype(np.uint8)
+    bands = [logits] if logits.shape[:2] == tuple(size) else preprocess.bands(logits, size)
+    return np.concatenate([band.argmax(-1).astype(np.uint8) for band in bands])
 
 
 def _nearest(mask, size) -> np.ndarray:
