@@ -162,7 +162,7 @@ def _named(errors: list[LayerError], patterns: Sequence[str]) -> list[LayerError
     known, tensors = {name: None for error in errors for name in error.layers}, {error.tensor for error in errors}
     for pattern in patterns:
         if not fnmatch.filter(known, pattern) and pattern not in tensors:
-            near = difflib.get_close_matches(pattern.strip("*"), known, n=3, cutoff=0.3) or list(known)[:3]
+            near = difflib.get_close_matches(pattern.strip("*"), known, n=3, cutoff=0.3) or [error.layer for error in errors[:3]]
             raise UserError(f"float_layers must name layers, such as {', '.join(near)}. Received: {pattern}")
     return [
         error

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from mobilenet_tf import export, specs
 from mobilenet_tf.artifact import Metadata
-from mobilenet_tf.aware import aware, is_aware, strip
+from mobilenet_tf.aware import aware, calibrated, is_aware, strip
 from mobilenet_tf.aware.layers import HardSigmoid, Range
 from mobilenet_tf.cost import cost
 from mobilenet_tf.errors import UserError
@@ -218,6 +218,21 @@ def values(path, images) -> list[tuple[dict, np.ndarray]]:
         details = [d for d in interpreter.get_tensor_details() if d["dtype"] == np.int8 and d["quantization"][0]]
         rows.append([interpreter.get_tensor(d["index"]) for d in details])
     return [(detail, np.stack(each)) for detail, *each in zip(details, *rows, strict=True)]
+
+
+def test_calibration_leaves_rare_values_out_of_the_ranges(pair, images, tmp_path):
+    network, _ = pair("v2")
+    loud = np.concatenate([images, images])
+    half, most = (ranges(calibrated(network, [loud, loud], percentile)) for percentile in (75, 99.9))
+    for inner, outer in zip(half, most, strict=True):
+        if not inner.fixed:
+            assert outer.low <= inner.low <= 0 <= inner.high <= outer.high and outer.low < outer.high
+            assert inner.watcher is None
+    path = export.export(calibrated(network, [images], 99.9), tmp_path / "m.tflite", "tflite_int8", metadata=METADATA)
+    difference = load_predictor(path)(images) - outputs(network, images)["raw"]
+    assert np.abs(difference).mean() < 0.1 * outputs(network, images)["raw"].std()
+    with pytest.raises(UserError, match="calibration must hold images"):
+        calibrated(network, [], 99.9)
 
 
 @pytest.mark.parametrize(("inputs", "zero"), [("uint8", 0), ("int8", -128)])

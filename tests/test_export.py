@@ -20,6 +20,7 @@ from mobilenet_tf import export as exporting
 from mobilenet_tf.artifact import Metadata
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.export import FORMATS, Parity, Verification, check_parity, export, tflite_ops, verify
+from mobilenet_tf.inspection import operators
 from mobilenet_tf.layers import BatchNormalization
 from mobilenet_tf.predict import keras_predictor, load_predictor, open_tflite
 from mobilenet_tf.tasks.classification.model import deployable
@@ -126,13 +127,17 @@ def test_float_files_give_the_model_s_logits(exported, reference, format, option
 
 @pytest.mark.parametrize(
     ("format", "options"),
-    [("tflite_dynamic", {}), *(("tflite_int8", {"inputs": kind}) for kind in ("float32", "int8", "uint8"))],
+    [
+        ("tflite_dynamic", {}),
+        ("tflite_int16", {}),
+        *(("tflite_int8", {"inputs": kind}) for kind in ("float32", "int8", "uint8")),
+    ],
     ids=str,
 )
 def test_quantised_files_keep_the_accuracy(exported, reference, format, options):
     path = exported(format, **options)
     assert score(load_predictor(path))["top1"] >= score(reference)["top1"] - 0.02
-    assert path.stat().st_size < 0.8 * exported("tflite").stat().st_size
+    assert path.stat().st_size < 0.85 * exported("tflite").stat().st_size
 
 
 def types(path):
@@ -158,6 +163,34 @@ def test_layers_that_lose_the_most_stay_in_float(exported, inputs):
     whole = load_predictor(exported("tflite_int8", inputs=inputs))(TEST_IMAGES[:64])
     float_file = load_predictor(exported("tflite"))(TEST_IMAGES[:64])
     assert np.abs(load_predictor(path)(TEST_IMAGES[:64]) - float_file).mean() < np.abs(whole - float_file).mean()
+
+
+def test_layers_stay_in_float_by_their_names(exported):
+    path = exported("tflite_int8", float_layers=("depthwise_conv2d*",))
+    graph = schema.Model.GetRootAs(path.read_bytes(), 0).Subgraphs(0)
+    names = operators(schema.Model.GetRootAs(path.read_bytes(), 0))
+    kinds = {"DEPTHWISE_CONV_2D": set(), "CONV_2D": set()}
+    for i in range(graph.OperatorsLength()):
+        operator = graph.Operators(i)
+        kinds.setdefault(names[operator.OpcodeIndex()], set()).add(graph.Tensors(operator.Outputs(0)).Type())
+    assert kinds["DEPTHWISE_CONV_2D"] == {schema.TensorType.FLOAT32}
+    assert kinds["CONV_2D"] == {schema.TensorType.INT8}
+    with pytest.raises(UserError, match=r"float_layers must name layers, such as .*conv2d.*Received: squeeze\*"):
+        exported("tflite_int8", float_layers=("squeeze*",))
+
+
+def test_sensitivity_ranks_the_layers_of_the_model(model):
+    errors = exporting.sensitivity(model, METADATA, [pictures(20, seed=2)[0]])
+    assert [error.steps for error in errors] == sorted((error.steps for error in errors), reverse=True)
+    named = {error.layer for error in errors if "Call" not in error.tensor}  # the output has the signature's name
+    assert len(named) >= len(errors) - 1 and named <= {layer.name for layer in model.layers}
+    assert sum(error.operation == "DEPTHWISE_CONV_2D" for error in errors) == 4
+    assert 0.1 < errors[-1].steps + errors[0].steps < 10
+
+
+def test_int16_activations_are_16_bits_wide(exported):
+    inside, ends = types(exported("tflite_int16"))
+    assert ends == ["FLOAT32", "FLOAT32"] and {"INT16", "INT8"} <= inside
 
 
 def test_float_inputs_are_quantised_at_the_door(exported):
@@ -444,6 +477,8 @@ def test_operations_that_tflite_lacks_are_named_with_their_layers_and_the_old_fi
     with pytest.raises(UserError, match=expected):
         export(model, tmp_path / "m.tflite", format, metadata=SMALL, calibration=[np.tile(SMALL_IMAGES, (34, 1, 1, 1))])
     assert (tmp_path / "m.tflite").read_text() == "old" and os.listdir(tmp_path) == ["m.tflite"]
+    with pytest.raises(UserError, match=expected):
+        exporting.sensitivity(model, SMALL, [SMALL_IMAGES])
 
 
 def test_a_custom_operation_in_a_detector_is_named_with_its_layer(tmp_path):
