@@ -109,11 +109,8 @@ def export(
         saved = _trace(net, (batch, *metadata.input_size, 3), Path(folder) / "saved_model")
         with artifact.replacing(path) as temporary:
             job = Job(calibration, inputs, float_layers, metadata.outputs == "detections", say)
-            try:
+            with _naming_layers(net):
                 chosen.convert(saved, temporary, job)
-            except ConverterError as error:
-                received = lacking(error, net)
-                raise UserError(f"the model must be made of TFLite's own operations. Received: {received}") from error
             if temporary.suffix == ".tflite":
                 _prove_operations(temporary, path, net)
                 tflite_metadata.embed(temporary, metadata)
@@ -131,7 +128,18 @@ def sensitivity(model: keras.Model, metadata: Metadata, calibration: Images) -> 
         saved = _trace(net, (1, *metadata.input_size, 3), Path(folder) / "saved_model")
         converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
         converter.allow_custom_ops = metadata.outputs == "detections"
-        return quantize.layer_errors(converter, partial(_representative, calibration, say))
+        with _naming_layers(net):
+            return quantize.layer_errors(converter, partial(_representative, calibration, say))
+
+
+@contextmanager
+def _naming_layers(net: keras.Model) -> Iterator[None]:
+    """Operations that the converter does not know become one line that names their layers."""
+    try:
+        yield
+    except ConverterError as error:
+        received = lacking(error, net)
+        raise UserError(f"the model must be made of TFLite's own operations. Received: {received}") from error
 
 
 def _check(model, path, format, metadata, calibration, inputs, float_layers) -> Format:
