@@ -162,8 +162,9 @@ def _named(errors: list[LayerError], patterns: Sequence[str]) -> list[LayerError
     known, tensors = {name: None for error in errors for name in error.layers}, {error.tensor for error in errors}
     for pattern in patterns:
         if not fnmatch.filter(known, pattern) and pattern not in tensors:
-            near = difflib.get_close_matches(pattern.strip("*"), known, n=3, cutoff=0.3) or [error.layer for error in errors[:3]]
-            raise UserError(f"float_layers must name layers, such as {', '.join(near)}. Received: {pattern}")
+            near = difflib.get_close_matches(pattern.strip("*"), known, n=3, cutoff=0.3)
+            such = ", ".join(near or [error.layer for error in errors[:3]])
+            raise UserError(f"float_layers must name layers, such as {such}. Received: {pattern}")
     return [
         error
         for error in errors

@@ -479,8 +479,6 @@ def test_operations_that_tflite_lacks_are_named_with_their_layers_and_the_old_fi
     assert (tmp_path / "m.tflite").read_text() == "old" and os.listdir(tmp_path) == ["m.tflite"]
     with pytest.raises(UserError, match=expected):
         exporting.sensitivity(model, SMALL, [SMALL_IMAGES])
-    with pytest.raises(UserError, match=expected):
-        exporting.sensitivity(model, SMALL, [SMALL_IMAGES])
 
 
 def test_a_custom_operation_in_a_detector_is_named_with_its_layer(tmp_path):
