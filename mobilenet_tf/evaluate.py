@@ -50,8 +50,9 @@ def evaluation_inputs(task, cfg, source: Source, count: int) -> list[np.ndarray]
     batches = evaluation_batches(
         subset(source, count), task.transform(cfg, training=False), batch_size=cfg.train.batch_size
     )
+    total = steps_per_epoch(min(count, source.count), cfg.train.batch_size)
     with user_errors():
-        return [batch["image"].numpy() for batch in batches]
+        return [batch["image"].numpy() for batch in track(batches, "read pictures", total)]
 
 
 def stratified(source: Source, count: int) -> Source:
