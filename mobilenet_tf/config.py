@@ -227,7 +227,7 @@ class Config(Section):
     export: Export = Export()
 
     @model_validator(mode="after")
-    def _aware(self):
+    def _int8_options(self):
         if self.quantize.aware and self.train.precision.startswith("mixed"):
             raise ValueError(
                 f"train.precision must be auto or float32 with quantize.aware. Received: {self.train.precision}"
@@ -235,7 +235,10 @@ class Config(Section):
         if self.quantize.aware and self.export.float_layers:
             raise ValueError(f"export.float_layers must be 0 with quantize.aware. Received: {self.export.float_layers}")
         if self.export.calibration_percentile and (self.export.float_layers or self.quantize.aware):
-            raise ValueError("export.calibration_percentile must be null with export.float_layers or quantize.aware")
+            raise ValueError(
+                "export.calibration_percentile must be null with export.float_layers or quantize.aware. "
+                f"Received: {self.export.calibration_percentile}"
+            )
         return self
 
     @classmethod

@@ -11,7 +11,6 @@ import numpy as np
 
 from mobilenet_tf import artifact, export
 from mobilenet_tf.aware import calibrated, is_aware, strip
-from mobilenet_tf.errors import UserError
 from mobilenet_tf.evaluate import evaluate, evaluation_inputs, stratified
 from mobilenet_tf.predict import Predictor, keras_predictor, load_keras, load_predictor
 
@@ -30,7 +29,7 @@ class Deployment:
         self.model = task.deploy(cfg, self.network)
         self.reference = keras_predictor(self.model, self.metadata)
         self.trained_for_int8 = is_aware(self.network)
-        self._scores: dict[int, tuple[Predictor, dict]] = {}
+        self._origins: dict[bool, tuple[Predictor, dict]] = {}
 
     @cached_property
     def calibration(self) -> list[np.ndarray]:
@@ -48,7 +47,7 @@ class Deployment:
     def write(self, name: str, path: Path, float_layers=None) -> Path:
         """Exports to the format of that name; `float_layers` in place of the config's."""
         chosen, options = export.FORMATS[name], self.cfg.export
-        by_percentile = chosen.rounded and options.calibration_percentile and not self.trained_for_int8
+        by_percentile = chosen.rounded and options.calibration_percentile and float_layers is None
         needs = chosen.calibrated and not (chosen.rounded and (self.trained_for_int8 or by_percentile))
         return export.export(
             self.by_percentile if by_percentile else self.model,
@@ -67,10 +66,10 @@ class Deployment:
     def origin(self, name: str) -> tuple[Predictor, dict[str, Any]]:
         """What a file of that format is held against, and its metrics: a model trained for int8 is float elsewhere."""
         plain = self.trained_for_int8 and not export.FORMATS[name].rounded
-        if plain not in self._scores:
+        if plain not in self._origins:
             predictor = keras_predictor(strip(self.model), self.metadata) if plain else self.reference
-            self._scores[plain] = predictor, self.score(predictor)
-        return self._scores[plain]
+            self._origins[plain] = predictor, self.score(predictor)
+        return self._origins[plain]
 
     def verify(self, name: str, path: Path) -> export.Verification:
         """Holds a file of that format against the model it was made from; stores the figures beside it."""
@@ -91,10 +90,3 @@ class Deployment:
         sizes = np.array([self.metadata.input_size] * export.count(raws[0]), np.int32)
         answers = [self.task.decode(self.cfg, raw, sizes) for raw in raws]
         return [self.task.agree(*pair) for pair in zip(*answers, strict=True)]
-
-    def refuse_trained(self) -> None:
-        """Raises UserError for a network that was trained for int8: none of its layers can stay in float."""
-        if self.trained_for_int8:
-            raise UserError(
-                f"the layers to compare must be of a float network. Received: {self.file}, trained for int8"
-            )

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from mobilenet_tf import artifact, export, viz
 from mobilenet_tf.deployment import Deployment
+from mobilenet_tf.errors import UserError
 from mobilenet_tf.predict import load_predictor
 from mobilenet_tf.progress import track
 from mobilenet_tf.quantize import LayerError
@@ -46,7 +47,8 @@ def analyse(deployment: Deployment) -> Sensitivity:
 
     Raises UserError for a network that was trained for int8.
     """
-    deployment.refuse_trained()
+    if deployment.trained_for_int8:
+        raise UserError(f"only a float network's layers can be compared. Received: {deployment.file}, trained for int8")
     errors = export.sensitivity(deployment.model, deployment.metadata, deployment.calibration)
     name, trials = deployment.task.monitor[0], []
     with tempfile.TemporaryDirectory() as folder:
