@@ -207,7 +207,7 @@ class Export(Section):
     )
     calibration_samples: int = Field(200, ge=1)
     calibration_percentile: float | None = Field(
-        None, gt=50, lt=100, description="of a picture's activations, bounds their range; null: their extremes"
+        None, gt=50, lt=100, description="of an activation's values, bounds its range; null: their extremes"
     )
     parity_samples: int = Field(64, ge=1, description="samples for the numerical comparison")
     verify_samples: int | None = Field(1000, ge=1, description="samples scored with both models; null for all")

@@ -27,8 +27,6 @@ FLOAT_ENDS = {"DEQUANTIZE", "SOFTMAX", "LOGISTIC", POST_PROCESS}  # what may fol
 EXAMINED = 50  # calibration images that the layers are compared on
 
 Examples = Callable[..., Iterator[list[np.ndarray]]]  # (stage, count) -> [image [1, H, W, 3]] after [image]
-
-
 FloatLayers = int | Sequence[str]  # so many of those that lose the most, or patterns of layers' names
 
 
@@ -44,9 +42,7 @@ def int8(converter: Any, examples: Examples, inputs: str, outputs: str, float_la
 
     Raises UserError for a pattern that no layer's name fits.
     """
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.representative_dataset = examples
+    _calibrate(converter, examples, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
     if not float_layers:
         converter.inference_input_type, converter.inference_output_type = IO_TYPES[inputs], IO_TYPES[outputs]
         return converter.convert()
@@ -64,12 +60,8 @@ def int16(converter: Any, examples: Examples) -> bytes:
 
     What TFLite has no such kernel for stays in float32: V3's hard-swish, the post-processing of detectors.
     """
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_ops = [
-        tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
-        tf.lite.OpsSet.TFLITE_BUILTINS,
-    ]
-    converter.representative_dataset = examples
+    int16_weights_int8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+    _calibrate(converter, examples, int16_weights_int8, tf.lite.OpsSet.TFLITE_BUILTINS)
     return converter.convert()
 
 
@@ -90,9 +82,7 @@ class LayerError:
 
 def layer_errors(converter: Any, examples: Examples) -> list[LayerError]:
     """Of every operation that has a choice, the largest error first; not of the one that reads the input."""
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.representative_dataset = examples
+    _calibrate(converter, examples, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
     return _worst_first(_errors(_debugger(converter, examples, EXAMINED)))
 
 
@@ -119,6 +109,13 @@ def _float_operations(content: bytes) -> list[str]:
         if output.Type() == schema.TensorType.FLOAT32 and name not in FLOAT_ENDS:
             found.append(f"{name} {output.Name().decode()}")
     return found
+
+
+def _calibrate(converter, examples, *operations):
+    """Sets a converter to quantise by the examples into these sets of operations, the first that has one."""
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_ops = list(operations)
+    converter.representative_dataset = examples
 
 
 def _debugger(converter, examples, count):
