@@ -68,9 +68,9 @@ DETECTIONS = {  # our names of a detector's outputs -> those that MediaPipe look
 def embed(path: str | Path, metadata: Metadata) -> None:
     """Writes the TFLite metadata of a .tflite file into it, in place of any that is there. Atomic.
 
-    With it, MediaPipe's ImageClassifier, ObjectDetector (of "detections") and ImageSegmenter (of "logits" and
-    "softmax" of pixels) load the file once `artifact.write` has put the labels behind it. The weights keep their bytes
-    and their alignment.
+    With it, MediaPipe's ImageClassifier (of "softmax" and "sigmoid"), ImageEmbedder, ObjectDetector (of "detections")
+    and ImageSegmenter (of "logits" and "softmax" of pixels) load the file once `artifact.write` has put the labels
+    behind it. The weights keep their bytes and their alignment.
     Raises UserError where the file is damaged.
     """
     path = Path(path)

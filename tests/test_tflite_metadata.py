@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from tensorflow.lite.python import schema_py_generated as schema
-from untrained import evened, lively
+from untrained import adjusted, evened, lively
 
 from mobilenet_tf import artifact, config, images, tflite_metadata, transforms
 from mobilenet_tf.artifact import Metadata
@@ -15,7 +15,9 @@ from mobilenet_tf.errors import UserError
 from mobilenet_tf.export import export
 from mobilenet_tf.layers import BatchNormalization
 from mobilenet_tf.predict import load_predictor
+from mobilenet_tf.tasks.attributes.task import task as attributes
 from mobilenet_tf.tasks.detection.task import task as detection
+from mobilenet_tf.tasks.embedding.task import task as embedding
 from mobilenet_tf.tasks.segmentation.task import task as segmentation
 
 SIZE = (48, 64)
@@ -231,3 +233,48 @@ def test_image_segmenter(real_data, vision, as_image, tmp_path, format, outputs)
         np.testing.assert_allclose(theirs, np.exp(raw[0]) / np.exp(raw[0]).sum(-1, keepdims=True), atol=1e-4)
         seen |= set(np.unique(ours["mask"]).tolist())
     assert len(seen) > 1, "more than one class to compare"
+
+
+SMALLER = ["model.backbone=mobilenet_v1", "model.alpha=0.25"]
+
+
+@pytest.fixture(params=["tflite", "tflite_int8"])
+def of_faces(request, real_data, tmp_path):
+    """(task, config, classes) -> (a file that takes float32 or uint8, photographs of faces, our answers on them)"""
+
+    def exported(task, cfg, classes):
+        photographs = np.stack(pictures(real_data / "faces_celeba" / "img_align_celeba", 6, cfg.model.input_size))
+        keras.utils.set_random_seed(0)
+        model = task.deploy(cfg, adjusted(task.model(cfg, Named(4)), photographs))
+        metadata = Metadata(task.name, classes, cfg.model.input_size, config=cfg.to_dict(), outputs=cfg.export.outputs)
+        calibration = [photographs.astype(np.float32)]
+        options = {"inputs": "uint8", "calibration": calibration} if request.param == "tflite_int8" else {}
+        path = export(model, tmp_path / "model.tflite", request.param, metadata=metadata, **options)
+        ours = task.decode(cfg, load_predictor(path)(photographs), [photographs.shape[1:3]] * len(photographs))
+        return path, photographs, ours
+
+    return exported
+
+
+@pytest.mark.real_data
+def test_image_classifier_of_attributes(of_faces, vision, as_image):
+    names = ["hat", "smile", "glasses", "beard"]
+    path, photographs, answers = of_faces(attributes, tiny("attributes", *SMALLER, "data.augment.flip=false"), names)
+    classifier, seen = vision("ImageClassifier", path), []
+    for photograph, ours in zip(photographs, answers, strict=True):
+        [found] = classifier.classify(as_image(photograph)).classifications
+        scores = {category.category_name: category.score for category in found.categories}
+        assert scores == pytest.approx(dict(zip(names, ours["probabilities"], strict=True)), abs=2e-3)
+        assert [names[category.index] for category in found.categories] == list(scores), "thresholds go by the index"
+        seen.append(scores["smile"])
+    assert np.ptp(seen) > 0.02
+
+
+@pytest.mark.real_data
+def test_image_embedder(of_faces, vision, as_image):
+    path, photographs, ours = of_faces(embedding, tiny("embedding", *SMALLER, "train.batch_size=8"), [])
+    embedder = vision("ImageEmbedder", path)
+    theirs = [embedder.embed(as_image(photograph)).embeddings[0] for photograph in photographs]
+    similar = [embedder.cosine_similarity(theirs[0], each) for each in theirs]
+    assert similar == pytest.approx([float(ours[0]["embedding"] @ each["embedding"]) for each in ours], abs=1e-3)
+    assert np.ptp(similar) > 0.02
