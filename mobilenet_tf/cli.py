@@ -203,11 +203,12 @@ def predict(
     as_json: Json = False,
 ):
     """Predict pictures with any artifact."""
+    from mobilenet_tf.artifact import write_csv
     from mobilenet_tf.workflow import predict_files
 
     rows = predict_files(model, paths, pictures=pictures, threads=threads)
     if csv_file:
-        _write_rows(csv_file, rows)
+        write_csv(csv_file, rows)
     _print_json(rows) if as_json else _print_rows(rows)
     if pictures:
         print(f"pictures: {pictures}", file=sys.stderr)
@@ -345,17 +346,6 @@ def _print_rows(rows: list[dict]) -> None:
     for row in rows:
         table.add_row(*(str(row.get(column, "")) for column in columns))
     _print(table)
-
-
-def _write_rows(path: Path, rows: list[dict]) -> None:
-    import csv
-
-    from mobilenet_tf.artifact import replacing
-
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _merge_json(path: Path, values: dict) -> None:

@@ -6,8 +6,6 @@ from scratch.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 import shutil
@@ -270,7 +268,8 @@ class _Loop:
 
     def save(self, optimizer) -> None:
         checkpoint.save(self.folder / "checkpoints" / "last.npz", self.groups(optimizer), vars(self.progress))
-        _write_csv(self.folder / "log.csv", self.progress.history)
+        rows = [{k: f"{v:.6g}" if isinstance(v, float) else v for k, v in r.items()} for r in self.progress.history]
+        artifact.write_csv(self.folder / "log.csv", rows)
 
     def save_model(self, path: Path) -> None:
         """The serving model with its metadata, as one .keras file, atomically."""
@@ -431,13 +430,3 @@ def _networks(task: Task, cfg: Config, source: Source, precision: str, *, pretra
 
 def _build(task: Task, cfg: Config, source: Source) -> keras.Model:
     return load_keras(cfg.train.network) if cfg.train.network else task.model(cfg, source)
-
-
-def _write_csv(path: Path, rows: list[dict]) -> None:
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns)
-    writer.writeheader()
-    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    with artifact.replacing(path) as temporary:
-        temporary.write_text(text.getvalue())

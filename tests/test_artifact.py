@@ -1,5 +1,6 @@
 """The metadata in each kind of model file: round trip, replacement, and files that are not ours."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -156,6 +157,12 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
+
+
+def test_a_table_has_the_columns_of_all_rows_and_takes_names_of_any_bytes(tmp_path):
+    rows = [{"name": "one, two", "score": 0.5}, {"name": os.fsdecode(b"\xff.jpg"), "error": "torn"}]
+    path = artifact.write_csv(tmp_path / "new" / "table.csv", rows)
+    assert path.read_text(encoding="utf-8").splitlines() == ["name,score,error", '"one, two",0.5,', "?.jpg,,torn"]
 
 
 def test_a_folder_replaces_a_folder(tmp_path):

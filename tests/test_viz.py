@@ -80,21 +80,6 @@ def test_no_pyplot_and_no_tensorflow(tmp_path):
     assert run.stdout.strip() == "[]"
 
 
-def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path, monkeypatch):
-    path = tmp_path / "new folder" / "file.png"
-    viz.write_atomic(path, b"old")
-
-    def fail(source, target):
-        assert Path(source).read_bytes() == b"new"
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="No space"):
-        viz.write_atomic(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(path.parent.iterdir()) == [path]
-
-
 @pytest.mark.parametrize(("suffix", "kind"), [(".png", "PNG"), (".JPG", "JPEG"), (".jpeg", "JPEG"), (".webp", "WEBP")])
 def test_save_image_takes_the_format_from_the_suffix(tmp_path, suffix, kind):
     image = np.full((8, 12, 3), (200, 30, 90), np.uint8)

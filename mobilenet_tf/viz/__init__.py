@@ -7,8 +7,7 @@ No TensorFlow here; and importing this package does not import matplotlib, which
 from importlib import import_module
 
 NAMES = {
-    "base": ("COLOURS", "INK", "MUTED", "PAPER", "RIGHT", "SKY", "WRONG", "save_image", "shorten", "write_atomic",
-             "write_csv"),
+    "base": ("COLOURS", "INK", "MUTED", "PAPER", "RIGHT", "SKY", "WRONG", "save_image", "shorten"),
     "pictures": ("Box", "annotate", "draw_boxes", "sheet", "thumbnail"),
     "plots": ("bars", "confused_pairs", "confusion", "curves", "distributions", "histograms", "precision_recall", "roc",
               "sensitivity"),

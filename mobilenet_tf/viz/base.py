@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import os
 import warnings
-from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image, ImageDraw, ImageFont
 
+from mobilenet_tf.artifact import replacing
 from mobilenet_tf.errors import UserError
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with every common kind of colour blindness.
@@ -47,28 +44,6 @@ OTHER_SCRIPTS = (
 # --- files ---
 
 
-def write_atomic(path: str | Path, data: bytes) -> Path:
-    """Write `data` to `path` through a temporary file beside it, so that a reader never sees half a file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
-def write_csv(rows: Sequence[Mapping], path: str | Path) -> Path:
-    """Write rows with equal keys as the table beside a plot."""
-    table = io.StringIO()
-    writer = csv.DictWriter(table, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return write_atomic(path, table.getvalue().encode("utf-8", "replace"))
-
-
 def save_image(image: np.ndarray | Image.Image, path: str | Path) -> Path:
     """Write an image (uint8 [H, W, 3] or Pillow) atomically, in the format that the suffix of `path` names.
 
@@ -79,9 +54,9 @@ def save_image(image: np.ndarray | Image.Image, path: str | Path) -> Path:
     kind = PICTURES.get(path.suffix.lower())
     if kind is None:
         raise UserError(f"a picture's name must end in {', '.join(PICTURES)}. Received: {path}")
-    buffer = io.BytesIO()
-    picture.save(buffer, format=kind, quality=92)
-    return write_atomic(path, buffer.getvalue())
+    with replacing(path) as temporary:
+        picture.save(temporary, format=kind, quality=92)
+    return path
 
 
 def as_picture(image: np.ndarray) -> Image.Image:
@@ -99,11 +74,10 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     for text in texts:
         text.set_family(list(_families()))
         text.set_parse_math(False)  # a "$" in a class name is a dollar
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), replacing(path) as temporary:
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # said once, in one line, above
-        figure.savefig(buffer, format="png")
-    return write_atomic(path, buffer.getvalue())
+        figure.savefig(temporary, format="png")
+    return Path(path)
 
 
 # --- text ---

@@ -8,7 +8,7 @@ from warnings import warn
 
 import numpy as np
 
-from mobilenet_tf import viz
+from mobilenet_tf import artifact, viz
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.ranking import steps
 from mobilenet_tf.task import Prediction
@@ -153,5 +153,5 @@ def report(metric: AttributeMetric, classes: Sequence[str], folder: str | Path) 
     return [
         bars("Average precision", "ap", {"chance": "prior", "F1": "f1", "ROC AUC": "auc"}),
         bars("Accuracy", "accuracy", {"majority": "majority", "balanced accuracy": "balanced_accuracy"}),
-        viz.write_csv(rows, folder / "per_attribute.csv"),
+        artifact.write_csv(folder / "per_attribute.csv", rows),
     ]

@@ -11,7 +11,7 @@ from warnings import warn
 import numpy as np
 import tensorflow as tf
 
-from mobilenet_tf import viz
+from mobilenet_tf import artifact, viz
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.task import Prediction, as_text
 
@@ -203,7 +203,7 @@ def report(metric: ClassificationMetric, classes: Sequence[str], folder: str | P
             notes=[f"({row['support']})" for row in rows],
             marks=shown,
         ),
-        viz.write_csv(rows, folder / "per_class.csv"),
+        artifact.write_csv(folder / "per_class.csv", rows),
     ]
     return written + (_worst(metric, classes, folder) if metric.worst else [])
 
@@ -215,6 +215,6 @@ def _worst(metric: ClassificationMetric, classes: Sequence[str], folder: Path) -
     ]
     seen = [(m.thumbnail, row) for m, row in zip(metric.worst, rows, strict=True) if m.thumbnail is not None]
     captions = [f"{row['predicted']} {row['confidence']:.0%}\ntruth: {row['truth']}\n{row['id']}" for _, row in seen]
-    table = [viz.write_csv(rows, folder / "worst.csv")]
+    table = [artifact.write_csv(folder / "worst.csv", rows)]
     images = [image for image, _ in seen]
     return [viz.sheet(images, captions, folder / "worst.png", right=[False] * len(seen)), *table] if seen else table

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilenet_tf import viz
+from mobilenet_tf import artifact, viz
 from mobilenet_tf.tasks.detection import scoring
 from mobilenet_tf.tasks.detection.answers import SHOWN_FROM, shown_boxes
 from mobilenet_tf.tasks.detection.metric import DetectionMetric, Example
@@ -33,7 +33,7 @@ def report(metric: DetectionMetric, classes: Sequence[str], folder: str | Path) 
             notes=[f"({row['boxes']})" for row in rows],
             marks={"AP50": [row["AP50"] for row in rows], "AP75": [row["AP75"] for row in rows]},
         ),
-        viz.write_csv(rows, folder / "per_class.csv"),
+        artifact.write_csv(folder / "per_class.csv", rows),
         viz.confusion(
             scoring.confusion(metric.ground_truth, metric.results, metric.category_ids, score=SHOWN_FROM),
             [*classes, "background"],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilenet_tf import viz
+from mobilenet_tf import artifact, viz
 from mobilenet_tf.task import Prediction
 from mobilenet_tf.tasks.embedding import verification
 
@@ -48,4 +48,4 @@ def report(metric, classes: Sequence[str], folder: str | Path) -> list[Path]:
                 for row in rows for side in "ab"]  # fmt: skip
     images = [metric.thumbnails[place] for a, b, *_ in worst for place in (a, b)]
     sheet = viz.sheet(images, captions, folder / "worst_pairs.png", columns=6, cell=160)
-    return [*written, sheet, viz.write_csv(rows, folder / "worst_pairs.csv")]
+    return [*written, sheet, artifact.write_csv(folder / "worst_pairs.csv", rows)]

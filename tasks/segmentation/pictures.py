@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mobilenet_tf import viz
+from mobilenet_tf import artifact, viz
 from mobilenet_tf.task import Prediction
 
 OPACITY = 0.55
@@ -80,7 +80,7 @@ def report(metric, classes: Sequence[str], folder: str | Path) -> list[Path]:
             notes=[f"({row['pixels'] / total:.1%})" for row in rows],
             marks={"accuracy": [row["accuracy"] for row in rows], "boundary F": [row["boundary_f"] for row in rows]},
         ),
-        viz.write_csv(rows, folder / "per_class.csv"),
+        artifact.write_csv(folder / "per_class.csv", rows),
     ]
     return written + ([_worst(metric, classes, folder / "worst.png")] if metric.worst else [])
 
