@@ -34,7 +34,7 @@ CONTROL = {"longer_float": "float, trained on", "longer_calibrated": "... int8, 
 def int8_file(run: Path, folder: Path, *changes: str) -> Path:
     path = folder / "model_int8.tflite"
     if not path.exists():
-        overrides = ["export.float_layers=0", "export.verify_samples=1", *changes]
+        overrides = ["export.float_layers=0", "export.verify_samples=100", *changes]
         workflow.export_run(run, ["tflite_int8"], overrides=overrides, folder=folder)
     return path
 
