@@ -281,7 +281,7 @@ class _Loop:
         """Takes the best weights, scores and tunes them on the validation split, draws the plots."""
         best = self.folder / "checkpoints" / "best.keras"
         if best.exists():
-            self.serving.set_weights(load_keras(best).get_weights())
+            self.serving.load_weights(best)
         metric, numbers = self.judge()
         tuned = self.task.tune(self.cfg, metric)
         if tuned != self.cfg:

@@ -1,13 +1,46 @@
-"""What tests share: small runs and the folder of real data."""
+"""What tests share: small networks and runs, the folder of real data, and the order in which files start."""
 
+import gc
 import os
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import mobilenet_tf  # noqa: F401  before TensorFlow: it has a setting for it
+from mobilenet_tf import specs
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+gc.set_threshold(100_000, 50, 100)  # a traced graph is many objects that stay: looking through them took a quarter
+
+# The files that take longest start first, so that no worker is left alone with one of them at the end.
+LONGEST = (
+    "test_notebooks",
+    "test_train",
+    "test_segmentation_model",
+    "test_aware",
+    "test_tflite_metadata",
+    "test_readme",
+    "test_attributes_task",
+    "test_export",
+    "test_cli",
+    "test_embedding_task",
+    "test_detection_learning",
+    "test_weights",
+    "test_build",
+    "test_distill",
+    "test_prune",
+)
+
+
+def pytest_collection_modifyitems(items):
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
+def pytest_collection_finish():
+    gc.freeze()  # what the imports made stays
 
 
 @pytest.fixture(scope="session")
@@ -19,9 +52,35 @@ def real_data() -> Path:
     return Path(folder)
 
 
+# A few rows of each table: every stride, a residual addition, squeeze-and-excite, all activations
+ROWS = {
+    "mobilenet_v1": (0, 1, 3, 5, 11),
+    "mobilenet_v2": (0, 1, 2, 3, 6, 13),
+    "mobilenet_v3_small": (0, 1, 3, 4, 8),
+    "mobilenet_v3_large": (0, 1, 2, 3, 6, 12),
+}
+
+
+@contextmanager
+def shortened():
+    """Networks of few blocks under the names of the whole ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, rows in ROWS.items():
+            net = specs.NETS[name]
+            patch.setitem(specs.NETS, name, replace(net, blocks=tuple(net.blocks[i] for i in rows)))
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_rows():
+    """For tests of what does not depend on how many blocks a network has."""
+    with shortened():
+        yield
+
+
 SMALL = {
     "task": "classification",
-    "model": {"backbone": "mobilenet_v2", "alpha": 0.35, "input_size": [32, 32], "weights": None, "dropout": 0.1},
+    "model": {"backbone": "mobilenet_v1", "alpha": 0.25, "input_size": [32, 32], "weights": None, "dropout": 0.1},
     "data": {"reader": "scenes", "counts": {"train": 44, "validation": 24, "test": 24}, "crop_fraction": None},
     "train": {"batch_size": 16, "stages": [{"duration": 2, "learning_rate": 0.01}], "ema": 0.9},
 }
@@ -37,8 +96,9 @@ def small_config():
 
 @pytest.fixture(scope="session")
 def small_run(small_config, tmp_path_factory):
-    """The folder of one finished run of the small config. Read only."""
+    """The folder of one finished run of the small config, of a network of few rows. Read only."""
     from mobilenet_tf.tasks.classification.task import task
     from mobilenet_tf.train import train
 
-    return train(task, small_config(), tmp_path_factory.mktemp("runs") / "small").folder
+    with shortened():
+        return train(task, small_config(), tmp_path_factory.mktemp("runs") / "small").folder

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilenet_tf import export, specs
+from mobilenet_tf import export
 from mobilenet_tf.artifact import Metadata
 from mobilenet_tf.aware import aware, calibrated, is_aware, strip
 from mobilenet_tf.aware.layers import HardSigmoid, Range
@@ -24,9 +24,9 @@ from mobilenet_tf.predict import load_keras, load_predictor, open_tflite
 from mobilenet_tf.tasks.detection.model import detector
 from mobilenet_tf.tasks.segmentation.model import segmenter
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 SIZE = 64
-# A few rows of each table: every stride, a residual addition, squeeze-and-excite, all three activations
-ROWS = {"mobilenet_v1": (0, 1, 3, 5, 11), "mobilenet_v2": (0, 1, 2, 3, 6, 13), "mobilenet_v3_small": (0, 1, 3, 4, 8)}
 NETWORKS = {
     "v1": lambda: classifier("mobilenet_v1", 5, alpha=0.25, input_size=(SIZE, SIZE)),
     "v2": lambda: classifier("mobilenet_v2", 5, alpha=0.35, input_size=(SIZE, SIZE)),
@@ -40,16 +40,6 @@ NETWORKS = {
 }
 METADATA = Metadata(task="any", classes=[], input_size=(SIZE, SIZE), outputs="raw")
 STEPS = {"deeplabv3plus": 2}  # its random weights make two steps of the one in which the last layer's input is off
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_rows():
-    """Networks of few blocks under the names of the whole ones."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, rows in ROWS.items():
-            net = specs.NETS[name]
-            patch.setitem(specs.NETS, name, replace(net, blocks=tuple(net.blocks[i] for i in rows)))
-        yield
 
 
 @pytest.fixture(scope="module")

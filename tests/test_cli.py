@@ -114,7 +114,7 @@ def test_analyse_ranks_the_layers_and_tries_the_worst_in_float(capsys, small_run
     code, out, _ = call(capsys, "export", small_run, "--analyse", *changes, "--folder", tmp_path, "--json")
     result = json.loads(out)
     assert code == 0 and result["metric"] == "top1" and 0 <= result["reference"] <= 1
-    assert {"logits", "block_1_depthwise"} <= {layer["layers"][-1] for layer in result["layers"]}
+    assert {"logits", "conv_dw_1"} <= {layer["layers"][-1] for layer in result["layers"]}
     assert [trial["float_layers"] for trial in result["trials"]] == [0, 2]
     assert json.loads((tmp_path / "sensitivity.json").read_text()) == result
     assert Image.open(tmp_path / "sensitivity.png").width > 800

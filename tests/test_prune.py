@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from command import call
 
-from mobilenet_tf import build, config
+from mobilenet_tf import artifact, build, config
 from mobilenet_tf.cost import cost
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.head import classifier
@@ -16,7 +16,7 @@ from mobilenet_tf.predict import load_keras
 from mobilenet_tf.prune import prune
 from mobilenet_tf.tasks.classification.task import task
 from mobilenet_tf.tasks.detection import task as detection
-from mobilenet_tf.train import train
+from mobilenet_tf.train import metadata, train
 from mobilenet_tf.workflow import prune_run
 
 
@@ -55,10 +55,24 @@ def test_an_expansion_that_a_head_looks_at_stays_whole():
     assert pruned.model.output["class_logits"].shape == model.output["class_logits"].shape
 
 
-def test_a_pruned_network_is_fine_tuned_saved_and_resumed(small_run, small_config, tmp_path):
+@pytest.fixture(scope="module")
+def expanded(small_config, tmp_path_factory):
+    """(config, folder) of a run of a network that has expansions, as it is before the first step. Read only."""
+    cfg = small_config("model.backbone=mobilenet_v2", "model.alpha=0.35")
+    source = task.source(cfg, "train")
+    path = tmp_path_factory.mktemp("expanded")
+    cfg.save(path / "config.yaml")
+    task.model(cfg, source).save(path / "model.keras")
+    artifact.write(path, metadata(task, cfg, source.classes))
+    return cfg, path
+
+
+def test_a_pruned_network_is_fine_tuned_saved_and_resumed(expanded, tmp_path):
+    whole, folder = expanded
     path = tmp_path / "pruned.keras"
-    pruned = prune_run(small_run, path, 0.2, "l1")
-    cfg = small_config(f"train.network={path}", "train.stages=[{duration: 1, learning_rate: 0.001}]")
+    pruned = prune_run(folder, path, 0.2, "l1")
+    changes = [f"train.network={path}", "train.stages=[{duration: 1, learning_rate: 0.001}]"]
+    cfg = config.override(whole.to_dict(), changes, "small")
     run = train(task, cfg, tmp_path / "run")
     assert cost(load_keras(run.folder / "model.keras")).mult_adds == pruned.after.mult_adds
     (run.folder / "model.keras").unlink()
@@ -66,12 +80,22 @@ def test_a_pruned_network_is_fine_tuned_saved_and_resumed(small_run, small_confi
     assert all(np.array_equal(a, b) for a, b in zip(run.model.get_weights(), again.model.get_weights(), strict=True))
 
 
-def test_the_command_reports_what_it_cut(small_run, tmp_path, capsys):
-    code, out, _ = call(capsys, "prune", small_run, f"--to={tmp_path}/p.keras", "--json")
+def test_the_command_reports_what_it_cut(expanded, tmp_path, capsys):
+    code, out, _ = call(capsys, "prune", expanded[1], f"--to={tmp_path}/p.keras", "--json")
     found = json.loads(out)
     assert code == 0
     assert found["after"]["mult_adds"] <= 0.7 * found["before"]["mult_adds"]
     assert found["widths"]["block_16_expand"][0] == 336
+
+
+@pytest.fixture(scope="module")
+def trunks():
+    """Networks by name, built once."""
+    image = keras.Input((32, 32, 3))
+    return {
+        name: keras.Model(image, build.backbone(name, alpha, (32, 32, 3))(image)["s32"])
+        for name, alpha in (("mobilenet_v1", 0.25), ("mobilenet_v2", 0.35))
+    }
 
 
 @pytest.mark.parametrize(
@@ -83,8 +107,6 @@ def test_the_command_reports_what_it_cut(small_run, tmp_path, capsys):
         ("mobilenet_v2", {"fewer": 0.97}, r"fewer must be at most 0\.\d\d for this network's expansions"),
     ],
 )
-def test_what_cannot_be_pruned_is_one_line(name, keys, message):
-    image = keras.Input((32, 32, 3))
-    model = keras.Model(image, build.backbone(name, 0.25 if name.endswith("1") else 0.35, (32, 32, 3))(image)["s32"])
+def test_what_cannot_be_pruned_is_one_line(trunks, name, keys, message):
     with pytest.raises(UserError, match=message):
-        prune(model, name, **({"fewer": 0.3} | keys))
+        prune(trunks[name], name, **({"fewer": 0.3} | keys))
