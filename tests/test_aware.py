@@ -341,6 +341,7 @@ def test_a_run_trains_resumes_and_exports_without_calibration(small_config, tmp_
     from mobilenet_tf.workflow import export_run
 
     small = ["data.counts={train: 16, validation: 8, test: 8}", "quantize.aware=true", "export.outputs=softmax"]
+    small += ["model.backbone=mobilenet_v2", "model.alpha=0.35"]  # with additions and expansions
     stage = "{duration: 1, learning_rate: 0.001, augment: false, train: head}"
     train(task, small_config(*small, f"train.stages=[{stage}]"), tmp_path / "first")
     resumed = [*small, f"train.resume={tmp_path / 'first'}", f"train.stages=[{stage}, {stage}]"]
