@@ -67,8 +67,9 @@ def prune(
 
     Args:
         model: a network with the nested layer "backbone", built from the table `backbone` of `specs.NETS`.
-        by: "l1": the absolute sum of a channel's expansion filter with BatchNorm folded in (Li et al. 2017);
-            "batch_norm": the absolute scale of its BatchNorm (Liu et al. 2017).
+        by: what a channel gives to its block's output. "batch_norm": the absolute scale of its last BatchNorm, that of
+            the depthwise convolution (Liu et al. 2017); "l1": the same times the absolute sum of the weights with
+            which the projection takes it in (Li et al. 2017, who sum a filter's own weights).
         input_size: height, width of the images whose mult-adds count; needed where the model leaves them open.
 
     Raises:
@@ -111,14 +112,12 @@ def _mult_adds_per_channel(whole: Cost, found: list[Expansion]) -> dict[str, flo
     return {e.expand.name: sum(mult_adds[layer.name] for layer in e.convolutions) / e.width for e in found}
 
 
-def _l1(expansion: Expansion) -> np.ndarray:
-    norm = expansion.carry[0]
-    scale = np.abs(norm.gamma) / np.sqrt(np.asarray(norm.moving_variance) + norm.epsilon)
-    return np.abs(np.asarray(expansion.expand.kernel)).sum((0, 1, 2)) * scale
-
-
 def _batch_norm(expansion: Expansion) -> np.ndarray:
-    return np.abs(np.asarray(expansion.carry[0].gamma))
+    return np.abs(np.asarray(expansion.carry[2].gamma))
+
+
+def _l1(expansion: Expansion) -> np.ndarray:
+    return _batch_norm(expansion) * np.abs(np.asarray(expansion.project.kernel)).sum((0, 1, 3))
 
 
 SCORES: dict[str, Callable[[Expansion], np.ndarray]] = {"l1": _l1, "batch_norm": _batch_norm}
