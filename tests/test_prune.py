@@ -45,6 +45,17 @@ def test_cutting_dead_channels_changes_nothing(name, by):
     assert all(after % 8 == 0 or after == before for before, after in pruned.widths.values())
 
 
+def test_channels_that_the_projection_ignores_go_first():
+    model = classifier("mobilenet_v2", 4, alpha=0.5, input_size=(32, 32))
+    for layer in model.get_layer("backbone").layers:
+        if layer.name.endswith("_project"):
+            kernel = np.array(layer.kernel)
+            kernel[:, :, ::2] = 0
+            layer.kernel.assign(kernel)
+    images = tf.random.stateless_uniform((3, 32, 32, 3), [1, 2], 0, 255)
+    np.testing.assert_allclose(prune(model, "mobilenet_v2", 0.2, by="l1").model(images), model(images), atol=1e-5)
+
+
 def test_an_expansion_that_a_head_looks_at_stays_whole():
     cfg = config.load("ssdlite_scenes", ["model.input_size=[64, 64]"])
     model = detection.task.model(cfg, detection.task.source(cfg, "validation"))
