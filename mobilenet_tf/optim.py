@@ -153,12 +153,12 @@ class MovingAverage:
         moving = {v.value.ref() for v in trained.variables}
         pairs = [(a, s) for a, s in zip(self.averages, self.sources, strict=True) if s.ref() in moving]
 
-        @tf.function(jit_compile=False)
+        @tf.function(jit_compile=False, autograph=False)
         def update():
             n = tf.cast(self.count, tf.float32)
-            decay = tf.minimum(self.decay, (1 + n) / (10 + n))
+            share = 1 - tf.minimum(self.decay, (1 + n) / (10 + n))
             for average, source in pairs:
-                average.assign_sub((1 - decay) * (average - tf.cast(source, tf.float32)))
+                average.assign_sub(share * (average - tf.cast(source, tf.float32)))
             self.count.assign_add(1)
 
         return update
