@@ -35,7 +35,7 @@ ModelPath = Annotated[Path, typer.Argument(help="run folder, .keras, SavedModel,
 def main() -> None:
     """Runs the command line; a user's mistake is one line on stderr and exit code 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    gc.set_threshold(100_000, 50, 100)  # a traced network is many objects that stay: a seventh of its start went on them
+    gc.set_threshold(100_000, 50, 100)  # looking through the objects of traced networks took a seventh of a start
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         app()
