@@ -22,6 +22,7 @@ from mobilenet_tf.inspection import inspect
 from mobilenet_tf.optim import leaves
 from mobilenet_tf.predict import load_keras, load_predictor, open_tflite
 from mobilenet_tf.tasks.detection.model import detector
+from mobilenet_tf.tasks.embedding.model import deployable, embedder
 from mobilenet_tf.tasks.segmentation.model import segmenter
 
 pytestmark = pytest.mark.usefixtures("few_rows")
@@ -36,6 +37,7 @@ NETWORKS = {
         "mobilenet_v1", 3, alpha=0.25, input_size=(SIZE, SIZE), head="fpnlite", fpn_channels=16, fpn_layers=1
     ),
     "lraspp": lambda: segmenter("mobilenet_v3_small", 3, head="lraspp", alpha=0.35, filters=16),
+    "embedder": lambda: deployable(embedder("mobilenet_v1", 5, alpha=0.25, input_size=(SIZE, SIZE), dimension=16)),
     "deeplabv3plus": lambda: segmenter("mobilenet_v1", 3, head="deeplabv3plus", alpha=0.25, filters=16, rates=[2]),
 }
 METADATA = Metadata(task="any", classes=[], input_size=(SIZE, SIZE), outputs="raw")

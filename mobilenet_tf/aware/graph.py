@@ -17,7 +17,7 @@ from keras import layers
 
 from mobilenet_tf import layers as float_layers
 from mobilenet_tf.aware import layers as aware_layers
-from mobilenet_tf.aware.layers import SIGMOID, HardSigmoid, Range
+from mobilenet_tf.aware.layers import SIGMOID, UNIT, HardSigmoid, Range
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.optim import leaves
 
@@ -173,6 +173,8 @@ class _Aware(_Rewrite):
         layers.Add: "operation",
         layers.Multiply: "operation",
         layers.GlobalAveragePooling2D: "operation",
+        float_layers.Cosines: "operation",
+        float_layers.UnitLength: "bounded",
         layers.Concatenate: "concatenation",
         layers.Dropout: "view",
         layers.Reshape: "view",
@@ -257,7 +259,8 @@ class _Aware(_Rewrite):
 
     def bounded(self, layer, x: _Value) -> _Value:
         outputs = self.made_as(layer)(x.quantised())
-        return _Value(lambda: outputs, self.ranged(layer.name, SIGMOID))
+        limits = UNIT if isinstance(layer, float_layers.UnitLength) else SIGMOID
+        return _Value(lambda: outputs, self.ranged(layer.name, limits))
 
     def rescaling(self, layer, x: _Value) -> _Value:
         return _Given(self.made_as(layer, aware_layers.QuantisedRescaling)(x.raw))

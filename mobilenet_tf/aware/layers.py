@@ -11,6 +11,7 @@ from mobilenet_tf.layers import fast_convolution
 
 STEPS = 255  # between the lowest and the highest of 8 bits
 SIGMOID = (0.0, 255 / 256)  # the range that TFLite's int8 LOGISTIC and SOFTMAX demand
+UNIT = (-1.0, 127 / 128)  # ... and its L2_NORMALIZATION
 
 
 @keras.saving.register_keras_serializable(package="mobilenet_tf")

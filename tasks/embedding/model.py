@@ -48,4 +48,4 @@ def embedder(
 
 def deployable(model: keras.Model) -> keras.Model:
     """The embedder as it is exported: images to the embedding [N, D] alone."""
-    return keras.Model(model.inputs, model.get_layer(EMBEDDING).output, name=model.name)
+    return keras.Model(model.inputs, model.output[EMBEDDING], name=model.name)
