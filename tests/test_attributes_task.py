@@ -21,7 +21,7 @@ NAMES = [name for name, path in config.shipped().items() if path.parent.name == 
 KEPT = ["snow", "night", "indoors"]
 BASE = {
     "task": "attributes",
-    "model": {"backbone": "mobilenet_v1", "alpha": 0.25, "input_size": [32, 32], "weights": None, "dropout": 0.1},
+    "model": {"backbone": "mobilenet_v2", "alpha": 0.35, "input_size": [32, 32], "weights": None, "dropout": 0.1},
     "data": {"reader": "scenes", "attributes": KEPT, "counts": {"train": 32, "validation": 32, "test": 16}},
     "train": {
         "batch_size": 16,
