@@ -23,6 +23,7 @@ from mobilenet_tf.errors import UserError
 from mobilenet_tf.predict import Predictor, interpreter_class, load_predictor, open_tflite
 
 BLOCK = 10  # calls in a row before the next file has its turn
+PAUSE = 0.05  # seconds before a turn: the threads of the last file go on spinning for a while (onnxruntime, OpenMP)
 DEFAULT_SIZE = 224  # height and width where neither the file nor its metadata says
 
 
@@ -118,6 +119,7 @@ def _time(predictors: list[Predictor], warmup: int, runs: int, batch: int) -> li
     times: list[list[float]] = [[] for _ in predictors]
     for block in _blocks(runs):
         for predictor, images, taken in zip(predictors, inputs, times, strict=True):
+            time.sleep(PAUSE)
             predictor(images)  # untimed: brings the weights back into the cache after the other files
             for _ in range(block):
                 start = time.perf_counter()
