@@ -174,7 +174,7 @@ class _Aware(_Rewrite):
         layers.Multiply: "operation",
         layers.GlobalAveragePooling2D: "operation",
         float_layers.Cosines: "operation",
-        float_layers.UnitLength: "bounded",
+        float_layers.UnitLength: "unit_length",
         layers.Concatenate: "concatenation",
         layers.Dropout: "view",
         layers.Reshape: "view",
@@ -257,10 +257,12 @@ class _Aware(_Rewrite):
         made = self.made[id(layer)] = HardSigmoid(name=layer.name)
         return _Given(made(x.layer(x.inputs, multiplier=1 / 6, offset=0.5)))
 
-    def bounded(self, layer, x: _Value) -> _Value:
+    def bounded(self, layer, x: _Value, limits=SIGMOID) -> _Value:
         outputs = self.made_as(layer)(x.quantised())
-        limits = UNIT if isinstance(layer, float_layers.UnitLength) else SIGMOID
         return _Value(lambda: outputs, self.ranged(layer.name, limits))
+
+    def unit_length(self, layer, x: _Value) -> _Value:
+        return self.bounded(layer, x, UNIT)
 
     def rescaling(self, layer, x: _Value) -> _Value:
         return _Given(self.made_as(layer, aware_layers.QuantisedRescaling)(x.raw))
