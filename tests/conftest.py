@@ -12,7 +12,7 @@ import mobilenet_tf  # noqa: F401  before TensorFlow: it has a setting for it
 from mobilenet_tf import specs
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-gc.set_threshold(100_000, 50, 100)  # a traced graph is many objects that stay: looking through them took a quarter
+gc.set_threshold(100_000, 50, 100)  # a traced graph is many objects that stay: looking through them took a sixth
 
 # The files that take longest start first, so that no worker is left alone with one of them at the end.
 LONGEST = (

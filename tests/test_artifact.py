@@ -159,6 +159,22 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
 
 
+def test_a_full_disk_keeps_the_old_file_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    path = tmp_path / "new folder" / "file.png"
+    with artifact.replacing(path) as temporary:
+        temporary.write_bytes(b"old")
+
+    def fail(source, target):
+        assert source.read_bytes() == b"new"
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(UserError, match="No space"), artifact.replacing(path) as temporary:
+        temporary.write_bytes(b"new")
+    assert path.read_bytes() == b"old"
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_a_table_has_the_columns_of_all_rows_and_takes_names_of_any_bytes(tmp_path):
     rows = [{"name": "one, two", "score": 0.5}, {"name": os.fsdecode(b"\xff.jpg"), "error": "torn"}]
     path = artifact.write_csv(tmp_path / "new" / "table.csv", rows)

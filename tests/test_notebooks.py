@@ -29,7 +29,6 @@ def test_runs(path, tmp_path, monkeypatch):
     """Runs in an empty folder and on the headless backend; the timeout is for each cell, so also for a hang."""
     monkeypatch.setitem(os.environ, "MPLBACKEND", "agg")
     notebook = nbformat.read(path, as_version=4)
-    notebook.cells.insert(0, nbformat.v4.new_code_cell("import gc\ngc.set_threshold(100_000, 50, 100)"))  # see conftest
     client = nbclient.NotebookClient(
         notebook,
         timeout=TIMEOUTS.get(path.stem, DEFAULT_TIMEOUT),
