@@ -144,10 +144,21 @@ class Train(Section):
     schedule: Schedule = Cosine()
     decay_depthwise: bool = Field(False, description="weight decay on depthwise kernels too (V1 paper: little or none)")
     clip_norm: float | None = Field(None, gt=0, description="largest global norm of the gradient")
-    batch_norm_momentum: float | None = Field(
-        None, gt=0, lt=1, description="null: the network's own, 0.999 or 0.99; short runs want less"
+    batch_norm_samples: int = Field(
+        1000,
+        ge=0,
+        description="training images, an epoch's at most, on which the statistics of BatchNorm are found anew before "
+        "each evaluation; 0 keeps the moving averages of the training",
     )
-    ema: float | None = Field(None, gt=0, lt=1, description="decay of the moving average of the weights")
+    batch_norm_momentum: float | None = Field(
+        None, gt=0, lt=1, description="of those moving averages; null: the network's own, 0.999 or 0.99"
+    )
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="decay of the moving average of the weights; it looks back over a tenth of a stage's steps at most",
+    )
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     jit: Literal["auto", "on", "off"] = "auto"
     evaluate_every: int = Field(1, ge=1, description="epochs between evaluations on the validation split")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterable
 
 import numpy as np
@@ -11,6 +12,9 @@ import tensorflow as tf
 from mobilenet_tf.data import Source, evaluation_batches, steps_per_epoch, user_errors
 from mobilenet_tf.predict import Predictor
 from mobilenet_tf.progress import track
+from mobilenet_tf.spread import Spread
+
+ALIKE = "all images get the same answer: the model is untrained, has seen too few steps, or its input is scaled wrongly"
 
 
 def evaluate(
@@ -35,13 +39,21 @@ def evaluate(
 
 
 def score(task, cfg, predictor: Predictor, batches: Iterable[dict], metric) -> dict[str, float]:
-    """Feeds batches of samples (dicts of arrays with a leading axis) through predictor, decode and metric."""
+    """Feeds batches of samples (dicts of arrays with a leading axis) through predictor, decode and metric.
+
+    Warns where all images get the same answer: scores then say nothing.
+    """
+    seen = Spread()
     with user_errors():
         for batch in batches:
             samples = {key: np.asarray(value) for key, value in batch.items()}
-            predictions = task.decode(cfg, predictor(samples["image"]), samples["original_size"])
+            raw = predictor(samples["image"])
+            seen.update(raw)
+            predictions = task.decode(cfg, raw, samples["original_size"])
             for i, prediction in enumerate(predictions):
                 metric.update({key: value[i] for key, value in samples.items()}, prediction)
+    if seen.alike:
+        warnings.warn(ALIKE, stacklevel=2)
     return metric.result()
 
 

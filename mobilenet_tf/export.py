@@ -32,6 +32,7 @@ from mobilenet_tf.aware import is_aware, strip
 from mobilenet_tf.errors import UserError, missing_extra
 from mobilenet_tf.inspection import operators
 from mobilenet_tf.predict import Predictor, load_predictor, quiet
+from mobilenet_tf.spread import Spread, leaves
 from mobilenet_tf.unsupported import lacking, with_layers
 
 OPSET = 18
@@ -341,7 +342,7 @@ def _prove_operations(file: Path, path: Path, net: keras.Model) -> None:
 
 def _prove_finite(file: Path, path: Path, metadata: Metadata) -> None:
     noise = np.random.default_rng(0).uniform(0, 255, (1, *metadata.input_size, 3)).astype(np.float32)
-    if not all(np.isfinite(values).all() for values in _leaves(load_predictor(file)(noise))):
+    if not all(np.isfinite(values).all() for values in leaves(load_predictor(file)(noise))):
         raise UserError(f"{path} must give finite outputs; look for NaN in the weights. Received: NaN or infinity")
 
 
@@ -364,7 +365,8 @@ class Parity:
 
     max_diff: float
     mean_diff: float
-    agreement: float  # share of equal argmax over the last axis, or what the task understands by it
+    agreement: float | None  # share of equal argmax over the last axis, or what the task understands by it; None: the
+    # answers cannot tell, for the model says the same of all images or neither finds anything in any of them
     images: int
 
 
@@ -379,36 +381,33 @@ def check_parity(
     """Compares the raw outputs of two predictors on images [N, H, W, 3] in 0..255.
 
     They are compared as logits, or as probabilities where one of the two ends in softmax or sigmoid. `agree` takes the
-    raw outputs of a batch from both and gives numbers of 0..1, whose mean is the agreement.
+    raw outputs of a batch from both and gives numbers of 0..1, whose mean is the agreement; NaN for what tells nothing.
     """
     if not len(images):
         raise UserError("parity must be checked on real images. Received: none")
     endings = {p.metadata.outputs for p in (reference, candidate) if p.metadata}
     ending = next((function for name, function in PROBABILITIES.items() if name in endings), lambda raw: raw)
-    diffs, same, agree = [], [], agree or _same_argmax
+    diffs, same, agree, answers = [], [], agree or _same_argmax, Spread()
     for start in range(0, len(images), batch):
         pair = [predictor(images[start : start + batch]) for predictor in (reference, candidate)]
+        answers.update(pair[0])
         same.append(agree(*pair))
-        for want, got in zip(*map(_leaves, pair), strict=True):
+        for want, got in zip(*map(leaves, pair), strict=True):
             diffs.append(np.abs(ending(want).astype(np.float64) - ending(got)).ravel())
-    diff = np.concatenate(diffs)
-    return Parity(float(diff.max()), float(diff.mean()), float(np.concatenate(same).mean()), len(images))
+    diff, same = np.concatenate(diffs), np.concatenate(same)
+    telling = same[~np.isnan(same)]
+    agreement = float(telling.mean()) if len(telling) and not answers.alike else None
+    return Parity(float(diff.max()), float(diff.mean()), agreement, len(images))
 
 
 def _same_argmax(reference: Any, candidate: Any) -> np.ndarray:
-    pairs = zip(_leaves(reference), _leaves(candidate), strict=True)
+    pairs = zip(leaves(reference), leaves(candidate), strict=True)
     return np.concatenate([(want.argmax(-1) == got.argmax(-1)).ravel() for want, got in pairs])
 
 
 def count(raw: Any) -> int:
     """The number of images that raw outputs are of."""
-    return len(_leaves(raw)[0])
-
-
-def _leaves(raw: Any) -> list[np.ndarray]:
-    if isinstance(raw, dict):
-        return [raw[key] for key in sorted(raw)]
-    return raw if isinstance(raw, list) else [raw]
+    return len(leaves(raw)[0])
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -420,6 +419,7 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0, -logits))
 
 
+UNPROVEN = "unproven"  # the verdict where the answers cannot tell two models apart
 PROBABILITIES = {"softmax": _softmax, "sigmoid": _sigmoid}  # of logits, by what a file ends in
 
 
@@ -448,8 +448,15 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether the drop is within the limit. A NaN never is."""
-        return self.drop <= self.limit + 1e-9  # 1.0 - 0.98 is a little more than 0.02
+        """Whether the drop is within the limit, and the answers could tell. A NaN never is."""
+        return self.verdict == "ok"
+
+    @property
+    def verdict(self) -> str:
+        """ok, failed, or that the answers of the model differ too little to prove anything."""
+        if self.drop <= self.limit + 1e-9:  # 1.0 - 0.98 is a little more than 0.02
+            return "ok" if self.parity.agreement is not None else UNPROVEN
+        return "failed"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, verdict included, as plain types for JSON."""
@@ -479,6 +486,11 @@ def verify(
         agree: see check_parity.
     """
     parity = check_parity(reference, candidate, images, agree=agree)
+    if parity.agreement is None:
+        warnings.warn(
+            f"{candidate.name} is {UNPROVEN}: the model gives the same answer, or none, for all {parity.images} images",
+            stacklevel=2,
+        )
     verification = Verification(
         file=candidate.name,
         format=candidate.format,
@@ -511,11 +523,11 @@ def columns(verifications: Iterable[Verification]) -> list[list[str]]:
                 f"{v.size / 1e6:.2f}",
                 f"{v.candidate[v.monitor[0]]:.3f}",
                 f"{v.drop:+.3f}",
-                f"{v.parity.agreement:.1%}",
+                "-" if v.parity.agreement is None else f"{v.parity.agreement:.1%}",
                 *("-" if time is None else f"{time:.2f}" for time in times),
                 "-" if v.peak_memory is None else f"{v.peak_memory / 1e6:.1f}",
                 ", ".join(v.outside) or "none",
-                "ok" if v.ok else "failed",
+                v.verdict,
             ]
         )
     return rows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -14,12 +16,39 @@ class BatchNormalization(keras.layers.BatchNormalization):
     Takes images [N, H, W, C] of any float type; whatever the kernel cannot do (another rank or axis, masks,
     renormalisation, synchronised replicas, float64) runs as in Keras. Source: keras.layers.BatchNormalization,
     tf.raw_ops.FusedBatchNormV3.
+
+    observer: while set, a call normalizes by the statistics of its own batch, whatever `training` says, and hands their
+        mean and variance, each [C], to it; the moving averages stay (see `batch_norm.Statistics`).
     """
 
+    observer: Callable | None = None
+
     def call(self, inputs, training=None, mask=None):
+        if self.observer:
+            return self._observed(inputs)
         if mask is not None or not self._fits_kernel(inputs):
             return super().call(inputs, training=training, mask=mask)
         training = bool(training) and self.trainable
+        outputs, mean, variance = self._fused(inputs, training)
+        if training:
+            self._move(self.moving_mean, mean)
+            self._move(self.moving_variance, variance)
+        return outputs
+
+    def _observed(self, inputs):
+        if self._fits_kernel(inputs):
+            outputs, mean, variance = self._fused(inputs, training=True)
+        else:
+            values = tf.cast(inputs, self.variable_dtype)
+            mean, variance = tf.nn.moments(values, list(range(len(inputs.shape) - 1)))
+            scale, offset = self.gamma if self.scale else None, self.beta if self.center else None
+            outputs = tf.nn.batch_normalization(values, mean, variance, offset, scale, self.epsilon)
+            outputs = tf.cast(outputs, self.compute_dtype)
+        self.observer((mean, variance))
+        return outputs
+
+    def _fused(self, inputs, training: bool):
+        """(outputs, mean, variance) by the kernel; in training of the batch, the variance divided by n as in Keras."""
         channels = inputs.shape[-1]
         empty = tf.zeros([0], tf.float32)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
@@ -31,12 +60,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
             epsilon=self.epsilon,
             is_training=training,
         )
-        if training:
-            # The kernel returns the sample variance, divided by n - 1; Keras averages the one divided by n.
-            n = tf.cast(tf.size(inputs) // channels, tf.float32)
-            self._move(self.moving_mean, mean)
-            self._move(self.moving_variance, variance * ((n - 1.0) / n))
-        return outputs
+        n = tf.cast(tf.size(inputs) // channels, tf.float32)  # the kernel's variance is divided by n - 1
+        return outputs, mean, variance * ((n - 1.0) / n) if training else variance
 
     def _fits_kernel(self, inputs) -> bool:
         return (

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import keras
 import tensorflow as tf
 
+HORIZON = 0.1  # longest look back of a moving average, as a share of the steps of a stage
 ENDPOINTS = ("s2", "s4", "s8", "s16")  # boundaries between the depths of a backbone, lowest first
 
 
@@ -108,6 +109,11 @@ def leaves(layer) -> Iterable[keras.layers.Layer]:
         yield from leaves(child) if getattr(child, "layers", None) else (child,)
 
 
+def floating(model) -> list[keras.Variable]:
+    """The variables of a model that are of a floating type: what can be averaged."""
+    return [v for v in model.variables if v.dtype.startswith(("float", "bfloat"))]
+
+
 def depths(network) -> list[tuple[keras.layers.Layer, int]]:
     """(layer, depth) of the backbone's layers: 1 above endpoint s16, 2 above s8, ... 5 below s2. The head is at 0."""
     backbone = network.get_layer("backbone")
@@ -132,31 +138,53 @@ def set_trainable(network, train: str, *, freeze_batch_norm: bool = False) -> No
         layer.trainable = depth <= deepest and not frozen_norm
 
 
+def momenta(network: keras.Model) -> dict[keras.layers.Layer, float]:
+    """How slowly the layers that follow their inputs do so: BatchNormalization, the ranges of a rounded network."""
+    return {layer: layer.momentum for layer in leaves(network) if hasattr(layer, "momentum")}
+
+
+def limit_horizon(momenta: dict[keras.layers.Layer, float], total: int) -> None:
+    """Gives the layers their momenta, but lets none look back over more than `HORIZON` of a stage's `total` steps."""
+    for layer, momentum in momenta.items():
+        layer.momentum = min(momentum, within_horizon(total))
+
+
+def within_horizon(total: int) -> float:
+    """The largest decay of an average that looks back over at most `HORIZON` of `total` steps."""
+    return 1 - 1 / max(1.0, HORIZON * total)
+
+
 class MovingAverage:
     """Exponential moving average of all floating-point variables of a model, BatchNorm statistics included.
 
     Keras's own averages trainable variables only and would pair them with statistics of other weights.
-    The decay grows as min(decay, (1 + n) / (10 + n)) so that the first steps do not weigh on the average.
+    The decay grows as min(decay, (1 + n) / (10 + n)) so that the first steps do not weigh on the average, and never
+    looks back over more than `HORIZON` of a stage's steps: the average of a short run would lag behind its weights.
     """
 
     def __init__(self, model: keras.Model, decay: float):
         self.decay = decay
         self.count = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.sources = [v.value for v in model.variables if v.dtype.startswith(("float", "bfloat"))]
+        self.sources = [v.value for v in floating(model)]
         self.averages = [tf.Variable(tf.cast(v, tf.float32), trainable=False) for v in self.sources]
 
-    def updater(self, trained: keras.Model) -> Callable[[], None]:
+    def updater(self, trained: keras.Model, total: int) -> Callable[[], None]:
         """A function that takes the variables of `trained`, the model or a part of it, as they are into the average.
 
-        What a stage does not touch needs no update: its average stands where it stands.
+        What a stage does not touch stands where it stands: of frozen layers, averaged weights and the statistics that
+        belong to them would drift apart.
+
+        Args:
+            total: the optimizer steps of the stage.
         """
-        moving = {v.value.ref() for v in trained.variables}
+        decay = min(self.decay, within_horizon(total))
+        moving = {v.value.ref() for layer in leaves(trained) if _moves(layer) for v in layer.variables}
         pairs = [(a, s) for a, s in zip(self.averages, self.sources, strict=True) if s.ref() in moving]
 
         @tf.function(jit_compile=False, autograph=False)
         def update():
             n = tf.cast(self.count, tf.float32)
-            share = 1 - tf.minimum(self.decay, (1 + n) / (10 + n))
+            share = 1 - tf.minimum(decay, (1 + n) / (10 + n))
             for average, source in pairs:
                 average.assign_sub(share * (average - tf.cast(source, tf.float32)))
             self.count.assign_add(1)
@@ -166,3 +194,8 @@ class MovingAverage:
     @property
     def variables(self) -> list[tf.Variable]:
         return [self.count, *self.averages]
+
+
+def _moves(layer) -> bool:
+    """Whether training changes a layer's variables; frozen ranges of a rounded network follow their inputs still."""
+    return layer.trainable or (hasattr(layer, "momentum") and not isinstance(layer, keras.layers.BatchNormalization))

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from mobilenet_tf import artifact, bench, inspection, viz
-from mobilenet_tf.export import Verification, columns, verification_path
+from mobilenet_tf.export import UNPROVEN, Verification, columns, verification_path
 
 RUNS, WARMUP = 20, 3  # timed calls of each file
 THREADS = (1, 2)
@@ -108,7 +108,7 @@ def write(
 
 
 def _cell(text: str) -> str:
-    return f'<td class="failed">{escape(text)}</td>' if text == "failed" else f"<td>{escape(text)}</td>"
+    return f'<td class="failed">{escape(text)}</td>' if text in ("failed", UNPROVEN) else f"<td>{escape(text)}</td>"
 
 
 def _figure(picture: tuple[str, str]) -> str:

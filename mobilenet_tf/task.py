@@ -46,7 +46,8 @@ class Task(Answers):
     monitor:   (name, mode): the metric that picks the best checkpoint; mode is "max" or "min".
     report:    (metric, classes, folder) -> list of the pictures written.
     deploy:    (cfg, model) -> keras.Model: the model as it is exported, ending in what `export.outputs` names.
-    agree:     (reference, candidate predictions of one image) -> 0..1: how far they say the same.
+    agree:     (reference, candidate predictions of one image) -> 0..1: how far they say the same; NaN where there is
+               nothing to compare, as between two detectors that find nothing.
     views:     (cfg, predictor) -> predictor: how `evaluate` looks at a picture, for tasks that can do it several times.
     distill:   (cfg) -> fn(teacher's raw outputs, student's) -> scalar or [N]: what pulls a student to its teacher; or
                None, where a task cannot be taught so.

@@ -10,22 +10,31 @@ import math
 import os
 import shutil
 import time
+import warnings
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mobilenet_tf import artifact, checkpoint, distill, optim, viz
 from mobilenet_tf.aware import aware
+from mobilenet_tf.batch_norm import Statistics, kept, trained_layers
 from mobilenet_tf.config import Config, Stage
 from mobilenet_tf.data import Source, difference, steps_per_epoch, training_batches, user_errors
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.evaluate import evaluate, score
 from mobilenet_tf.features import Features, split
-from mobilenet_tf.predict import keras_predictor, load_keras
+from mobilenet_tf.predict import Predictor, keras_predictor, load_keras
 from mobilenet_tf.task import Task
+
+UNFIT = (
+    "the network answers much more alike in inference than in training: the statistics of its BatchNormalization "
+    "layers do not fit its weights; raise train.batch_norm_samples"
+)
 
 
 @dataclass(frozen=True)
@@ -134,6 +143,20 @@ def device_settings(precision: str, jit: str) -> tuple[str, bool]:
     return precision, use_jit
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What one stage trains, on what, and how it is judged."""
+
+    trained: keras.Model  # the network, or its head
+    predictor: Predictor  # of its published weights
+    count: int  # samples an epoch
+    epoch_steps: int
+    batches_from: Callable[[int], tf.data.Dataset]  # epoch -> endless (images or features, targets) from there on
+    validate: Callable[[], dict[str, float]]  # scores of the published weights on the validation split
+    statistics: Statistics | None = None  # of what is trained, in the serving model; None where none are to be found
+    sample: list[np.ndarray] = field(default_factory=list)  # the batches of images they are found on
+
+
 class _Loop:
     """The state that stages share: the networks, the moving average, the progress."""
 
@@ -143,6 +166,7 @@ class _Loop:
         self.network, self.serving, self.teacher = network, serving, teacher
         self.predictor = keras_predictor(serving)  # traced once; follows the weights
         self.average = optim.MovingAverage(network, cfg.train.ema) if cfg.train.ema else None
+        self.momenta = optim.momenta(network)
         self.progress = Progress()
 
     # --- state -----------------------------------------------------------------------------------------------------
@@ -165,18 +189,37 @@ class _Loop:
         """Copies the averaged, or else the live, weights into the float32 serving model."""
         if not self.average:
             return self.serving.set_weights(self.network.get_weights())
-        floats = [v for v in self.serving.variables if v.dtype.startswith(("float", "bfloat"))]
-        for target, value in zip(floats, self.average.averages, strict=True):
+        for target, value in zip(optim.floating(self.serving), self.average.averages, strict=True):
             target.assign(value)
+
+    def publish_with_statistics(self, inputs: Inputs) -> None:
+        """Publishes, with statistics of BatchNormalization that belong to the published weights."""
+        self.publish()
+        if inputs.statistics:
+            inputs.statistics.update(inputs.sample)
+            if not inputs.statistics.fit(inputs.sample[0], inputs.predictor):
+                warnings.warn(UNFIT, stacklevel=2)
+
+    def keep_statistics(self, inputs: Inputs) -> None:
+        """Gives the network and the average statistics that belong to their weights: the next stage may freeze them."""
+        if not inputs.statistics:
+            return
+        self.publish_with_statistics(inputs)
+        if not self.average:
+            return self.network.set_weights(self.serving.get_weights())
+        for average, value in zip(self.average.averages, optim.floating(self.serving), strict=True):
+            average.assign(value)
+        Statistics(inputs.trained, trained_layers(inputs.trained, inputs.trained)).update(inputs.sample)
 
     # --- one stage -------------------------------------------------------------------------------------------------
 
     def stage(self, index: int, resume_from: Path | None) -> None:
         stage, train = self.cfg.train.stages[index], self.cfg.train
         optim.set_trainable(self.network, stage.train, freeze_batch_norm=stage.freeze_batch_norm)
-        trained, count, batches_from, validate = self.inputs(stage)
-        epoch_steps = steps_per_epoch(count, train.batch_size)
+        inputs = self.inputs(stage)
+        trained, count, epoch_steps = inputs.trained, inputs.count, inputs.epoch_steps
         total = stage.duration.steps(epoch_steps, train.batch_size)
+        optim.limit_horizon(self.momenta, total)
         loss = self.task.loss(self.cfg)
         taught = self.teacher.loss(loss, remembered=not stage.augment) if self.teacher else None
         trainer = Trainer(trained, loss, taught)
@@ -194,22 +237,21 @@ class _Loop:
         if progress.step < total and not exhausted:
             with user_errors():
                 trainer.fit(
-                    batches_from(progress.epoch),
+                    inputs.batches_from(progress.epoch),
                     steps_per_epoch=epoch_steps,
                     initial_epoch=progress.epoch,
                     epochs=progress.epoch - progress.stage_epoch + math.ceil(total / epoch_steps),
-                    callbacks=[_AfterStep(self, trained, total), _AfterEpoch(self, stage, validate)],
+                    callbacks=[_AfterStep(self, trained, total), _AfterEpoch(self, inputs)],
                     shuffle=False,
                     verbose=1 if os.isatty(1) else 2,
                 )
+        if index + 1 < len(train.stages):
+            self.keep_statistics(inputs)
         progress.end_stage()
         self.save(None)
 
-    def inputs(self, stage: Stage):
-        """(what is trained, samples an epoch, epoch -> batches from there on, () -> scores on the validation split).
-
-        Pictures; or features, computed once, where the backbone and its input stand still.
-        """
+    def inputs(self, stage: Stage) -> Inputs:
+        """Images; or features, computed once, where the backbone and its input stand still."""
         transform = self.task.transform(self.cfg, training=stage.augment)
         order = self.task.order(self.cfg)
         options = {"batch_size": self.cfg.train.batch_size, "seed": self.cfg.seed, "order": order}
@@ -222,10 +264,11 @@ class _Loop:
             def from_epoch(epoch):
                 return training_batches(self.source, transform, encode, start_epoch=epoch, mix=mix, **options)
 
-            return self.network, self.source.count, from_epoch, self.evaluate_pictures
-        trunk, head = split(self.network)
+            networks = self.network, self.serving, self.predictor
+            return self.inputs_of(*networks, self.source.count, from_epoch, self.evaluate_pictures)
+        (trunk, head), served = split(self.network), split(self.serving)[1]
         self.publish()
-        predictor = keras_predictor(split(self.serving)[1])
+        predictor = keras_predictor(served)
         features, held_out = self.features(trunk, transform)
 
         def from_epoch(epoch):
@@ -235,7 +278,21 @@ class _Loop:
             metric = self.task.metric(self.cfg, self.validation)
             return score(self.task, self.cfg, predictor, held_out.batches(self.cfg.train.batch_size), metric)
 
-        return head, len(features.rows), from_epoch, evaluate_features
+        return self.inputs_of(head, served, predictor, len(features.rows), from_epoch, evaluate_features)
+
+    def inputs_of(self, trained, served, predictor, count: int, batches_from, validate) -> Inputs:
+        """The `Inputs` of a stage; its sample of images is of the stage's first epoch, whenever the run is resumed."""
+        train, progress = self.cfg.train, self.progress
+        epoch_steps = steps_per_epoch(count, train.batch_size)
+        layers = trained_layers(trained, served)
+        inputs = Inputs(trained, predictor, count, epoch_steps, batches_from, validate)
+        if not (layers and train.batch_norm_samples):
+            return inputs
+        steps = min(epoch_steps, steps_per_epoch(train.batch_norm_samples, train.batch_size))
+        batches = batches_from(progress.epoch - progress.stage_epoch).map(lambda images, *_: images).take(steps)
+        with user_errors():
+            sample = kept(batches, steps)
+        return replace(inputs, statistics=Statistics(served, layers), sample=sample)
 
     def features(self, trunk: keras.Model, transform) -> tuple[Features, Features]:
         """Those of the training and of the validation pictures."""
@@ -315,7 +372,7 @@ class _AfterStep(keras.callbacks.Callback):
     def __init__(self, loop: _Loop, trained: keras.Model, total: int):
         super().__init__()
         self.loop, self.total = loop, total
-        self.update_average = loop.average.updater(trained) if loop.average else None
+        self.update_average = loop.average.updater(trained, total) if loop.average else None
         self.losses: deque[float] = deque(maxlen=5)
 
     def on_train_batch_end(self, batch, logs=None):
@@ -339,9 +396,9 @@ class _AfterStep(keras.callbacks.Callback):
 class _AfterEpoch(keras.callbacks.Callback):
     """Evaluates, keeps the best model, writes the checkpoint and the logs."""
 
-    def __init__(self, loop: _Loop, stage: Stage, validate):
+    def __init__(self, loop: _Loop, inputs: Inputs):
         super().__init__()
-        self.loop, self.stage, self.validate = loop, stage, validate
+        self.loop, self.inputs = loop, inputs
         self.writer = tf.summary.create_file_writer(str(loop.folder / "tensorboard"))
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -354,8 +411,8 @@ class _AfterEpoch(keras.callbacks.Callback):
         progress.epoch, progress.stage_epoch = epoch + 1, progress.stage_epoch + 1
         row = {"epoch": progress.epoch, "stage": progress.stage + 1, "loss": logs["loss"], "learning_rate": rate}
         if progress.stage_epoch % train.evaluate_every == 0 or self.model.stop_training:
-            loop.publish()
-            scores = {f"val_{key}": value for key, value in self.validate().items() if key != "count"}
+            loop.publish_with_statistics(self.inputs)
+            scores = {f"val_{key}": value for key, value in self.inputs.validate().items() if key != "count"}
             logs.update(scores)
             row |= scores
             self.keep_best(scores)
@@ -371,9 +428,10 @@ class _AfterEpoch(keras.callbacks.Callback):
         progress, (name, mode) = self.loop.progress, self.loop.task.monitor
         value = scores[f"val_{name}"]
         sign = 1 if mode == "max" else -1
+        if progress.best is None or sign * value >= sign * progress.best:  # of equals the one that was trained longer
+            self.loop.save_model(self.loop.folder / "checkpoints" / "best.keras")
         if progress.best is None or sign * value > sign * progress.best:
             progress.best, progress.waited = value, 0
-            self.loop.save_model(self.loop.folder / "checkpoints" / "best.keras")
         else:
             progress.waited += 1
             patience = self.loop.cfg.train.patience

@@ -104,7 +104,7 @@ def test_a_frozen_batch_norm_keeps_its_statistics(network):
 def test_the_average_covers_batch_norm_statistics():
     model = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)])
     average = optim.MovingAverage(model, 0.5)
-    update = average.updater(model)
+    update = average.updater(model, total=1000)
     expected = [v.numpy().copy() for v in model.weights]
     for step in range(4):
         for variable in model.weights:
@@ -115,3 +115,25 @@ def test_the_average_covers_batch_norm_statistics():
     assert len(average.averages) == 6  # gamma, beta, mean, variance, kernel, bias
     for value, reference in zip(average.averages, expected, strict=True):
         assert np.allclose(value.numpy(), reference, atol=1e-6)
+
+
+def test_a_moving_average_looks_back_over_a_tenth_of_a_stage_at_most():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="zeros")])
+    averages = {total: optim.MovingAverage(model, 0.999) for total in (40, 400_000)}
+    updates = {total: average.updater(model, total) for total, average in averages.items()}
+    for step in range(40):
+        model.layers[0].kernel.assign(np.full((2, 1), step / 39))
+        for update in updates.values():
+            update()
+    assert optim.within_horizon(40) == pytest.approx(0.75) and optim.within_horizon(5) == 0.0
+    short, long = (average.averages[0].numpy().mean() for average in averages.values())
+    assert short == pytest.approx(1 - 3 / 39, abs=0.01), "three steps behind, the mean age of a horizon of four"
+    assert long < 0.9
+
+
+def test_momenta_keep_within_the_horizon_of_each_stage():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization(momentum=0.99)])
+    momenta = optim.momenta(model)
+    for total, expected in ((100, 0.9), (10_000, 0.99), (5, 0.0)):
+        optim.limit_horizon(momenta, total)
+        assert model.layers[0].momentum == pytest.approx(expected)

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,7 +244,10 @@ def confusion(
 
 
 def agreement(reference: Mapping, candidate: Mapping, *, score: float, iou: float = 0.5) -> float:
-    """How far two predictions of one image find the same: 2 x pairs of one class / all boxes, from `score` on."""
+    """How far two predictions of one image find the same: 2 x pairs of one class / all boxes, from `score` on.
+
+    NaN where neither finds anything, which proves nothing.
+    """
     sides = []
     for prediction in (reference, candidate):
         y0, x0, y1, x1 = np.asarray(prediction["boxes"], np.float64).reshape(-1, 4).T
@@ -254,7 +258,7 @@ def agreement(reference: Mapping, candidate: Mapping, *, score: float, iou: floa
     for label in {row["label"] for side in sides for row in side}:
         own, other = ([row for row in side if row["label"] == label] for side in sides)
         same += sum(None not in pair for pair in pairs(own, other, iou))
-    return 2 * same / total if total else 1.0
+    return 2 * same / total if total else math.nan
 
 
 def pairs(entries: Sequence[dict], ranked: Sequence[dict], iou: float) -> list[tuple[dict | None, dict | None]]:

@@ -1,0 +1,46 @@
+"""Whether answers differ from image to image, whatever they look like."""
+
+import numpy as np
+import pytest
+
+from mobilenet_tf.spread import Spread, spread
+
+
+def of(*batches):
+    result = Spread()
+    for batch in batches:
+        result.update(batch)
+    return result
+
+
+def test_the_number_is_that_of_the_formula_whatever_the_batches():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(3, 1, (20, 7)), rng.normal(0, 2, (20, 2, 3))
+    deviation = sum(np.square(x - x.mean(0)).sum() for x in (a, b))
+    expected = np.sqrt(deviation / sum(np.square(x).sum() for x in (a, b)))
+    assert spread({"b": b, "a": a}) == pytest.approx(expected)
+    assert of([a[:3], b[:3]], [a[3:], b[3:]]).value == pytest.approx(expected)
+
+
+def test_equal_answers_are_alike_and_different_ones_are_not():
+    logits = np.random.default_rng(0).normal(0, 1, (1, 10)).repeat(8, 0)
+    assert of(logits).alike and of(logits[:4], logits[4:]).alike
+    assert of(logits + np.random.default_rng(1).normal(0, 1e-3, logits.shape)).alike
+    assert not of(np.eye(8, 10)).alike and not of(logits + np.random.default_rng(1).normal(0, 0.1, logits.shape)).alike
+
+
+def test_a_detector_that_finds_nothing_answers_alike():
+    empty = {"detection_scores": np.zeros((5, 10), np.float32), "num_detections": np.zeros(5, np.float32)}
+    assert of(empty).alike
+
+
+def test_what_cannot_be_judged_is_not():
+    assert of(np.ones((1, 10))).value is None and not of(np.ones((1, 10))).alike
+    assert of(np.full((4, 3), np.nan)).value is None and not of(np.full((4, 3), np.nan)).alike
+    assert spread(np.arange(4)[:, None]) == 0.0, "whole numbers do not count"
+
+
+def test_large_outputs_are_looked_at_in_places_from_all_over():
+    maps = np.zeros((4, 100, 100, 3), np.float32)
+    maps[2, :, 50:] = 1
+    assert 0.5 < spread(maps) < 1
