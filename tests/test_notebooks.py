@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom, and is committed without outputs."""
+"""Every notebook runs from top to bottom, ends in a model that has learned, and is committed without outputs."""
 
 import os
 from pathlib import Path
@@ -12,6 +12,14 @@ FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 TIMEOUTS = {"depthwise": 240}  # seconds for a whole notebook; several times what it takes on two idle cores
 DEFAULT_TIMEOUT = 480
+# What holds behind the last cell: far from chance, which is 0.1, 0.5 (one animal or none a pixel) and the priors
+FLOORS = {
+    "classification": "scores['top1'] >= 0.35",
+    "detection": "scores['AP50'] >= 0.6",
+    "segmentation": "run.metrics['miou'] >= 0.7",
+    "attributes": "scores['mean_ap'] >= scores['prior'] + 0.15 and scores['accuracy'] > scores['majority']",
+    "depthwise": "len(layers) >= 13",
+}
 
 
 def test_there_are_notebooks():
@@ -35,5 +43,7 @@ def test_runs(path, tmp_path, monkeypatch):
         kernel_name="python3",
         resources={"metadata": {"path": str(tmp_path)}},
     )
+    floor = FLOORS[path.stem]
+    notebook.cells.append(nbformat.v4.new_code_cell(f"assert {floor}, {floor.partition('[')[0]}"))
     client.execute()  # raises CellExecutionError with the cell and its traceback
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
