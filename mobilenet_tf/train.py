@@ -33,7 +33,7 @@ from mobilenet_tf.task import Task
 
 UNFIT = (
     "the network answers much more alike in inference than in training: the statistics of its BatchNormalization "
-    "layers do not fit its weights; raise train.batch_norm_samples"
+    "layers do not fit its weights; set train.batch_norm_samples, or raise it"
 )
 
 
@@ -193,16 +193,21 @@ class _Loop:
             target.assign(value)
 
     def publish_with_statistics(self, inputs: Inputs) -> None:
-        """Publishes, with statistics of BatchNormalization that belong to the published weights."""
+        """Publishes, with statistics of BatchNormalization that belong to the published weights; warns where none do.
+
+        With `train.batch_norm_samples` of 0 those of the training are published.
+        """
         self.publish()
-        if inputs.statistics:
+        if not inputs.statistics:
+            return
+        if self.cfg.train.batch_norm_samples:
             inputs.statistics.update(inputs.sample)
-            if not inputs.statistics.fit(inputs.sample[0], inputs.predictor):
-                warnings.warn(UNFIT, stacklevel=2)
+        if not inputs.statistics.fit(inputs.sample[0], inputs.predictor):
+            warnings.warn(UNFIT, stacklevel=2)
 
     def keep_statistics(self, inputs: Inputs) -> None:
         """Gives the network and the average statistics that belong to their weights: the next stage may freeze them."""
-        if not inputs.statistics:
+        if not (inputs.statistics and self.cfg.train.batch_norm_samples):
             return
         self.publish_with_statistics(inputs)
         if not self.average:
@@ -286,9 +291,9 @@ class _Loop:
         epoch_steps = steps_per_epoch(count, train.batch_size)
         layers = trained_layers(trained, served)
         inputs = Inputs(trained, predictor, count, epoch_steps, batches_from, validate)
-        if not (layers and train.batch_norm_samples):
+        if not layers:
             return inputs
-        steps = min(epoch_steps, steps_per_epoch(train.batch_norm_samples, train.batch_size))
+        steps = min(epoch_steps, steps_per_epoch(max(1, train.batch_norm_samples), train.batch_size))
         batches = batches_from(progress.epoch - progress.stage_epoch).map(lambda images, *_: images).take(steps)
         with user_errors():
             sample = kept(batches, steps)

@@ -18,6 +18,7 @@ gc.set_threshold(100_000, 50, 100)  # a traced graph is many objects that stay: 
 LONGEST = (
     "test_notebooks",
     "test_train",
+    "test_short_runs",
     "test_segmentation_model",
     "test_aware",
     "test_tflite_metadata",

@@ -564,6 +564,25 @@ def test_parity_counts_what_differs():
         check_parity(left, right, np.zeros((0, 4, 4, 3)))
 
 
+@pytest.mark.parametrize("finds", [True, False], ids=["the same", "nothing"])
+def test_models_that_answer_alike_everywhere_do_not_agree(finds):
+    """However well their scores match: the verdict, the table and a warning say that nothing is proved."""
+
+    def predictor(images):
+        answers = np.float32([[3, 1, 2]]) if finds else np.random.default_rng(0).normal(size=(len(images), 3))
+        return np.broadcast_to(answers, (len(images), 3))
+
+    predictor.metadata, predictor.path, predictor.name, predictor.format = None, None, "model.tflite", "tflite"
+    agree = None if finds else lambda *raws: np.full(len(raws[0]), np.nan)
+    with pytest.warns(
+        UserWarning, match="model.tflite is unproven: the model gives the same answer, or none, for all 8"
+    ):
+        result = verify(predictor, predictor, TEST_IMAGES[:8], lambda _: {"top1": 0.9}, MONITOR, agree=agree)
+    assert result.parity.agreement is None and result.drop == 0.0
+    assert not result.ok and result.to_dict()["ok"] is False
+    assert exporting.columns([result])[1][-1] == "unproven"
+
+
 def test_verification_is_written_beside_the_file(exported, reference, sure):
     def evaluate(predictor):
         return score(predictor, *sure)

@@ -145,6 +145,16 @@ def test_early_stopping_ends_a_stage_and_the_best_model_is_kept(small_config, tm
     assert run.metrics["top1"] == pytest.approx(max(float(row["val_top1"]) for row in rows(tmp_path)), abs=1e-6)
 
 
+def test_of_equal_evaluations_the_later_is_kept(small_config, tmp_path, monkeypatch):
+    """Small validation splits tie often; the network that was trained longer is the surer one."""
+    scores = iter([0.5, 0.75, 0.75, 0.25])
+    monkeypatch.setattr("mobilenet_tf.train._Loop.evaluate_pictures", lambda self: {"top1": next(scores)})
+    saved = []
+    monkeypatch.setattr("mobilenet_tf.train._Loop.save_model", lambda self, path: saved.append(self.progress.epoch))
+    train(task, small_config("train.stages.0.duration=4"), tmp_path)
+    assert saved[:-1] == [1, 2, 3], "and the last is model.keras"
+
+
 def test_a_stage_whose_patience_was_out_when_the_run_was_killed_is_over(small_config, tmp_path, monkeypatch):
     cfg = small_config("train.patience=1", "train.stages.0.learning_rate=1e-9", "train.stages.0.duration=6")
 
