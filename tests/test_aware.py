@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from learned import clear, told_apart
+from untrained import adjusted, lively
 
 from mobilenet_tf import export
 from mobilenet_tf.artifact import Metadata
@@ -41,7 +43,7 @@ NETWORKS = {
     "deeplabv3plus": lambda: segmenter("mobilenet_v1", 3, head="deeplabv3plus", alpha=0.25, filters=16, rates=[2]),
 }
 METADATA = Metadata(task="any", classes=[], input_size=(SIZE, SIZE), outputs="raw")
-STEPS = {"deeplabv3plus": 2}  # its random weights make two steps of the one in which the last layer's input is off
+BORDER = 0.1  # steps on both sides of the border between two values in which kernels may round either way
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +64,12 @@ def pair(images):
         if name not in made:
             keras.utils.set_random_seed(1)
             network = NETWORKS[name]()
-            learn(network, images) if name in ("v1", "v2", "v3") else spread(network)
-            made[name] = network, aware(network)
+            learn(network, images) if name in ("v1", "v2", "v3") else spread(network, images)
+            made[name] = told_apart(network, images), aware(network)
             made[name][1](images, training=True)
         return made[name]
 
     return get
-
-
-# gamma, beta, mean, variance: with statistics of their own, random networks double an error from layer to layer
-BATCH_NORM = ((0.5, 1.5), (-0.5, 0.5), (-0.2, 0.2), (0.1, 0.5))
 
 
 def learn(network, images):
@@ -89,13 +87,18 @@ def learn(network, images):
     assert loss < 0.8 * np.log(5)
 
 
-def spread(network):
-    """Gives the network weights as after training, in place."""
+def spread(network, images):
+    """Gives the network weights as after training, and the statistics of the images, in place."""
     for layer in leaves(network):
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.set_weights([_like(w, *limits) for w, limits in zip(layer.weights, BATCH_NORM, strict=True)])
-        elif getattr(layer, "use_bias", False):
+            gamma, beta, *statistics = layer.get_weights()
+            layer.set_weights([_like(gamma, 0.5, 1.5), _like(beta, -0.5, 0.5), *statistics])
+        if hasattr(layer, "kernel"):  # detectors start with such small ones that nothing of a picture comes through
+            inputs = np.prod(layer.kernel.shape[: 2 if isinstance(layer, keras.layers.DepthwiseConv2D) else -1])
+            layer.kernel.assign(layer.kernel / (np.std(layer.kernel) * inputs**0.5))
+        if getattr(layer, "use_bias", False):
             layer.bias.assign(_like(layer.bias, -0.2, 0.2))
+    adjusted(network, images)
 
 
 def _like(weight, low, high):
@@ -144,8 +147,11 @@ def test_strip_gives_the_float_network_back(pair, images, name):
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "fpnlite"])  # like ssdlite, and slow
-def test_the_file_is_int8_and_follows_the_trained_network(pair, exported, images, name):
-    """Networks of few layers: for what a whole one does, see the next test."""
+def test_the_file_is_int8_and_follows_the_trained_network(pair, exported, images, monkeypatch, name):
+    """The file may be off by twice what the trained network is where roundings near a border go either way.
+
+    How far that comes depends on the network, and which of them do on the processor. For each layer, see the next test.
+    """
     details = open_tflite(exported(name)).get_tensor_details()
     graph_ends = Counter(d["name"] for d in details if d["dtype"] == np.float32)
     trained = pair(name)[1]
@@ -153,17 +159,32 @@ def test_the_file_is_int8_and_follows_the_trained_network(pair, exported, images
     assert tflite_ops(exported(name))["DEQUANTIZE"] == len(trained.outputs)
     got = load_predictor(exported(name))(images)
     got = got if isinstance(got, dict) else {"raw": got}
-    for key, want in outputs(trained, images).items():
-        levels = np.unique(want)
-        assert len(levels) > 5
+    want = outputs(trained, images)
+    monkeypatch.setattr(Range, "call", nudged(Range.call))
+    either = outputs(trained, images)
+    for key, values in want.items():
+        levels = np.unique(values)
+        assert len(levels) > 5 and np.ptp(values, axis=0).max() > (levels[-1] - levels[0]) / 50, "pictures differ"
         step = (levels[-1] - levels[0]) / 255
         gaps = np.diff(levels)
         step = gaps[gaps > step / 10].min()
-        off = np.abs(got[key] - want) / step
-        assert np.mean(off < STEPS.get(name, 1) + 0.01) > 0.99, off.max()
+        off, may = (np.sqrt(np.mean((other[key] - values) ** 2)) / step for other in (got, either))
+        assert off < 2 * max(may, 0.25), (off, may)
 
 
-@pytest.mark.parametrize("name", ["v2", "v3"])
+def nudged(rounded):
+    """Range.call with noise before the rounding, up to BORDER of a step."""
+    rng = np.random.default_rng(0)
+
+    def call(layer, inputs, observe=True, training=None):
+        low, high = layer.fixed or (layer.low, layer.high)
+        noise = rng.uniform(-BORDER, BORDER, inputs.shape) * steps_of(low, high)[0]
+        return rounded(layer, inputs + tf.cast(noise, inputs.dtype), observe, training)
+
+    return call
+
+
+@pytest.mark.parametrize("name", ["v1", "v2", "v3", "ssdlite", "deeplabv3plus"])
 def test_each_layer_follows_the_trained_network_within_one_step(pair, exported, images, monkeypatch, name):
     """Given the file's own inputs, the outputs of each layer are the file's, within one step.
 
@@ -338,12 +359,18 @@ def test_unknown_layers_are_named():
 
 
 def test_a_run_trains_resumes_and_exports_without_calibration(small_config, tmp_path, capsys):
+    from mobilenet_tf.evaluate import evaluation_inputs
     from mobilenet_tf.tasks.classification.task import task
     from mobilenet_tf.train import train
     from mobilenet_tf.workflow import export_run
 
     small = ["data.counts={train: 16, validation: 8, test: 8}", "quantize.aware=true", "export.outputs=softmax"]
     small += ["model.backbone=mobilenet_v2", "model.alpha=0.35"]  # with additions and expansions
+    cfg = small_config(*small)
+    source = task.source(cfg, "validation")
+    seen = np.concatenate(evaluation_inputs(task, cfg, source, 8))
+    told_apart(adjusted(lively(task.model(cfg, source)), seen), seen).save(tmp_path / "network.keras")
+    small += [f"train.network={tmp_path / 'network.keras'}"]
     stage = "{duration: 1, learning_rate: 0.001, augment: false, train: head}"
     train(task, small_config(*small, f"train.stages=[{stage}]"), tmp_path / "first")
     resumed = [*small, f"train.resume={tmp_path / 'first'}", f"train.stages=[{stage}, {stage}]"]
@@ -351,5 +378,7 @@ def test_a_run_trains_resumes_and_exports_without_calibration(small_config, tmp_
     assert "continuing from" in capsys.readouterr().out
     assert is_aware(run.model) and all(float(layer.high) > float(layer.low) for layer in ranges(run.model))
     results = export_run(tmp_path / "second", ["tflite", "tflite_int8"])
-    assert [result.parity.agreement for result in results] == [1.0, 1.0]
+    logits = outputs(run.model, seen)["raw"]
+    sure = clear(logits, 8 * np.ptp(logits) / 255).mean()  # of a file that may be off by a few of its steps
+    assert results[0].parity.agreement == 1.0 and results[1].parity.agreement >= sure > 0.5
     assert not {"QUANTIZE", "DEQUANTIZE"} & tflite_ops(tmp_path / "second" / "exports" / "model.tflite").keys()
