@@ -18,7 +18,7 @@ from mobilenet_tf import artifact, checkpoint, config, features
 from mobilenet_tf.errors import UserError
 from mobilenet_tf.predict import load_keras, load_predictor
 from mobilenet_tf.tasks.classification.task import task
-from mobilenet_tf.train import train
+from mobilenet_tf.train import computes, train
 
 pytestmark = pytest.mark.usefixtures("few_rows")
 
@@ -66,7 +66,7 @@ KILLED = """
 import sys, tensorflow as tf
 from mobilenet_tf import config
 from mobilenet_tf.tasks.classification.task import task
-from mobilenet_tf.train import train
+from mobilenet_tf.train import computes, train
 tf.config.experimental.enable_op_determinism()
 train(task, config.load(sys.argv[1]), sys.argv[2])
 """
@@ -233,9 +233,20 @@ def test_a_full_disk_on_checkpoint_keeps_the_old_one(small_config, tmp_path, mon
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_trains_and_saves_float32(small_config, tmp_path, precision):
     cfg = small_config(f"train.precision={precision}", "train.stages.0.duration=4 steps")
+    if not computes(precision.removeprefix("mixed_")):
+        with pytest.raises(UserError, match=rf"train\.precision must be auto or float32.*Received: {precision}"):
+            train(task, cfg, tmp_path)
+        return
     run = train(task, cfg, tmp_path)
     assert all(layer.compute_dtype == "float32" for layer in run.model.layers)
     assert np.isfinite(run.metrics["log_loss"])
+
+
+def test_a_precision_that_the_processor_lacks_is_one_line(small_config, tmp_path, monkeypatch):
+    monkeypatch.setattr("mobilenet_tf.train.computes", lambda dtype: dtype == "float32")
+    with pytest.raises(UserError, match=r"train\.precision must be auto or float32 .*Received: mixed_bfloat16"):
+        train(task, small_config("train.precision=mixed_bfloat16"), tmp_path)
+    assert computes("float32")
 
 
 def test_the_stored_config_reads_as_yaml(small_run, small_config):
