@@ -6,6 +6,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import shortened
+from learned import clear, told_apart
+from untrained import adjusted, evened, lively
 
 from mobilenet_tf import artifact, build, config, cost, export, optim, specs
 from mobilenet_tf.data import evaluation_batches
@@ -26,14 +29,17 @@ def pictures(height=65, width=97, count=1):
     return rng.uniform(0, 255, (count, height, width, 3)).astype(np.float32)
 
 
+SIZE = (48, 80)
+PATCHES = rng.uniform(0, 255, (4, 6, 10, 3)).repeat(8, 1).repeat(8, 2).astype(np.float32)
+
+
 @pytest.fixture(scope="module")
 def small():
+    """A network of few rows, for int8 ruins deep random ones; each class wins at some places of the patches."""
     keras.utils.set_random_seed(0)
-    model = segmenter(V2, 5, head="deeplabv3", alpha=0.35, filters=32)
-    for variable in model.weights:  # statistics and scales that are not the initial ones
-        if len(variable.shape) == 1:
-            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-    return model
+    with shortened():
+        model = segmenter(V2, 5, head="deeplabv3", alpha=0.35, filters=32)
+    return told_apart(evened(adjusted(lively(model), PATCHES), PATCHES), PATCHES)
 
 
 @pytest.mark.parametrize("backbone", ["mobilenet_v1", V2, V3, V3_SMALL])
@@ -204,8 +210,6 @@ def test_models_survive_saving(tmp_path, options):
 
 # Exports
 
-SIZE = (48, 80)
-
 
 def exported(model, folder, name, outputs="logits", **keys):
     metadata = artifact.Metadata(task="segmentation", classes=list("abcde"), input_size=SIZE, outputs=outputs)
@@ -214,7 +218,7 @@ def exported(model, folder, name, outputs="logits", **keys):
 
 @pytest.mark.parametrize("name", ["tflite", "onnx"])
 def test_logits_are_the_same_in_every_format(small, tmp_path, name):
-    x = pictures(*SIZE)
+    x = PATCHES[:1]
     want = keras_predictor(small)(x)
     got = load_predictor(exported(deployable(small), tmp_path, name))(x)
     assert got.shape == (1, *SIZE, 5)
@@ -223,14 +227,17 @@ def test_logits_are_the_same_in_every_format(small, tmp_path, name):
 
 @pytest.mark.parametrize("name, size", [("tflite", None), ("onnx", (96, 100)), ("tflite_int8", None)])
 def test_class_maps_come_out_as_bytes(small, tmp_path, name, size):
-    x = pictures(*SIZE, count=2)
-    want = tf.image.resize(small(x), size or SIZE).numpy().argmax(-1)
-    calibration = [pictures(*SIZE, count=20)] if name == "tflite_int8" else None
+    x = PATCHES[:2]
+    logits = tf.image.resize(small(x), size or SIZE).numpy()
+    calibration = [np.tile(PATCHES, (25, 1, 1, 1))] if name == "tflite_int8" else None
     net = deployable(small, "class_map", size)
     path = exported(net, tmp_path, name, "class_map", calibration=calibration)
-    got = load_predictor(path)(x)
+    got, want = load_predictor(path)(x), logits.argmax(-1)
     assert got.dtype == np.uint8 and got.shape == want.shape
-    assert (got == want).mean() > (0.7 if name == "tflite_int8" else 0.999)
+    assert len(np.unique(want)) > 2
+    margin, least = (0.5, 0.8) if name == "tflite_int8" else (1e-3, 1.0)  # the logits have a variance of 1
+    sure = clear(logits, margin)
+    assert sure.mean() > 0.5 and (got == want)[sure].mean() >= least
 
 
 # Slower inference
