@@ -326,7 +326,7 @@ def small(outputs="one", dtype="float32", seed=0):
     x = BatchNormalization(dtype=dtype)(keras.layers.Conv2D(4, 3, dtype=dtype)(x))
     mean = keras.layers.Dense(3, dtype=dtype)(keras.layers.GlobalAveragePooling2D(dtype=dtype)(x))
     model = keras.Model(images, {"one": mean, "list": [x, mean], "dict": {"map": x, "mean": mean}}[outputs])
-    return told_apart(model, SMALL_IMAGES)
+    return told_apart(model, SMALL_IMAGES) if dtype == "float32" else model
 
 
 SMALL = Metadata("classification", ["a", "b", "c"], (16, 12))
