@@ -2,8 +2,10 @@
 
 import gc
 import os
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial, wraps
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,27 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("MOBILENET_TF_TEST_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tflite_kernels():
+    """With MOBILENET_TF_TEST_XNNPACK=0, .tflite files opened in this process run on TFLite's own kernels."""
+    if os.environ.get("MOBILENET_TF_TEST_XNNPACK", "1") != "0":
+        yield
+        return
+    from mobilenet_tf import predict
+
+    found = predict.interpreter_class
+
+    @wraps(found)  # tests beside MediaPipe, which has XNNPACK, unwrap it
+    def interpreter_class():
+        interpreter = found()
+        kinds = sys.modules[interpreter.__module__].OpResolverType
+        return partial(interpreter, experimental_op_resolver_type=kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict, "interpreter_class", interpreter_class)
+        yield
 
 
 # A few rows of each table: every stride, a residual addition, squeeze-and-excite, all activations

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from half import need
 from PIL import Image
 
 from mobilenet_tf.errors import UserError
@@ -85,6 +86,7 @@ def test_loss_and_gradient_are_finite_for_extreme_logits():
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_loss_trains_a_model(policy):
+    need(policy.removeprefix("mixed_"))  # without bfloat16 the process would end
     dense = keras.layers.Dense(3, dtype=keras.DTypePolicy(policy))
     model = keras.Sequential([keras.Input((4,)), dense])
     model.compile(keras.optimizers.SGD(0.5), loss=loss(0.05))

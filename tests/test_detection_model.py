@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from half import need_bfloat16
+from half import need
 
 from mobilenet_tf import build
 from mobilenet_tf.cost import cost
@@ -239,7 +239,7 @@ def test_the_reduced_tail_halves_the_backbones_end_only():
 
 
 def test_mixed_precision_gives_float32():
-    need_bfloat16()
+    need("bfloat16")
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         model = detector("mobilenet_v2", 2, **SMALL)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from command import predict_without_tensorflow
 from conftest import shortened
-from half import need_bfloat16
+from half import need
 from learned import told_apart
 from PIL import Image
 
@@ -213,7 +213,7 @@ def test_listed_pairs_of_real_pictures(run, real_data, tmp_path):
 
 
 def test_half_precision_keeps_unit_length():
-    need_bfloat16()
+    need("bfloat16")
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         model = lively(embedder("mobilenet_v1", 3, alpha=0.25, input_size=(32, 32)))

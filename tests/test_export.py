@@ -644,11 +644,15 @@ def test_a_real_network_on_photographs(real_data, tmp_path):
         [keras.utils.img_to_array(keras.utils.load_img(file, target_size=(160, 160))) for file in files]
     )
     reference = keras_predictor(model, metadata)
-    parities = {}
+    logits, parities = reference(photographs[:50]), {}
     for format, options in (("tflite", {}), ("tflite_int8", {"calibration": [photographs[50:]], "inputs": "uint8"})):
         path = tmp_path / FORMATS[format].filename
-        export(model, path, format, metadata=metadata, **options)
-        parities[format] = check_parity(reference, load_predictor(path), photographs[:50])
+        predictor = load_predictor(export(model, path, format, metadata=metadata, **options))
+        parities[format] = check_parity(reference, predictor, photographs[:50])
     assert parities["tflite"].max_diff < 1e-4 and parities["tflite"].agreement == 1.0
-    assert parities["tflite_int8"].agreement >= 0.8, parities
+    near_ties = 3 * (0.8 * 0.2 / 50) ** 0.5  # many of the photographs show no dog: three standard deviations
+    assert parities["tflite_int8"].agreement >= 0.8 - near_ties, parities
+    sure = clear(logits, 1.0)  # one breed is 2.7 times as likely as any other
+    same = (predictor(photographs[:50]).argmax(-1) == logits.argmax(-1))[sure]
+    assert len(same) >= 10 and same.mean() > 0.9
     assert parities["tflite_int8"].mean_diff < 0.02, parities

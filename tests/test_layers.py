@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from half import need
 
 from mobilenet_tf.layers import BatchNormalization
 
@@ -79,6 +80,7 @@ def test_frozen_statistics_do_not_move(frozen):
 @pytest.mark.parametrize("policy, tolerance", [("mixed_bfloat16", 2e-2), ("mixed_float16", 3e-3)])
 @pytest.mark.parametrize("training", [True, False])
 def test_mixed_precision_keeps_float32_statistics(policy, tolerance, training):
+    need(policy.removeprefix("mixed_"))
     fused, reference = pair(SHAPES[0], dtype=policy)
     x = tf.cast(images(SHAPES[0]), fused.compute_dtype)
     ours, theirs = fused(x, training=training), reference(x, training=training)

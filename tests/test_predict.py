@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from half import need_bfloat16
+from half import need
 
 from mobilenet_tf import artifact, predict
 from mobilenet_tf.artifact import Metadata
@@ -136,7 +136,7 @@ def test_keras_predictor_follows_the_weights():
 
 
 def test_keras_predictor_returns_float32_and_the_model_s_structure():
-    need_bfloat16()
+    need("bfloat16")
     images = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(2, 3, dtype="mixed_bfloat16")(images)
     several = keras_predictor(keras.Model(images, {"map": x, "mean": keras.layers.GlobalAveragePooling2D()(x)}))
