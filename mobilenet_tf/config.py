@@ -5,7 +5,6 @@ A config is one YAML file; each task extends the sections below with its own key
 
 from __future__ import annotations
 
-import copy
 import difflib
 import importlib
 import math
@@ -18,6 +17,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
+from mobilenet_tf import migrations
 from mobilenet_tf.errors import UserError
 
 UNITS = ("epochs", "steps", "samples")
@@ -261,7 +261,8 @@ class Config(Section):
             raise UserError(f"{origin}: " + "; ".join(_explain(e, cls) for e in error.errors())) from None
 
     def to_dict(self) -> dict:
-        return self.model_dump(mode="json")
+        """The resolved values, as JSON and YAML can hold them, with the number of their schema."""
+        return {"schema": migrations.SCHEMA, **self.model_dump(mode="json")}
 
     def save(self, path: Path) -> None:
         """Writes the resolved config, atomically."""
@@ -313,14 +314,18 @@ def load(name_or_path: str | Path, overrides: list[str] | tuple[str, ...] = ()) 
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict) or "task" not in values:
         raise UserError(f"{path} must be a mapping with a key 'task'. Received: {str(values)[:60]!r}")
-    return override(values, overrides, path.name)
+    return override(migrations.migrate(values, path.name, warn=True), overrides, path.name)
 
 
 def override(values: dict, overrides: list[str] | tuple[str, ...], origin: str) -> Config:
-    """A validated config from plain values, such as those stored in an artifact, with overrides applied in order."""
-    values = copy.deepcopy(values)
+    """A validated config from plain values, such as those stored in an artifact, with overrides applied in order.
+
+    The values may be of an earlier schema, and the overrides may use its names.
+    """
+    values = migrations.migrate(values, origin)
     for item in overrides:
         _override(values, item)
+    values = migrations.migrate(values, "override", warn=True)
     return schema(values.get("task", "")).parse(values, origin)
 
 
@@ -340,7 +345,7 @@ def _override(values: dict, item: str) -> None:
         raise UserError(f"the value of {key} must be valid YAML. Received: {text}") from None
     if isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
         value = _number(value)
-    *parents, last = key.split(".")
+    *parents, last = migrations.current_key(key, values.get("task")).split(".")
     node: Any = values
     for depth, part in enumerate(parents):
         node = _child(node, part, ".".join(parents[: depth + 1]), item)
