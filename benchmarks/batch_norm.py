@@ -11,18 +11,20 @@ import argparse
 import sys
 from pathlib import Path
 
-from mobilenet_tf import config, evaluate, optim  # before TensorFlow
+from mobilenet_tf import config
+from mobilenet_tf.models import graph
+from mobilenet_tf.training import evaluate, optim  # before TensorFlow
 
 # isort: split
 import keras
 import tensorflow as tf
 
-from mobilenet_tf.batch_norm import Statistics
-from mobilenet_tf.data import steps_per_epoch, training_batches
-from mobilenet_tf.layers import BatchNormalization
-from mobilenet_tf.predict import keras_predictor
+from mobilenet_tf.data.source import steps_per_epoch, training_batches
+from mobilenet_tf.inference.predict import keras_predictor
+from mobilenet_tf.models.layers import BatchNormalization
 from mobilenet_tf.tasks.classification.task import task
-from mobilenet_tf.train import Trainer
+from mobilenet_tf.training.batch_norm import Statistics
+from mobilenet_tf.training.train import Trainer
 
 DECAY = 0.998  # of the moving average of the weights, as in folder_v2
 MOMENTUM = 0.99
@@ -40,7 +42,7 @@ def experiment(root: Path, steps: int, size: int, weights: str | None, rate: flo
     source, test = task.source(cfg, "train"), task.source(cfg, "test")
     network, scored = task.model(cfg, source), task.model(cfg, source)
     norms, twins = (
-        [layer for layer in optim.leaves(n) if isinstance(layer, BatchNormalization)] for n in (network, scored)
+        [layer for layer in graph.leaves(n) if isinstance(layer, BatchNormalization)] for n in (network, scored)
     )
     ramp = Ramp(norms)
     averages = [optim.MovingAverage(network, DECAY) for _ in range(2)]

@@ -12,8 +12,8 @@ import time
 
 import numpy as np
 
-from mobilenet_tf.errors import UserError
 from mobilenet_tf.tasks.detection import scoring
+from mobilenet_tf.utils.errors import UserError
 
 
 def made_up(images: int, detections: int, classes: int = 80, seed: int = 0) -> tuple[dict, list[dict]]:

@@ -64,11 +64,13 @@ def ours(size, batch, candidates):
     import keras
     import tensorflow as tf
 
-    from mobilenet_tf import artifact, config, export
-    from mobilenet_tf.optim import leaves
-    from mobilenet_tf.predict import load_predictor
+    from mobilenet_tf import config
+    from mobilenet_tf.export import convert
+    from mobilenet_tf.inference import artifact
+    from mobilenet_tf.inference.predict import load_predictor
+    from mobilenet_tf.models.graph import leaves
     from mobilenet_tf.tasks.detection.task import task
-    from mobilenet_tf.train import Trainer
+    from mobilenet_tf.training.train import Trainer
 
     keras.utils.set_random_seed(0)
     overrides = ["data.reader=scenes", f"model.input_size=[{size}, {size}]"]
@@ -117,7 +119,7 @@ def ours(size, batch, candidates):
         for outputs in ("raw", "detections"):
             metadata = artifact.Metadata("detection", source.classes, (size, size), outputs=outputs)
             deployed = task.deploy(config.load(CONFIG, [*overrides, f"export.outputs={outputs}"]), model)
-            path = export.export(deployed, folder / f"{outputs}.tflite", "tflite", metadata=metadata)
+            path = convert.export(deployed, folder / f"{outputs}.tflite", "tflite", metadata=metadata)
             for threads in THREADS:
                 predictor = load_predictor(path, threads=threads)
                 calls[f"{outputs} {threads}"] = lambda predictor=predictor: predictor(images[:1])

@@ -16,7 +16,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mobilenet_tf import artifact, workflow
+from mobilenet_tf import workflow
+from mobilenet_tf.utils import files
 
 TEACHER = ["model.alpha=1.0", "data.counts.train=4000", "train.stages.0.learning_rate=0.002", "seed=100"]
 STUDENT = ["data.counts.train=1200", "train.stages.0.duration=20 epochs"]
@@ -54,7 +55,7 @@ def main():
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     result = measure(args.folder, args.seeds, args.weight, args.temperature)
-    artifact.write_json(args.folder / "result.json", result)
+    files.write_json(args.folder / "result.json", result)
     if args.json:
         print(json.dumps(result))
         return

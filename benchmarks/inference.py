@@ -58,12 +58,13 @@ def networks(name, size):
 
 
 def export_ours(model, folder, size, format):
-    from mobilenet_tf import artifact, export
+    from mobilenet_tf.export import convert
+    from mobilenet_tf.inference import artifact
 
     metadata = artifact.Metadata("classification", [str(i) for i in range(CLASSES)], (size, size))
-    path = folder / f"ours_{export.FORMATS[format].filename}"
-    calibration = [pictures(size)] if export.FORMATS[format].calibrated else None
-    return export.export(model, path, format, metadata=metadata, calibration=calibration)
+    path = folder / f"ours_{convert.FORMATS[format].filename}"
+    calibration = [pictures(size)] if convert.FORMATS[format].calibrated else None
+    return convert.export(model, path, format, metadata=metadata, calibration=calibration)
 
 
 def convert_plainly(model, folder, size, *, int8):
@@ -88,7 +89,7 @@ def torch_predictor(name, size, threads):
     import torch
     import torchvision
 
-    from mobilenet_tf.predict import Predictor
+    from mobilenet_tf.inference.predict import Predictor
 
     torch.set_num_threads(threads)
     model = torchvision.models.get_model(NETWORKS[name][2], weights=None).eval().to(memory_format=torch.channels_last)
@@ -103,7 +104,7 @@ def torch_predictor(name, size, threads):
 
 def measure(name, size, runs, with_torch):
     """{contender: {threads: median milliseconds}}"""
-    from mobilenet_tf import bench
+    from mobilenet_tf.analysis import benchmark
 
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -113,7 +114,7 @@ def measure(name, size, runs, with_torch):
         result = {}
         for threads in THREADS:
             extra = [torch_predictor(name, size, threads)] if with_torch and NETWORKS[name][2] else []
-            for row in bench.compare([*sorted(files), *extra], threads=(threads,), runs=runs):
+            for row in benchmark.compare([*sorted(files), *extra], threads=(threads,), runs=runs):
                 result.setdefault(row.file, {})[threads] = round(row.median_ms, 3)
         return result
 

@@ -20,7 +20,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mobilenet_tf import data, transforms
+from mobilenet_tf.data import transforms
+from mobilenet_tf.data.source import file_source, training_batches
 
 SIZE, BATCH = 224, 32
 WARM_UP = 10  # batches
@@ -28,9 +29,9 @@ WARM_UP = 10  # batches
 
 def ours(folder: Path) -> tf.data.Dataset:
     paths = sorted(folder.rglob("*.jpg"))
-    source = data.file_source(paths, {"label": np.zeros(len(paths), np.int32)}, ["photograph"])
+    source = file_source(paths, {"label": np.zeros(len(paths), np.int32)}, ["photograph"])
     transform = transforms.compose([transforms.random_resized_crop(SIZE), transforms.random_flip()])
-    return data.training_batches(source, transform, lambda b: (b["image"], b["label"]), batch_size=BATCH, seed=0)
+    return training_batches(source, transform, lambda b: (b["image"], b["label"]), batch_size=BATCH, seed=0)
 
 
 def with_keras(folder: Path, image_size: int, layers: list) -> tf.data.Dataset:

@@ -19,7 +19,8 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from mobilenet_tf import artifact, workflow
+from mobilenet_tf import workflow
+from mobilenet_tf.inference import artifact
 
 COLUMNS = {
     "float": "float",
@@ -71,11 +72,11 @@ def measure(run: Path, epochs: int, split: str, layers: int, control: bool) -> d
     if not control:
         files = {key: make for key, make in files.items() if key not in CONTROL}
     stored = folder / f"{split}.json"
-    scores = artifact.read_json(stored) if stored.exists() else {}
+    scores = files.read_json(stored) if stored.exists() else {}
     for key, make in files.items():
         if key not in scores:
             scores[key] = round(workflow.evaluate_model(make(), split=split)[name], 4)
-            artifact.write_json(stored, scores)
+            files.write_json(stored, scores)
     print(f"{run.name}: {scores}", file=sys.stderr)
     return {"run": run.name, "metric": name} | scores
 

@@ -42,17 +42,18 @@ def ours(head, size, batch, plain=False):
     import keras
     import tensorflow as tf
 
-    from mobilenet_tf import artifact, export
-    from mobilenet_tf.predict import load_predictor
+    from mobilenet_tf.export import convert
+    from mobilenet_tf.inference import artifact
+    from mobilenet_tf.inference.predict import load_predictor
+    from mobilenet_tf.tasks.segmentation import export, loss
     from mobilenet_tf.tasks.segmentation import model as models
-    from mobilenet_tf.tasks.segmentation import objective
-    from mobilenet_tf.train import Trainer
+    from mobilenet_tf.training.train import Trainer
 
     if plain:
         models.Conv2D = keras.layers.Conv2D
     keras.utils.set_random_seed(0)
     model = models.segmenter("mobilenet_v3_large", CLASSES, head=head, **HEADS[head])
-    trainer = Trainer(model, objective.loss())
+    trainer = Trainer(model, loss.loss())
     trainer.compile(keras.optimizers.SGD(LEARNING_RATE, momentum=0.9), jit_compile=False)
     images, mask = data(size, batch)
     targets = {"mask": tf.constant(mask), "weights": tf.ones(mask.shape)}
@@ -62,7 +63,7 @@ def ours(head, size, batch, plain=False):
     def exported():
         metadata = artifact.Metadata("segmentation", [str(i) for i in range(CLASSES)], (size, size))
         path = Path(tempfile.mkdtemp()) / "model.tflite"
-        export.export(models.deployable(model), path, "tflite", metadata=metadata)
+        convert.export(export.deployable(model), path, "tflite", metadata=metadata)
         predictor = load_predictor(path, threads=os.cpu_count())
         return lambda: predictor(images[:1])
 

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 import mobilenet_tf
-from mobilenet_tf.progress import track
+from mobilenet_tf.utils.progress import track
 
 # name: our builder, Keras's builder, dropout off (so that losses can be compared), torchvision's name
 NETWORKS = {

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.utils.errors import UserError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -151,7 +151,7 @@ def export(
     if as_json:
         _print_json([result.to_dict() for result in results])
     else:
-        from mobilenet_tf.export import table
+        from mobilenet_tf.export.verification import table
         from mobilenet_tf.workflow import exports_of
 
         _print(table(results))
@@ -169,7 +169,7 @@ def _analyse(run: Path, overrides: list[str], folder: Path | None, as_json: bool
     if as_json:
         _print_json(result.to_dict())
         return
-    from mobilenet_tf.sensitivity import tables
+    from mobilenet_tf.export.sensitivity import tables
 
     for table in tables(result):
         _print(table)
@@ -205,7 +205,7 @@ def predict(
     as_json: Json = False,
 ):
     """Predict pictures with any artifact."""
-    from mobilenet_tf.artifact import write_csv
+    from mobilenet_tf.utils.files import write_csv
     from mobilenet_tf.workflow import predict_files
 
     rows = predict_files(model, paths, pictures=pictures, threads=threads)
@@ -226,10 +226,10 @@ def benchmark(
     as_json: Json = False,
 ):
     """Latency and size of artifacts, side by side."""
-    from mobilenet_tf import bench
+    from mobilenet_tf.analysis import benchmark
 
-    results = bench.compare(models, threads=tuple(threads), runs=runs)
-    _print_json([result.to_dict() for result in results]) if as_json else _print(bench.table(results))
+    results = benchmark.compare(models, threads=tuple(threads), runs=runs)
+    _print_json([result.to_dict() for result in results]) if as_json else _print(benchmark.table(results))
 
 
 @app.command()
@@ -248,7 +248,7 @@ def inspect(
     if as_json:
         _print_json(found.to_dict())
     else:
-        from mobilenet_tf.inspection import tables
+        from mobilenet_tf.analysis.inspection import tables
 
         for table in tables(found, by_layer=layers):
             _print(table)
@@ -270,11 +270,11 @@ def cost(
     values = _numbers(formulas, ",", "--formulas", (4,)) if formulas else None
     is_file = Path(network).suffix == ".keras"
     if not is_file:
-        from mobilenet_tf import specs
+        from mobilenet_tf.models import specs
 
         specs.find(network)
-    from mobilenet_tf import cost as costs
-    from mobilenet_tf.predict import load_keras
+    from mobilenet_tf.analysis import cost as costs
+    from mobilenet_tf.inference.predict import load_keras
 
     image = (pixels[0], pixels[-1])
     if is_file:
@@ -351,7 +351,7 @@ def _print_rows(rows: list[dict]) -> None:
 
 
 def _merge_json(path: Path, values: dict) -> None:
-    from mobilenet_tf.artifact import read_json, write_json
+    from mobilenet_tf.utils.files import read_json, write_json
 
     write_json(path, (read_json(path) if path.exists() else {}) | values)
 

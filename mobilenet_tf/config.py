@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from mobilenet_tf import migrations
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.utils.errors import UserError
 
 UNITS = ("epochs", "steps", "samples")
 

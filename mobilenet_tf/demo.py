@@ -7,7 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mobilenet_tf import bench, export, scenes, workflow
+from mobilenet_tf import workflow
+from mobilenet_tf.analysis import benchmark
+from mobilenet_tf.data import scenes
+from mobilenet_tf.export import convert, verification
 
 
 def run(folder: Path) -> dict:
@@ -24,19 +27,19 @@ def run(folder: Path) -> dict:
 
     console.rule("3  export to TFLite, float32 and int8, and compare with the float model")
     results = workflow.export_run(folder)
-    console.print(export.table(results))
+    console.print(verification.table(results))
 
     console.rule("4  predict with the int8 file")
     pictures = scenes.write_folder(folder / "pictures", {"test": 12}, size=224, seed=7)
-    int8 = folder / "exports" / export.FORMATS["tflite_int8"].filename
+    int8 = folder / "exports" / convert.FORMATS["tflite_int8"].filename
     rows = workflow.predict_files(int8, [str(pictures)], pictures=folder / "predictions")
     for row in rows:
         console.print(f"{row['file']}: {row['label']} ({row['probability']:.0%})")
 
     console.rule("5  benchmark")
     files = [folder / "exports" / result.file for result in results]
-    latencies = bench.compare([folder, *files], threads=(1, 2), runs=30)
-    console.print(bench.table(latencies))
+    latencies = benchmark.compare([folder, *files], threads=(1, 2), runs=30)
+    console.print(benchmark.table(latencies))
 
     console.rule(f"done in {time.perf_counter() - started:.0f} s")
     for what, path in {"plots": folder / "plots", "annotated pictures": folder / "predictions", "model": int8}.items():

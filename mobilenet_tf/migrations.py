@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.utils.errors import UserError
 
 SCHEMA = 1  # of the configs that this version writes; one without a number is of schema 1
 

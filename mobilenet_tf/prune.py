@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from mobilenet_tf import specs
-from mobilenet_tf.cost import Cost, cost
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.optim import leaves
+from mobilenet_tf.analysis.cost import Cost, cost
+from mobilenet_tf.models import specs
+from mobilenet_tf.models.graph import leaves
+from mobilenet_tf.utils.errors import UserError
 
 DIVISOR = 8  # channels are kept in multiples of it, as kernels like them
 

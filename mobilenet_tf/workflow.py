@@ -8,11 +8,13 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from mobilenet_tf import artifact, config
+from mobilenet_tf import config
 from mobilenet_tf.config import Config
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.progress import track
+from mobilenet_tf.inference import artifact
 from mobilenet_tf.task import Answers, Task
+from mobilenet_tf.utils import files
+from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.progress import track
 
 BATCH = 32  # pictures predicted at a time
 
@@ -23,8 +25,8 @@ def find_task(name: str) -> Task:
 
 
 def find_answers(name: str) -> Answers:
-    """The Answers record of `mobilenet_tf.tasks.<name>.answers`, without TensorFlow."""
-    return importlib.import_module(f"mobilenet_tf.tasks.{name}.answers").answers
+    """The Answers record of `mobilenet_tf.tasks.<name>.inference`, without TensorFlow."""
+    return importlib.import_module(f"mobilenet_tf.tasks.{name}.inference").answers
 
 
 def train_run(name_or_path: str, overrides: Sequence[str] = (), folder: Path | None = None):
@@ -33,7 +35,7 @@ def train_run(name_or_path: str, overrides: Sequence[str] = (), folder: Path | N
     folder = folder or Path("runs") / Path(name_or_path).stem
     if (folder / "model.keras").exists():
         raise UserError(f"the run in {folder} is finished; choose another --run-dir or delete it. Received: {folder}")
-    from mobilenet_tf.train import train
+    from mobilenet_tf.training.train import train
 
     return train(find_task(cfg.task), cfg, folder)
 
@@ -44,7 +46,7 @@ def open_config(model: Path, overrides: Sequence[str] = (), name_or_path: str | 
         return config.load(name_or_path, list(overrides))
     metadata = artifact.read(model)
     if metadata is None or not metadata.config:
-        from mobilenet_tf.predict import load_predictor
+        from mobilenet_tf.inference.predict import load_predictor
 
         load_predictor(model)  # a file that is cut off, and so has lost it, is told as such
         raise UserError(
@@ -87,8 +89,8 @@ def evaluate_model(
     cfg = open_config(model, overrides, name_or_path)
     import numpy as np
 
-    from mobilenet_tf.evaluate import evaluate
-    from mobilenet_tf.predict import load_predictor
+    from mobilenet_tf.inference.predict import load_predictor
+    from mobilenet_tf.training.evaluate import evaluate
 
     task, predictor = find_task(cfg.task), load_predictor(model, threads=threads)
     source = task.source(cfg, split)
@@ -119,19 +121,19 @@ def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[st
         One `export.Verification` a file, in the order of `formats` (default: `export.formats` of the config).
     """
     cfg = open_config(run, overrides)
-    from mobilenet_tf import export, report
-    from mobilenet_tf.deployment import Deployment
-    from mobilenet_tf.predict import load_predictor
+    from mobilenet_tf.export import convert, report
+    from mobilenet_tf.export.exporter import Deployment
+    from mobilenet_tf.inference.predict import load_predictor
 
     names = list(formats or cfg.export.formats)
-    unknown = [name for name in names if name not in export.FORMATS]
+    unknown = [name for name in names if name not in convert.FORMATS]
     if unknown:
-        raise UserError(f"formats must be among {', '.join(export.FORMATS)}. Received: {', '.join(unknown)}")
+        raise UserError(f"formats must be among {', '.join(convert.FORMATS)}. Received: {', '.join(unknown)}")
     task, folder = find_task(cfg.task), folder or exports_of(run)
     deployment = Deployment(task, cfg, artifact.locate(run)[0])
     paths, results = [], []
     for name in names:
-        paths.append(deployment.write(name, folder / export.FORMATS[name].filename))
+        paths.append(deployment.write(name, folder / convert.FORMATS[name].filename))
         results.append(deployment.verify(name, paths[-1]))
     results, notes = report.measure(results, paths)
     predictors = {"model": deployment.reference, **{path.name: load_predictor(path) for path in paths}}
@@ -147,8 +149,8 @@ def analyse_run(run: Path, *, overrides: Sequence[str] = (), folder: Path | None
     Writes sensitivity.json and sensitivity.png into `folder` (default: the exports'); returns the `Sensitivity`.
     """
     cfg = open_config(run, overrides)
-    from mobilenet_tf import sensitivity
-    from mobilenet_tf.deployment import Deployment
+    from mobilenet_tf.export import sensitivity
+    from mobilenet_tf.export.exporter import Deployment
 
     result = sensitivity.analyse(Deployment(find_task(cfg.task), cfg, artifact.locate(run)[0]))
     sensitivity.save(result, folder or exports_of(run))
@@ -165,12 +167,12 @@ def prune_run(run: Path, path: Path, fewer: float, by: str, overrides: Sequence[
     cfg = open_config(run, overrides)
     if path.suffix != ".keras":
         raise UserError(f"the pruned network must go to a .keras file. Received: {path}")
-    from mobilenet_tf.predict import load_keras
+    from mobilenet_tf.inference.predict import load_keras
     from mobilenet_tf.prune import prune
 
     model, _ = artifact.locate(run)
     result = prune(load_keras(model), cfg.model.backbone, fewer, by=by, input_size=cfg.model.input_size)
-    with artifact.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         result.model.save(temporary)
         artifact.write(temporary, artifact.read(model))
     return result
@@ -193,8 +195,9 @@ def predict_files(
 
     import numpy as np
 
-    from mobilenet_tf import images, viz
-    from mobilenet_tf.predict import load_predictor
+    from mobilenet_tf import viz
+    from mobilenet_tf.data import images
+    from mobilenet_tf.inference.predict import load_predictor
 
     answers, predictor, paths = find_answers(cfg.task), load_predictor(model, threads=threads), find_pictures(patterns)
     classes, rows, first = predictor.metadata.classes, [], None
@@ -229,7 +232,7 @@ def inspect_model(model: Path, samples: Sequence[str] = ()):
     samples: pictures, folders, globs, for the channels of a .keras file that never answer; they go through the
     preprocessing of its evaluation.
     """
-    from mobilenet_tf import inspection
+    from mobilenet_tf.analysis import inspection
 
     return inspection.inspect(model, _sample_batches(model, samples) if samples else None)
 
@@ -237,7 +240,7 @@ def inspect_model(model: Path, samples: Sequence[str] = ()):
 def _sample_batches(model: Path, patterns: Sequence[str]):
     import numpy as np
 
-    from mobilenet_tf import images
+    from mobilenet_tf.data import images
 
     cfg, paths = open_config(model), find_pictures(patterns)
     transform = find_task(cfg.task).transform(cfg, training=False)
@@ -248,7 +251,7 @@ def _sample_batches(model: Path, patterns: Sequence[str]):
 
 def find_pictures(patterns: Sequence[str]) -> list[Path]:
     """The picture files that paths, folders (searched whole) and globs name, sorted within each, without repeats."""
-    from mobilenet_tf.images import EXTENSIONS
+    from mobilenet_tf.data.images import EXTENSIONS
 
     found: dict[Path, None] = {}
     for pattern in patterns:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import mobilenet_tf  # noqa: F401  before TensorFlow: it has a setting for it
-from mobilenet_tf import specs
+from mobilenet_tf.models import specs
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 gc.set_threshold(100_000, 50, 100)  # a traced graph is many objects that stay: looking through them took a sixth
@@ -61,9 +61,9 @@ def tflite_kernels():
     if os.environ.get("MOBILENET_TF_TEST_XNNPACK", "1") != "0":
         yield
         return
-    from mobilenet_tf import predict
+    from mobilenet_tf.inference import tflite
 
-    found = predict.interpreter_class
+    found = tflite.interpreter_class
 
     @wraps(found)  # tests beside MediaPipe, which has XNNPACK, unwrap it
     def interpreter_class():
@@ -72,7 +72,7 @@ def tflite_kernels():
         return partial(interpreter, experimental_op_resolver_type=kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predict, "interpreter_class", interpreter_class)
+        patch.setattr(tflite, "interpreter_class", interpreter_class)
         yield
 
 
@@ -122,7 +122,7 @@ def small_config():
 def small_run(small_config, tmp_path_factory):
     """The folder of one finished run of the small config, of a network of few rows. Read only."""
     from mobilenet_tf.tasks.classification.task import task
-    from mobilenet_tf.train import train
+    from mobilenet_tf.training.train import train
 
     with shortened():
         return train(task, small_config(), tmp_path_factory.mktemp("runs") / "small").folder

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from mobilenet_tf.spread import spread
+from mobilenet_tf.inference.spread import spread
 
 
 def told_apart(model, images, least=0.05):

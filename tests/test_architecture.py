@@ -50,7 +50,7 @@ FAST = ["", ".cli", ".config", ".specs", ".errors", ".task", ".workflow", ".task
 SLOW = ("tensorflow", "keras", "matplotlib")
 
 
-@pytest.mark.parametrize("module", [*FAST, *(f".tasks.{name}.answers" for name in TASKS)])
+@pytest.mark.parametrize("module", [*FAST, *(f".tasks.{name}.inference" for name in TASKS)])
 def test_nothing_slow_where_it_must_start_fast(module):
     code = f"import sys, mobilenet_tf{module}; sys.exit(any(name in sys.modules for name in {SLOW}))"
     assert subprocess.run([sys.executable, "-c", code], cwd="/").returncode == 0

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilenet_tf import artifact
-from mobilenet_tf.artifact import Metadata
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.inference import artifact
+from mobilenet_tf.inference.artifact import Metadata
+from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.files import replacing, write_csv
 
 METADATA = Metadata("classification", ["Dachshund", "Löwchen"], (8, 12), config={"seed": 1, "model": {"alpha": 0.35}})
 IMAGES = np.random.default_rng(0).uniform(0, 255, (1, 8, 12, 3)).astype(np.float32)
@@ -152,7 +153,7 @@ def test_a_run_folder_stands_for_its_model(tmp_path):
 def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "file.json"
     path.write_text("old")
-    with pytest.raises(RuntimeError), artifact.replacing(path) as temporary:
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old"
@@ -161,7 +162,7 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):
 
 def test_a_full_disk_keeps_the_old_file_and_leaves_nothing_behind(tmp_path, monkeypatch):
     path = tmp_path / "new folder" / "file.png"
-    with artifact.replacing(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_bytes(b"old")
 
     def fail(source, target):
@@ -169,7 +170,7 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_nothing_behind(tmp_path, monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(UserError, match="No space"), artifact.replacing(path) as temporary:
+    with pytest.raises(UserError, match="No space"), replacing(path) as temporary:
         temporary.write_bytes(b"new")
     assert path.read_bytes() == b"old"
     assert list(path.parent.iterdir()) == [path]
@@ -177,14 +178,14 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_nothing_behind(tmp_path, monk
 
 def test_a_table_has_the_columns_of_all_rows_and_takes_names_of_any_bytes(tmp_path):
     rows = [{"name": "one, two", "score": 0.5}, {"name": os.fsdecode(b"\xff.jpg"), "error": "torn"}]
-    path = artifact.write_csv(tmp_path / "new" / "table.csv", rows)
+    path = write_csv(tmp_path / "new" / "table.csv", rows)
     assert path.read_text(encoding="utf-8").splitlines() == ["name,score,error", '"one, two",0.5,', "?.jpg,,torn"]
 
 
 def test_a_folder_replaces_a_folder(tmp_path):
     path = tmp_path / "model"
     for text in ("old", "new"):
-        with artifact.replacing(path) as temporary:
+        with replacing(path) as temporary:
             temporary.mkdir()
             (temporary / "file").write_text(text)
     assert (path / "file").read_text() == "new"
@@ -195,11 +196,11 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with (
         pytest.raises(UserError, match="must be writable. Received: "),
-        artifact.replacing(tmp_path / "file" / "m.json") as temporary,
+        replacing(tmp_path / "file" / "m.json") as temporary,
     ):
         temporary.write_text("{}")
 
 
 def test_artifact_and_predict_do_not_import_tensorflow():
-    code = "import sys, mobilenet_tf.predict; print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
+    code = "import sys, mobilenet_tf.inference.predict; print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

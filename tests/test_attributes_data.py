@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobilenet_tf import data, transforms
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.data import transforms
+from mobilenet_tf.data.source import evaluation_batches
 from mobilenet_tf.tasks.attributes.data import labels, read
+from mobilenet_tf.utils.errors import UserError
 
 NAMES = ["Bald", "Smiling", "Young"]
 PAGE = "<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head></html>"
@@ -44,7 +45,7 @@ def test_celeba(tmp_path):
     assert [source.count for source in sources.values()] == [3, 1, 1]
     assert all(source.classes == NAMES for source in sources.values())
     np.testing.assert_array_equal(labels(sources["train"]), [[0, 0, 0], [1, 0, 0], [0, 1, 0]])
-    (batch,) = data.evaluation_batches(sources["test"], transforms.resize(32), batch_size=4)
+    (batch,) = evaluation_batches(sources["test"], transforms.resize(32), batch_size=4)
     assert batch["attributes"].shape == (1, 3) and batch["id"].numpy()[0].endswith(b"000004.jpg")
     some = read("celeba", root, "train", attributes=["Smiling", "Bald"])
     assert some.classes == ["Smiling", "Bald"]
@@ -112,7 +113,7 @@ def test_csv_without_splits_is_divided_and_unlabelled_pictures_stay_in_train(tmp
 
 def test_scenes(tmp_path):
     source = read("scenes", None, "train", counts={"train": 5}, size=32, attributes=["night", "collar"])
-    (batch,) = data.evaluation_batches(source, transforms.resize(32), batch_size=8)
+    (batch,) = evaluation_batches(source, transforms.resize(32), batch_size=8)
     assert source.classes == ["night", "collar"] and set(batch["attributes"].numpy().ravel()) <= {0.0, 1.0}
     assert set(batch) == {"id", "image", "attributes", "original_size", "index"}
     np.testing.assert_array_equal(labels(source), batch["attributes"])
@@ -130,7 +131,7 @@ def test_celeb_a_of_tfds(tmp_path):
             row = [float(record["attributes"][name]) for name in source.classes]
             found[len(found)] = row
         np.testing.assert_array_equal(labels(source), [found[i] for i in range(5)])
-        batches = list(data.evaluation_batches(source, transforms.resize(32), batch_size=4))
+        batches = list(evaluation_batches(source, transforms.resize(32), batch_size=4))
         assert [batch["attributes"].shape for batch in batches] == [(4, 40), (1, 40)] and not source.corrupt
         with pytest.raises(UserError, match="must be a data set with image and attributes.* Received: cifar10"):
             read("tfds", tmp_path, "train", name="cifar10")
@@ -239,5 +240,5 @@ def test_faces(real_data):
     assert [source.count for source in sources.values()] == [1319, 188, 376]
     assert sources["train"].classes[:2] == ["Anger", "Contempt"]
     assert labels(sources["test"]).sum(0).tolist() == [50, 0, 29, 2, 86, 77, 56, 76]
-    (batch, *_) = data.evaluation_batches(sources["test"], transforms.resize(64), batch_size=32)
+    (batch, *_) = evaluation_batches(sources["test"], transforms.resize(64), batch_size=32)
     assert batch["image"].shape == (32, 64, 64, 3) and not sources["test"].corrupt

@@ -7,16 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.tasks.attributes.answers import decode, draw, found, summary
-from mobilenet_tf.tasks.attributes.metric import (
-    AttributeMetric,
-    average_precision,
-    best_threshold,
-    report,
-    roc_auc,
-)
-from mobilenet_tf.tasks.attributes.objective import LOSSES, loss
+from mobilenet_tf.tasks.attributes.inference import decode, draw, found, summary
+from mobilenet_tf.tasks.attributes.loss import LOSSES, loss
+from mobilenet_tf.tasks.attributes.metric import AttributeMetric, average_precision, best_threshold, roc_auc
+from mobilenet_tf.tasks.attributes.report import report
+from mobilenet_tf.utils.errors import UserError
 
 rng = np.random.default_rng(0)
 NAMES = ["bald", "smiling", "young"]

@@ -10,13 +10,17 @@ from conftest import shortened
 from learned import told_apart
 from PIL import Image
 
-from mobilenet_tf import artifact, config, cost, export, scenes, workflow
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.evaluate import evaluation_inputs
-from mobilenet_tf.head import classifier
-from mobilenet_tf.predict import keras_predictor, load_keras, load_predictor
+from mobilenet_tf import config, workflow
+from mobilenet_tf.analysis import cost
+from mobilenet_tf.data import scenes
+from mobilenet_tf.export import verification
+from mobilenet_tf.inference import artifact
+from mobilenet_tf.inference.predict import keras_predictor, load_keras, load_predictor
+from mobilenet_tf.models.heads import classifier
 from mobilenet_tf.tasks.attributes.task import encode, task
-from mobilenet_tf.train import train
+from mobilenet_tf.training.evaluate import evaluation_inputs
+from mobilenet_tf.training.train import train
+from mobilenet_tf.utils.errors import UserError
 
 SWEEP = "face_attributes_mobilenet_v1_"
 NAMES = [name for name, path in config.shipped().items() if path.parent.name == "attributes"]
@@ -165,7 +169,7 @@ def test_exports_say_what_the_model_says(run, tmp_path):
     assert ((ended > 0) & (ended < 1)).all()
     lost = 1e-6 / (said * (1 - said))  # of logits, where probabilities near 0 or 1 are rounded
     assert (np.abs(file(images) - model(images)) < 1e-3 + lost).all()
-    assert export.check_parity(model, file, images).max_diff < 1e-4
+    assert verification.check_parity(model, file, images).max_diff < 1e-4
 
 
 def probability(logits):

@@ -11,21 +11,23 @@ import tensorflow as tf
 from learned import clear, told_apart
 from untrained import adjusted, lively
 
-from mobilenet_tf import export
-from mobilenet_tf.artifact import Metadata
-from mobilenet_tf.aware import aware, calibrated, is_aware, strip
-from mobilenet_tf.aware.layers import HardSigmoid, Range
-from mobilenet_tf.cost import cost
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.export import tflite_ops
-from mobilenet_tf.head import classifier
-from mobilenet_tf.idle import idle_by_layer
-from mobilenet_tf.inspection import inspect
-from mobilenet_tf.optim import leaves
-from mobilenet_tf.predict import load_keras, load_predictor, open_tflite
+from mobilenet_tf.analysis.cost import cost
+from mobilenet_tf.analysis.dead_channels import idle_by_layer
+from mobilenet_tf.analysis.inspection import inspect
+from mobilenet_tf.export import convert
+from mobilenet_tf.export.convert import tflite_ops
+from mobilenet_tf.inference.artifact import Metadata
+from mobilenet_tf.inference.predict import load_keras, load_predictor
+from mobilenet_tf.inference.tflite import open_tflite
+from mobilenet_tf.models.graph import leaves
+from mobilenet_tf.models.heads import classifier
+from mobilenet_tf.qat import aware, calibrated, is_aware, strip
+from mobilenet_tf.qat.layers import HardSigmoid, Range
 from mobilenet_tf.tasks.detection.model import detector
-from mobilenet_tf.tasks.embedding.model import deployable, embedder
+from mobilenet_tf.tasks.embedding.export import deployable
+from mobilenet_tf.tasks.embedding.model import embedder
 from mobilenet_tf.tasks.segmentation.model import segmenter
+from mobilenet_tf.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("few_rows")
 
@@ -114,7 +116,7 @@ def exported(pair, tmp_path_factory):
         if (name, inputs) not in made:
             path = tmp_path_factory.mktemp(name) / "model_int8.tflite"
             metadata = replace(METADATA, classes=["a", "b", "c"]) if name == "ssdlite" else METADATA
-            made[name, inputs] = export.export(pair(name)[1], path, "tflite_int8", metadata=metadata, inputs=inputs)
+            made[name, inputs] = convert.export(pair(name)[1], path, "tflite_int8", metadata=metadata, inputs=inputs)
         return made[name, inputs]
 
     return get
@@ -242,7 +244,7 @@ def test_calibration_leaves_rare_values_out_of_the_ranges(pair, images, tmp_path
         if not inner.fixed:
             assert outer.low <= inner.low <= 0 <= inner.high <= outer.high and outer.low < outer.high
             assert inner.watcher is None
-    path = export.export(calibrated(network, [images], 99.9), tmp_path / "m.tflite", "tflite_int8", metadata=METADATA)
+    path = convert.export(calibrated(network, [images], 99.9), tmp_path / "m.tflite", "tflite_int8", metadata=METADATA)
     difference = load_predictor(path)(images) - outputs(network, images)["raw"]
     assert np.abs(difference).mean() < 0.1 * outputs(network, images)["raw"].std()
     with pytest.raises(UserError, match="calibration must hold images"):
@@ -276,7 +278,7 @@ def test_layers_in_float_are_refused(pair, tmp_path):
         UserError, match="float_layers must be 0 for a network trained for int8. Received: float_layers=1"
     ):
         path = tmp_path / "m.tflite"
-        export.export(pair("v1")[1], path, "tflite_int8", metadata=METADATA, float_layers=1)
+        convert.export(pair("v1")[1], path, "tflite_int8", metadata=METADATA, float_layers=1)
 
 
 @pytest.mark.parametrize("name", ["v1", "v2", "v3", "ssdlite"])
@@ -359,9 +361,9 @@ def test_unknown_layers_are_named():
 
 
 def test_a_run_trains_resumes_and_exports_without_calibration(small_config, tmp_path, capsys):
-    from mobilenet_tf.evaluate import evaluation_inputs
     from mobilenet_tf.tasks.classification.task import task
-    from mobilenet_tf.train import train
+    from mobilenet_tf.training.evaluate import evaluation_inputs
+    from mobilenet_tf.training.train import train
     from mobilenet_tf.workflow import export_run
 
     small = ["data.counts={train: 16, validation: 8, test: 8}", "quantize.aware=true", "export.outputs=softmax"]

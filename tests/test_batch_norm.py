@@ -4,19 +4,19 @@ import keras
 import numpy as np
 import pytest
 
-from mobilenet_tf import build, optim
-from mobilenet_tf.batch_norm import Statistics, kept, trained_layers
-from mobilenet_tf.evaluate import ALIKE
-from mobilenet_tf.layers import BatchNormalization
-from mobilenet_tf.predict import keras_predictor, load_keras
+from mobilenet_tf.inference.predict import keras_predictor, load_keras
+from mobilenet_tf.models import builder, graph
+from mobilenet_tf.models.layers import BatchNormalization
 from mobilenet_tf.tasks.classification.task import task
-from mobilenet_tf.train import UNFIT, _Loop, train
+from mobilenet_tf.training.batch_norm import Statistics, kept, trained_layers
+from mobilenet_tf.training.evaluate import ALIKE
+from mobilenet_tf.training.train import UNFIT, _Loop, train
 
 pytestmark = pytest.mark.usefixtures("few_rows")
 
 
 def norms(model):
-    return [layer for layer in optim.leaves(model) if isinstance(layer, BatchNormalization)]
+    return [layer for layer in graph.leaves(model) if isinstance(layer, BatchNormalization)]
 
 
 def images(count, seed=0):
@@ -48,7 +48,7 @@ def test_statistics_are_those_of_all_images_without_dropout(dtype):
 
 
 def test_one_batch_infers_as_it_trains():
-    model = build.MobileNetV1((32, 32, 3), alpha=0.25, weights=None, classes=5)
+    model = builder.MobileNetV1((32, 32, 3), alpha=0.25, weights=None, classes=5)
     batch = images(16)
     statistics, predictor = Statistics(model, norms(model)), keras_predictor(model)
     assert not statistics.fit(batch, predictor), "initial statistics leave nothing of an image"
@@ -62,7 +62,7 @@ def test_one_batch_infers_as_it_trains():
 
 
 def test_frozen_layers_and_weights_stay_and_nothing_happens_without_batches():
-    network, twin = (build.MobileNetV1((32, 32, 3), alpha=0.25, weights=None, classes=5) for _ in range(2))
+    network, twin = (builder.MobileNetV1((32, 32, 3), alpha=0.25, weights=None, classes=5) for _ in range(2))
     assert trained_layers(network, twin) == norms(twin)
     for layer in norms(network)[:3]:
         layer.trainable = False
@@ -83,7 +83,7 @@ def test_images_are_kept_as_bytes_up_to_a_limit(monkeypatch):
     whole = kept(batches, 5)
     assert len(whole) == 5 and whole[0].dtype == np.uint8 and np.abs(whole[0] - batches[0]).max() <= 0.5
     assert kept([np.ones((4, 7), np.float32)], 1)[0].dtype == np.float32, "features"
-    monkeypatch.setattr("mobilenet_tf.batch_norm.BYTES", whole[0].nbytes + 1)
+    monkeypatch.setattr("mobilenet_tf.training.batch_norm.BYTES", whole[0].nbytes + 1)
     assert len(kept(batches, 5)) == 2
 
 

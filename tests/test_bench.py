@@ -11,12 +11,12 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
-from mobilenet_tf import bench
-from mobilenet_tf.artifact import Metadata
-from mobilenet_tf.bench import Latency, compare, latency
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.export import export
-from mobilenet_tf.predict import Predictor
+from mobilenet_tf.analysis import benchmark
+from mobilenet_tf.analysis.benchmark import Latency, compare, latency
+from mobilenet_tf.export.convert import export
+from mobilenet_tf.inference.artifact import Metadata
+from mobilenet_tf.inference.predict import Predictor
+from mobilenet_tf.utils.errors import UserError
 
 METADATA = Metadata("classification", ["a", "b"], (16, 24))
 
@@ -57,7 +57,7 @@ def test_the_clock_is_right():
 
 def test_files_take_turns():
     calls = []
-    bench._time([fake("a", 0, calls), fake("b", 0, calls)], warmup=0, runs=20, batch=1)
+    benchmark._time([fake("a", 0, calls), fake("b", 0, calls)], warmup=0, runs=20, batch=1)
     changes = sum(before != after for before, after in zip(calls, calls[1:], strict=False))
     assert changes == 3, "a b a b"
     assert calls.count("a") == calls.count("b")
@@ -108,20 +108,20 @@ INT8 = replace(FLOAT, file="int8.tflite", quantised=True)
     ids=["slower", "faster", "nothing to compare with"],
 )
 def test_a_slow_int8_file_is_one_warning(milliseconds, threads, count):
-    lines = bench.warnings([FLOAT, replace(INT8, median_ms=milliseconds, threads=threads)])
+    lines = benchmark.warnings([FLOAT, replace(INT8, median_ms=milliseconds, threads=threads)])
     assert len(lines) == count
     assert all("\n" not in line and "int8.tflite is slower than float.tflite" in line for line in lines)
 
 
 def test_one_warning_a_file():
     twice = [replace(r, threads=n) for n in (1, 2) for r in (FLOAT, replace(INT8, median_ms=3.0))]
-    [line] = bench.warnings(twice)
+    [line] = benchmark.warnings(twice)
     assert "threads: 1" in line
 
 
 def test_the_table_shows_rows_and_warnings():
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(bench.table([FLOAT, replace(INT8, median_ms=3.25)]))
+    console.print(benchmark.table([FLOAT, replace(INT8, median_ms=3.25)]))
     text = console.export_text()
     assert "3.25" in text and "4.00" in text and "1x8x8x3" in text
     assert "int8.tflite is slower than float.tflite" in text

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 import mobilenet_tf
-from mobilenet_tf import specs
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.layers import BatchNormalization
+from mobilenet_tf.models import specs
+from mobilenet_tf.models.layers import BatchNormalization
+from mobilenet_tf.utils.errors import UserError
 
 OURS = {
     "mobilenet_v1": mobilenet_tf.MobileNetV1,

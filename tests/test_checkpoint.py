@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from mobilenet_tf import checkpoint
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.training import checkpoint
+from mobilenet_tf.utils.errors import UserError
 
 
 def dense(units=3, seed=0):

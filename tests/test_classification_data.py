@@ -9,9 +9,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from mobilenet_tf import data, transforms
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.data import transforms
+from mobilenet_tf.data.source import Source, evaluation_batches, training_batches
 from mobilenet_tf.tasks.classification.data import read
+from mobilenet_tf.utils.errors import UserError
 
 
 def write(path: Path, value: int = 0) -> Path:
@@ -27,7 +28,7 @@ def tree(root: Path, layout: dict[str, int], suffix: str = ".png") -> Path:
     return root
 
 
-def rows(source: data.Source) -> list[tuple[str, int]]:
+def rows(source: Source) -> list[tuple[str, int]]:
     found = [(item["id"].decode(), int(item["label"])) for item in source.items.as_numpy_iterator()]
     assert len(found) == source.count
     return found
@@ -89,7 +90,7 @@ def test_label_file_sets_the_order(tmp_path):
 
 def test_scenes_carry_the_label_only():
     source = read("scenes", None, "train", counts={"train": 4}, size=32)
-    (batch,) = data.evaluation_batches(source, transforms.resize(32), batch_size=4)
+    (batch,) = evaluation_batches(source, transforms.resize(32), batch_size=4)
     assert set(batch) == {"id", "image", "label", "original_size", "index"} and batch["image"].shape == (4, 32, 32, 3)
     with pytest.raises(UserError, match="data.counts must have test. Received: train"):
         read("scenes", None, "test", counts={"train": 4})
@@ -217,13 +218,13 @@ def dogs(monkeypatch):
 def test_stanford_dogs(dogs, tmp_path):
     source = read("tfds", tmp_path, "train", name="stanford_dogs", splits={"train": "train[:90%]"})
     assert source.count == 6 and len(source.classes) == 120
-    batches = list(data.evaluation_batches(source, transforms.resize(32), batch_size=4))
+    batches = list(evaluation_batches(source, transforms.resize(32), batch_size=4))
     assert [len(batch["label"]) for batch in batches] == [4, 2] and not source.corrupt
     assert set(batches[0]) == {"id", "image", "label", "original_size", "index"}
     names = [name for batch in batches for name in batch["id"].numpy()]
     assert len(set(names)) == 6 and all(name.startswith(b"stanford_dogs-train") for name in names)
     transform = transforms.compose([transforms.random_resized_crop(32)])
-    stream = data.training_batches(source, transform, lambda b: (b["image"], b["label"]), batch_size=4, seed=0)
+    stream = training_batches(source, transform, lambda b: (b["image"], b["label"]), batch_size=4, seed=0)
     assert [image.shape for image, _ in stream.take(2)] == [(4, 32, 32, 3), (2, 32, 32, 3)]
 
 
@@ -271,6 +272,6 @@ def test_cifar10_mini():
     }
     assert len(sources["train"].classes) == 10 and sources["train"].classes == sorted(sources["test"].classes)
     assert Counter(label for _, label in rows(sources["validation"])) == dict.fromkeys(range(10), 80)
-    batches = data.evaluation_batches(sources["test"], transforms.resize(32), batch_size=500)
+    batches = evaluation_batches(sources["test"], transforms.resize(32), batch_size=500)
     seen = sum(len(batch["label"]) for batch in batches)
     assert seen == 2000 and not sources["test"].corrupt

@@ -11,10 +11,12 @@ import tensorflow as tf
 from half import need
 from PIL import Image
 
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.tasks.classification import objective
-from mobilenet_tf.tasks.classification.answers import decode, draw, top_k
-from mobilenet_tf.tasks.classification.objective import ClassificationMetric, loss, report
+from mobilenet_tf.tasks.classification import report as reports
+from mobilenet_tf.tasks.classification.inference import decode, draw, top_k
+from mobilenet_tf.tasks.classification.loss import loss
+from mobilenet_tf.tasks.classification.metric import ClassificationMetric
+from mobilenet_tf.tasks.classification.report import report
+from mobilenet_tf.utils.errors import UserError
 
 SEEDS = range(6)
 pytestmark = pytest.mark.filterwarnings("ignore:all predictions are")
@@ -474,8 +476,8 @@ def test_top_k():
 @pytest.mark.parametrize("classes", [2, 3, 120])
 def test_draw_shows_the_three_most_probable(classes, monkeypatch):
     seen = []
-    annotate = objective.viz.annotate
-    monkeypatch.setattr(objective.viz, "annotate", lambda *args: seen.append(args) or annotate(*args))
+    annotate = reports.viz.annotate
+    monkeypatch.setattr(reports.viz, "annotate", lambda *args: seen.append(args) or annotate(*args))
     image = np.full((260, 300, 3), 90, np.uint8)
     prediction = decode(np.arange(classes)[None])[0]
     out = draw(image, prediction, letters(classes))

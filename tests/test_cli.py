@@ -13,7 +13,7 @@ import pytest
 from command import call
 from PIL import Image
 
-from mobilenet_tf import artifact
+from mobilenet_tf.inference import artifact
 
 COMMANDS = (
     "demo",
@@ -107,7 +107,7 @@ def test_export_verifies_every_file_and_fails_on_a_drop(capsys, small_run, tmp_p
 
 
 def test_analyse_ranks_the_layers_and_tries_the_worst_in_float(capsys, small_run, tmp_path, monkeypatch):
-    from mobilenet_tf import sensitivity
+    from mobilenet_tf.export import sensitivity
 
     monkeypatch.setattr(sensitivity, "COUNTS", (0, 2))
     changes = ["export.verify_samples=8", "export.calibration_samples=8"]
@@ -121,16 +121,16 @@ def test_analyse_ranks_the_layers_and_tries_the_worst_in_float(capsys, small_run
 
 
 def test_a_drop_over_the_limit_is_exit_code_3(capsys, small_run, tmp_path, monkeypatch):
-    from mobilenet_tf import export
+    from mobilenet_tf.export import verification
 
-    monkeypatch.setattr(export.Verification, "drop", property(lambda self: 0.5))
+    monkeypatch.setattr(verification.Verification, "drop", property(lambda self: 0.5))
     run = shutil.copytree(small_run, tmp_path / "run")
     assert call(capsys, "export", run, "--formats", "tflite")[0] == 3
     assert call(capsys, "export", run, "--formats", "tflite", "--allow-drop")[0] == 0
 
 
 def test_predict_takes_files_folders_and_globs(capsys, small_run, tmp_path):
-    from mobilenet_tf import scenes
+    from mobilenet_tf.data import scenes
 
     pictures = scenes.write_folder(tmp_path / "pictures", {"test": 4}, size=64)
     broken = tmp_path / "pictures" / "broken.jpg"
@@ -160,8 +160,8 @@ def test_predict_takes_files_folders_and_globs(capsys, small_run, tmp_path):
 
 def test_predict_agrees_with_evaluation(capsys, small_run, small_config, tmp_path):
     """One preprocessing: predict prints for a PNG the probability that evaluation gives that picture."""
-    from mobilenet_tf.data import evaluation_batches
-    from mobilenet_tf.predict import load_predictor
+    from mobilenet_tf.data.source import evaluation_batches
+    from mobilenet_tf.inference.predict import load_predictor
     from mobilenet_tf.tasks.classification.task import task
 
     cfg = small_config()
@@ -175,7 +175,7 @@ def test_predict_agrees_with_evaluation(capsys, small_run, small_config, tmp_pat
 
 
 def test_other_classes_in_the_data_are_refused(capsys, small_run, tmp_path):
-    from mobilenet_tf import scenes
+    from mobilenet_tf.data import scenes
 
     root = scenes.write_folder(tmp_path / "pictures", {"test": 20, "train": 20}, size=32)
     shutil.rmtree(next((root / "test").iterdir()))
@@ -216,7 +216,7 @@ def test_train_refuses_a_finished_run_and_ctrl_c_says_how_to_go_on(capsys, small
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mobilenet_tf.train.train", interrupted)
+    monkeypatch.setattr("mobilenet_tf.training.train.train", interrupted)
     code, _, err = call(capsys, "train", small_run / "config.yaml", "--run-dir", tmp_path / "new")
     assert code == 130 and "continues from the last finished epoch" in err
 

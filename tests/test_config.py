@@ -5,7 +5,7 @@ import yaml
 
 from mobilenet_tf import config
 from mobilenet_tf.config import Duration
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.utils.errors import UserError
 
 MINIMAL = {"task": "classification", "data": {"reader": "scenes"}, "train": {"stages": [{"learning_rate": 0.1}]}}
 

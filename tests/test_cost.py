@@ -9,8 +9,8 @@ import pytest
 from keras import layers
 from rich.console import Console
 
-from mobilenet_tf import cost as costs
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.analysis import cost as costs
+from mobilenet_tf.utils.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilenet_tf import data, transforms
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.data import transforms
+from mobilenet_tf.data.source import (
+    Source,
+    evaluation_batches,
+    file_source,
+    steps_per_epoch,
+    training_batches,
+    user_errors,
+)
+from mobilenet_tf.utils.errors import UserError
 
 COUNT, BATCH = 21, 4
 
@@ -22,7 +30,7 @@ def files(tmp_path_factory):
 
 
 def source_of(paths, **options):
-    return data.file_source(paths, {"label": np.arange(len(paths), dtype=np.int32)}, ["a", "b"], **options)
+    return file_source(paths, {"label": np.arange(len(paths), dtype=np.int32)}, ["a", "b"], **options)
 
 
 TRANSFORM = transforms.compose([transforms.random_resized_crop(8), transforms.random_flip()])
@@ -33,7 +41,7 @@ def encode(batch):
 
 
 def batches(source, count, start_epoch=0, seed=5, **options):
-    stream = data.training_batches(
+    stream = training_batches(
         source, TRANSFORM, encode, batch_size=BATCH, seed=seed, start_epoch=start_epoch, **options
     )
     return [tf.nest.map_structure(np.asarray, tuple(batch)) for batch in stream.take(count)]
@@ -59,7 +67,7 @@ def damaged(files, tmp_path):
 
 def test_every_epoch_has_each_sample_once(files):
     source = source_of(files)
-    steps = data.steps_per_epoch(source.count, BATCH)
+    steps = steps_per_epoch(source.count, BATCH)
     assert steps == 6
     run = batches(source, 2 * steps)
     first, second = labels(run[:steps]), labels(run[steps:])
@@ -93,26 +101,26 @@ def test_seeds_differ_by_run_epoch_and_sample_and_no_more(files):
     assert list(labels(other)) != list(labels(run[:6]))
     # the order of the items has no say in a sample's seed
     by_label = dict(zip(labels(run[:6]), np.concatenate([p[1][1] for p in run[:6]])[:, 0], strict=True))
-    small = data.training_batches(source, TRANSFORM, encode, batch_size=7, seed=5).take(3)
+    small = training_batches(source, TRANSFORM, encode, batch_size=7, seed=5).take(3)
     for _, (own, seed) in small:
         assert [by_label[label] for label in own.numpy()] == list(seed.numpy()[:, 0])
 
 
 def test_unreadable_items_are_skipped_named_and_keep_the_steps(damaged):
     source = source_of(damaged)
-    steps = data.steps_per_epoch(source.count, BATCH)
+    steps = steps_per_epoch(source.count, BATCH)
     seen = labels(batches(source, steps))
     assert len(seen) == COUNT and set(seen) == set(range(COUNT)) - {3, 8, 20}
     assert set(source.corrupt) == {str(damaged[place]) for place in (3, 8, 20)}
     assert source.corrupt[str(damaged[20])] == "the file is empty"
     assert "runcated" in source.corrupt[str(damaged[8])] and "not a JPEG" in source.corrupt[str(damaged[3])]
-    evaluated = list(data.evaluation_batches(source, transforms.resize(8), batch_size=BATCH))
+    evaluated = list(evaluation_batches(source, transforms.resize(8), batch_size=BATCH))
     assert [int(v) for part in evaluated for v in part["label"]] == [i for i in range(COUNT) if i not in (3, 8, 20)]
 
 
 def test_unreadable_items_are_fatal_by_option(damaged):
     source = source_of(damaged, on_corrupt="error")
-    with pytest.raises(UserError) as error, data.user_errors():
+    with pytest.raises(UserError) as error, user_errors():
         batches(source, 6)
     assert "bad" in str(error.value) and "Received:" in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(UserError, match="on_corrupt must be one of skip, error. Received: 'ignore'"):
@@ -121,17 +129,17 @@ def test_unreadable_items_are_fatal_by_option(damaged):
 
 def test_nothing_readable_ends_instead_of_looping(tmp_path):
     paths = [tmp_path / f"{i}.jpg" for i in range(3)]  # missing files
-    with pytest.raises(UserError, match="No such file"), data.user_errors():
+    with pytest.raises(UserError, match="No such file"), user_errors():
         batches(source_of(paths), 1)
 
 
 def test_other_errors_pass_through():
-    with pytest.raises(tf.errors.InvalidArgumentError), data.user_errors():
+    with pytest.raises(tf.errors.InvalidArgumentError), user_errors():
         tf.debugging.assert_equal(1, 2)
 
 
 def test_evaluation_keeps_order_size_and_the_last_part(files):
-    parts = list(data.evaluation_batches(source_of(files), transforms.resize((8, 10)), batch_size=BATCH))
+    parts = list(evaluation_batches(source_of(files), transforms.resize((8, 10)), batch_size=BATCH))
     assert [len(part["label"]) for part in parts] == [4, 4, 4, 4, 4, 1]
     assert [int(v) for part in parts for v in part["label"]] == list(range(COUNT))
     assert [v.decode() for part in parts for v in part["id"].numpy()] == [str(path) for path in files]
@@ -157,11 +165,11 @@ def variable_source(with_size=True):
         boxes, own = tf.ones([count, 4]), tf.zeros([count], tf.int32)
         return {"id": record["id"], "image": tf.zeros([6, 6, 3], tf.uint8), "boxes": boxes, "labels": own}
 
-    return data.Source(items, load, 3, ["a"])
+    return Source(items, load, 3, ["a"])
 
 
 def test_boxes_of_any_number_are_padded():
-    (batch,) = data.evaluation_batches(variable_source(), lambda sample: sample, batch_size=3)
+    (batch,) = evaluation_batches(variable_source(), lambda sample: sample, batch_size=3)
     np.testing.assert_array_equal(batch["labels"], [[0, 0], [-1, -1], [0, -1]])
     assert batch["boxes"].shape == (3, 2, 4) and float(tf.reduce_sum(batch["boxes"])) == 12
     np.testing.assert_array_equal(batch["original_size"], [[6, 6]] * 3)
@@ -169,7 +177,7 @@ def test_boxes_of_any_number_are_padded():
 
 def test_a_transform_without_a_fixed_size_is_an_error(files):
     with pytest.raises(ValueError, match="images of one fixed size"):
-        data.evaluation_batches(source_of(files), lambda sample: sample, batch_size=2)
+        evaluation_batches(source_of(files), lambda sample: sample, batch_size=2)
 
 
 def test_fit_runs_whole_epochs_over_unreadable_items(damaged):
@@ -178,8 +186,8 @@ def test_fit_runs_whole_epochs_over_unreadable_items(damaged):
     model = keras.Sequential([keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     source = source_of(damaged)
-    stream = data.training_batches(
+    stream = training_batches(
         source, TRANSFORM, lambda b: (b["image"] / 255, tf.cast(b["label"], tf.float32)), batch_size=BATCH, seed=0
     )
-    history = model.fit(stream, steps_per_epoch=data.steps_per_epoch(source.count, BATCH), epochs=3, verbose=0)
+    history = model.fit(stream, steps_per_epoch=steps_per_epoch(source.count, BATCH), epochs=3, verbose=0)
     assert len(history.history["loss"]) == 3 and model.optimizer.iterations == 18

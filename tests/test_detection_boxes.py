@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 from pycocotools import mask as coco_mask
 
-from mobilenet_tf.errors import UserError
 from mobilenet_tf.tasks.detection import boxes as box_ops
 from mobilenet_tf.tasks.detection.matching import BACKGROUND, IGNORED, match
+from mobilenet_tf.utils.errors import UserError
 
 MAPS = [(20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)]  # of 320 x 320
 

@@ -9,8 +9,8 @@ from detection_sets import NAMES, coco_dict, write_coco, write_voc
 from PIL import Image
 
 from mobilenet_tf import config
-from mobilenet_tf.errors import UserError
 from mobilenet_tf.tasks.detection import check, data
+from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.workflow import check_data
 
 BASE = {

@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 
 from mobilenet_tf import config
-from mobilenet_tf.data import training_batches
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.tasks.detection import losses
+from mobilenet_tf.data.source import training_batches
+from mobilenet_tf.tasks.detection import loss
 from mobilenet_tf.tasks.detection.anchors import anchors_for
 from mobilenet_tf.tasks.detection.task import anchors, task
+from mobilenet_tf.utils.errors import UserError
 
 SHIPPED = sorted(name for name, path in config.shipped().items() if path.parent.name == "detection")
 SMALL = {"task": "detection", "data": {"reader": "scenes"}, "train": {"stages": [{"learning_rate": 0.1}]}}
@@ -24,7 +24,7 @@ def test_shipped_configs_give_anchors_and_a_loss(name):
     boxes = anchors(cfg)
     assert boxes.ndim == 2 and boxes.shape[1] == 4 and np.isfinite(boxes).all()
     keys = cfg.loss.model_dump(exclude={"match_iou", "ignore_iou"})
-    assert callable(losses.loss(boxes, scores=cfg.model.scores, **keys))
+    assert callable(loss.loss(boxes, scores=cfg.model.scores, **keys))
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from detection_sets import NAMES, PICTURES, coco_dict, write_coco, write_pictures, write_voc, write_yolo
 
-from mobilenet_tf.errors import UserError
 from mobilenet_tf.tasks.detection import data
+from mobilenet_tf.utils.errors import UserError
 
 
 def samples(source) -> list[dict]:

@@ -6,12 +6,13 @@ from collections import Counter
 import keras
 import pytest
 
-from mobilenet_tf import config, optim
-from mobilenet_tf.data import evaluation_batches
-from mobilenet_tf.evaluate import evaluate
-from mobilenet_tf.predict import keras_predictor
+from mobilenet_tf import config
+from mobilenet_tf.data.source import evaluation_batches
+from mobilenet_tf.inference.predict import keras_predictor
+from mobilenet_tf.models import graph
 from mobilenet_tf.tasks.detection.task import task
-from mobilenet_tf.train import Trainer
+from mobilenet_tf.training.evaluate import evaluate
+from mobilenet_tf.training.train import Trainer
 
 OVERFIT_STEPS = (60, 20, 20)  # how far it has come is looked at after each
 
@@ -41,7 +42,7 @@ def test_overfits_eight_photographs(real_data, tmp_path):
     source = task.source(cfg, "train")
     [batch] = evaluation_batches(source, task.transform(cfg, training=False), batch_size=8)
     model = task.model(cfg, source)
-    for layer in optim.leaves(model):
+    for layer in graph.leaves(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.8
     trainer = Trainer(model, task.loss(cfg))

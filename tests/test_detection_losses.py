@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilenet_tf.errors import UserError
 from mobilenet_tf.tasks.detection import boxes as box_ops
-from mobilenet_tf.tasks.detection import losses
+from mobilenet_tf.tasks.detection import loss
 from mobilenet_tf.tasks.detection.matching import BACKGROUND, IGNORED, match
+from mobilenet_tf.utils.errors import UserError
 
 YXYX = [1, 0, 3, 2]
 CLASSES = 4
@@ -32,7 +32,7 @@ def batch():
 
 @pytest.fixture(scope="module")
 def targets(batch, anchors):
-    return tf.function(losses.encode_targets)(batch, anchors)
+    return tf.function(loss.encode_targets)(batch, anchors)
 
 
 def raw(anchors, scores="softmax", images=3, seed=1):
@@ -66,7 +66,7 @@ def test_targets_hold_the_label_and_box_of_each_match(batch, targets, anchors):
 
 def test_batches_without_any_box_have_targets_too(anchors):
     empty = {"boxes": np.zeros((2, 0, 4), np.float32), "labels": np.zeros((2, 0), np.int32)}
-    targets = losses.encode_targets(empty, anchors)
+    targets = loss.encode_targets(empty, anchors)
     assert (targets["labels"].numpy() == BACKGROUND).all()
     np.testing.assert_array_equal(targets["boxes"], np.stack([anchors] * 2))
 
@@ -80,7 +80,7 @@ def test_ssd_loss_is_torchvisions(batch, anchors, targets):
     import torch
 
     outputs = raw(anchors)
-    ours = losses.loss(anchors)(targets, outputs).numpy()
+    ours = loss.loss(anchors)(targets, outputs).numpy()
     model = detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=CLASSES + 1)
     for n in (0, 1):
         here = batch["labels"][n] >= 0
@@ -106,7 +106,7 @@ def test_iou_losses_and_their_gradients_are_torchvisions(anchors, targets, name,
     codes = raw(anchors)["box_regressions"]
     with tf.GradientTape() as tape:
         tape.watch(codes)
-        ours = losses.REGRESSION[name](targets["boxes"], codes, anchors)
+        ours = loss.REGRESSION[name](targets["boxes"], codes, anchors)
     boxes = torch.tensor(box_ops.decode(codes.numpy(), anchors)[..., YXYX], requires_grad=True)
     expected = getattr(ops, theirs)(boxes, torch.tensor(targets["boxes"].numpy()[..., YXYX]))
     np.testing.assert_allclose(ours, expected.detach().numpy(), atol=2e-5)
@@ -122,7 +122,7 @@ def test_focal_loss_by_loops(anchors, targets):
     outputs = raw(anchors, "sigmoid")
     labels = targets["labels"].numpy().copy()
     labels[:, ::7] = IGNORED
-    got = losses.focal(tf.constant(labels), outputs["class_logits"], alpha=0.3, gamma=1.5).numpy()
+    got = loss.focal(tf.constant(labels), outputs["class_logits"], alpha=0.3, gamma=1.5).numpy()
     p = tf.sigmoid(outputs["class_logits"]).numpy().astype("float64")
     for n in range(3):
         total = 0.0
@@ -137,14 +137,14 @@ def test_focal_loss_without_focus_is_half_the_cross_entropy(anchors, targets):
     logits = raw(anchors, "sigmoid")["class_logits"]
     truth = tf.one_hot(targets["labels"], CLASSES)
     entropy = tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(truth, logits), [1, 2])
-    np.testing.assert_allclose(losses.focal(targets["labels"], logits, 0.5, 0.0), entropy / 2, rtol=1e-5)
+    np.testing.assert_allclose(loss.focal(targets["labels"], logits, 0.5, 0.0), entropy / 2, rtol=1e-5)
 
 
 def test_mining_takes_three_hard_negatives_a_positive_and_no_ignored_anchor():
     labels = tf.constant([[2, 0] + [BACKGROUND] * 8 + [IGNORED] * 2, [BACKGROUND] * 12])
     logits = np.zeros((2, 12, 4), np.float32)
     logits[:, :, 1] = np.arange(12)  # the later, the harder
-    got = losses.mined_cross_entropy(labels, tf.constant(logits), 3.0).numpy()
+    got = loss.mined_cross_entropy(labels, tf.constant(logits), 3.0).numpy()
     entropy = -np.log(tf.nn.softmax(logits).numpy())
     positives = entropy[0, 0, 3] + entropy[0, 1, 1]
     assert got[0] == pytest.approx(positives + entropy[0, 4:10, 0].sum(), rel=1e-5)
@@ -154,7 +154,7 @@ def test_mining_takes_three_hard_negatives_a_positive_and_no_ignored_anchor():
 @pytest.mark.parametrize("scores", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("regression", ["smooth_l1", "giou", "ciou"])
 def test_losses_and_gradients_are_finite_with_and_without_boxes(anchors, targets, scores, regression):
-    fn = losses.loss(anchors, scores=scores, regression=regression, focal_gamma=0.5)
+    fn = loss.loss(anchors, scores=scores, regression=regression, focal_gamma=0.5)
     outputs = raw(anchors, scores)
     outputs["class_logits"] *= 100.0
     outputs["box_regressions"] *= 100.0
@@ -169,20 +169,20 @@ def test_losses_and_gradients_are_finite_with_and_without_boxes(anchors, targets
 
 
 def test_each_image_counts_by_its_own_boxes(anchors, targets):
-    fn, outputs = losses.loss(anchors), raw(anchors)
+    fn, outputs = loss.loss(anchors), raw(anchors)
     together = fn(targets, outputs).numpy()
     for n in range(3):
         one = {k: v[n : n + 1] for k, v in targets.items()}, {k: v[n : n + 1] for k, v in outputs.items()}
         assert fn(*one).numpy()[0] == pytest.approx(together[n], rel=1e-5)
-    double = losses.loss(anchors, regression_weight=2.0)(targets, outputs).numpy()
+    double = loss.loss(anchors, regression_weight=2.0)(targets, outputs).numpy()
     assert double[0] > together[0] and double[2] == pytest.approx(together[2])
 
 
 def test_half_precision_outputs_are_counted_in_float32(anchors, targets):
     half = {k: tf.cast(v, tf.bfloat16) for k, v in raw(anchors).items()}
-    value = losses.loss(anchors)(targets, half)
+    value = loss.loss(anchors)(targets, half)
     assert value.dtype == tf.float32
-    exact = losses.loss(anchors)(targets, {k: tf.cast(v, tf.float32) for k, v in half.items()})
+    exact = loss.loss(anchors)(targets, {k: tf.cast(v, tf.float32) for k, v in half.items()})
     np.testing.assert_array_equal(value, exact)
 
 
@@ -191,8 +191,8 @@ def test_outputs_that_follow_the_loss_detect_the_boxes(anchors, scores, regressi
     """Gradient descent on the raw outputs themselves ends at the boxes: loss, coder and decoding speak one language."""
     boxes = np.array([[[0.1, 0.1, 0.4, 0.5], [0.5, 0.3, 0.9, 0.9], [0.05, 0.6, 0.25, 0.8]], [[0] * 4] * 3], np.float32)
     labels = np.array([[2, 0, 3], [-1] * 3], np.int32)
-    targets = losses.encode_targets({"boxes": boxes, "labels": labels}, anchors)
-    fn = losses.loss(anchors, scores=scores, regression=regression)
+    targets = loss.encode_targets({"boxes": boxes, "labels": labels}, anchors)
+    fn = loss.loss(anchors, scores=scores, regression=regression)
     outputs = {k: tf.Variable(tf.zeros_like(v)) for k, v in raw(anchors, scores, images=2).items()}
     adam = tf.keras.optimizers.Adam(0.2)
     adam.build(list(outputs.values()))
@@ -216,4 +216,4 @@ def test_outputs_that_follow_the_loss_detect_the_boxes(anchors, scores, regressi
 @pytest.mark.parametrize("keys", [{"scores": "hinge"}, {"regression": "l2"}])
 def test_unknown_losses_are_user_errors(anchors, keys):
     with pytest.raises(UserError, match=f"{next(iter(keys))} must be .*Received: {next(iter(keys.values()))}"):
-        losses.loss(anchors, **keys)
+        loss.loss(anchors, **keys)

@@ -15,11 +15,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mobilenet_tf import config
-from mobilenet_tf.data import evaluation_batches
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.data.source import evaluation_batches
 from mobilenet_tf.tasks.detection import report, scoring
 from mobilenet_tf.tasks.detection.metric import DetectionMetric, picture_ap
 from mobilenet_tf.tasks.detection.task import task
+from mobilenet_tf.utils.errors import UserError
 
 CLASSES = ["cat", "dog", "bird"]
 

@@ -6,11 +6,11 @@ import pytest
 import tensorflow as tf
 from half import need
 
-from mobilenet_tf import build
-from mobilenet_tf.cost import cost
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.analysis.cost import cost
+from mobilenet_tf.models import builder
 from mobilenet_tf.tasks.detection.anchors import anchor_spec, anchors_for, map_sizes
 from mobilenet_tf.tasks.detection.model import detector
+from mobilenet_tf.utils.errors import UserError
 
 BACKBONES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
 SMALL = {"alpha": 0.25, "input_size": (96, 96)}
@@ -87,7 +87,7 @@ def test_heads_and_extra_maps_cost_what_they_should():
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_first_map_is_the_expansion_at_stride_16_and_the_second_the_last(backbone):
     model = detector(backbone, 3, input_size=(320, 320))
-    endpoints = build.backbone(backbone, 1.0, (320, 320, 3)).output
+    endpoints = builder.backbone(backbone, 1.0, (320, 320, 3)).output
     first = "s16" if backbone == "mobilenet_v1" else "s16_expand"
     inputs = [model.get_layer(f"class_{i}_depthwise").input.shape[1:] for i in range(6)]
     assert inputs[0] == endpoints[first].shape[1:] and inputs[1] == endpoints["s32"].shape[1:]
@@ -261,7 +261,7 @@ def test_a_detector_survives_its_file(tmp_path):
 
 
 def test_weights_are_those_of_the_backbone(tmp_path):
-    source = build.backbone("mobilenet_v2", 0.35, (96, 96, 3))
+    source = builder.backbone("mobilenet_v2", 0.35, (96, 96, 3))
     source.save(tmp_path / "backbone.keras")
     model = detector("mobilenet_v2", 2, input_size=(96, 96), alpha=0.35, weights=str(tmp_path / "backbone.keras"))
     for ours, theirs in zip(model.get_layer("backbone").weights, source.weights, strict=True):

@@ -2,10 +2,11 @@ import keras
 import numpy as np
 import pytest
 
-from mobilenet_tf import artifact
-from mobilenet_tf.export import FORMATS, export, tflite_ops
-from mobilenet_tf.predict import keras_predictor, load_predictor
-from mobilenet_tf.tasks.detection import answers, boxes, postprocess
+from mobilenet_tf.export.convert import FORMATS, export, tflite_ops
+from mobilenet_tf.inference import artifact
+from mobilenet_tf.inference.predict import keras_predictor, load_predictor
+from mobilenet_tf.tasks.detection import boxes, inference
+from mobilenet_tf.tasks.detection.export import deployable
 
 SIZE, CLASSES = 16, ["a", "b", "c"]
 COUNT = SIZE * SIZE * 3 // 12
@@ -53,10 +54,10 @@ def expected(raw, scores, by_class):
 def assert_found(raw, wanted):
     most = max(len(labels) for *_, labels in wanted)
     assert raw["num_detections"].shape == (3,) and raw["detection_boxes"].shape[2:] == (4,)
-    assert all(most <= raw[key].shape[1] <= 60 for key in answers.OUTPUTS[:3])
+    assert all(most <= raw[key].shape[1] <= 60 for key in inference.OUTPUTS[:3])
     for image, (*_, labels) in enumerate(wanted):
-        assert not any(raw[key][image, len(labels) :].any() for key in answers.OUTPUTS[:3])
-    for prediction, (want_boxes, want_scores, want_labels) in zip(answers.decoded(raw), wanted, strict=True):
+        assert not any(raw[key][image, len(labels) :].any() for key in inference.OUTPUTS[:3])
+    for prediction, (want_boxes, want_scores, want_labels) in zip(inference.decoded(raw), wanted, strict=True):
         np.testing.assert_array_equal(prediction["labels"], want_labels)
         np.testing.assert_allclose(prediction["scores"], want_scores, atol=1e-5)
         np.testing.assert_allclose(prediction["boxes"], want_boxes, atol=1e-5)
@@ -70,7 +71,7 @@ def test_every_format_finds_the_same(tmp_path, format, scores):
     model = detector(scores)
     wanted = expected(keras_predictor(model)(IMAGES), scores, by_class=False)
     assert all(len(labels) > 3 for *_, labels in wanted) and len({*np.concatenate([w[2] for w in wanted])}) == 3
-    shipped = postprocess.deployable(model, "detections", ANCHORS, scores=scores, **OPTIONS)
+    shipped = deployable(model, "detections", ANCHORS, scores=scores, **OPTIONS)
     assert_found(keras_predictor(shipped)(IMAGES), wanted)
     if format == "onnx":
         wanted = expected(keras_predictor(model)(IMAGES), scores, by_class=True)
@@ -83,7 +84,7 @@ def test_every_format_finds_the_same(tmp_path, format, scores):
 
 
 def test_a_detector_with_decoding_inside_can_be_saved(tmp_path):
-    shipped = postprocess.deployable(detector("softmax"), "detections", ANCHORS, scores="softmax", **OPTIONS)
+    shipped = deployable(detector("softmax"), "detections", ANCHORS, scores="softmax", **OPTIONS)
     shipped.save(tmp_path / "m.keras")
     again = keras.saving.load_model(tmp_path / "m.keras", safe_mode=True)
     for key, value in keras_predictor(shipped)(IMAGES).items():
@@ -92,4 +93,4 @@ def test_a_detector_with_decoding_inside_can_be_saved(tmp_path):
 
 def test_raw_heads_are_the_model_itself():
     model = detector("sigmoid")
-    assert postprocess.deployable(model, "raw", ANCHORS, scores="sigmoid", **OPTIONS) is model
+    assert deployable(model, "raw", ANCHORS, scores="sigmoid", **OPTIONS) is model

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilenet_tf import config, transforms
-from mobilenet_tf.data import Source, evaluation_batches, image_loader, training_batches
+from mobilenet_tf import config
+from mobilenet_tf.data import transforms
+from mobilenet_tf.data.source import Source, evaluation_batches, image_loader, training_batches
 from mobilenet_tf.tasks.detection import augment
 from mobilenet_tf.tasks.detection.task import restored, shown, transform
 

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilenet_tf import artifact, config, distill
-from mobilenet_tf.errors import UserError
+from mobilenet_tf import config
+from mobilenet_tf.inference import artifact
 from mobilenet_tf.tasks.classification.task import task
-from mobilenet_tf.tasks.detection import losses
+from mobilenet_tf.tasks.detection import loss
 from mobilenet_tf.tasks.segmentation.task import task as segmentation
-from mobilenet_tf.train import train
+from mobilenet_tf.training import distill
+from mobilenet_tf.training.train import train
+from mobilenet_tf.utils.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +46,9 @@ def test_a_detector_imitates_where_its_teacher_sees_objects(scores):
     def distance(anchor: int, key: str) -> float:
         change = tf.one_hot([anchor], 2)[..., None]  # [1, A, 1]
         student = teacher | {key: teacher[key] + change}
-        return float(losses.imitation(scores)(teacher, student | {key: tf.cast(student[key], tf.float16)})[0])
+        return float(loss.imitation(scores)(teacher, student | {key: tf.cast(student[key], tf.float16)})[0])
 
-    assert float(losses.imitation(scores)(teacher, teacher)[0]) == pytest.approx(0, abs=1e-6)
+    assert float(loss.imitation(scores)(teacher, teacher)[0]) == pytest.approx(0, abs=1e-6)
     assert distance(0, "box_regressions") > 100 * distance(1, "box_regressions")
     assert distance(0, "box_regressions") == pytest.approx(4 * 0.5, rel=0.02)
 
@@ -74,7 +76,7 @@ def test_remembered_answers_are_those_that_the_teacher_gives(teacher):
     taught, cfg, source = teacher
     transform = task.transform(cfg, training=False)
     encode = taught.remember(task.encode(cfg, source), source, transform, batch_size=16)
-    from mobilenet_tf.data import training_batches
+    from mobilenet_tf.data.source import training_batches
 
     images, targets = next(iter(training_batches(source, transform, encode, batch_size=8, seed=3)))
     np.testing.assert_allclose(targets["teacher"], taught.model(images), atol=1e-4)

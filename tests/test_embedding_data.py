@@ -5,12 +5,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from mobilenet_tf import config, transforms
-from mobilenet_tf.data import steps_per_epoch, training_batches
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.features import Features
+from mobilenet_tf import config
+from mobilenet_tf.data import transforms
+from mobilenet_tf.data.source import steps_per_epoch, training_batches
 from mobilenet_tf.tasks.embedding import data, sampling
 from mobilenet_tf.tasks.embedding.task import task
+from mobilenet_tf.training.features import Features
+from mobilenet_tf.utils.errors import UserError
 
 NAMES = [name for name, path in config.shipped().items() if path.parent.name == "embedding"]
 BASE = {

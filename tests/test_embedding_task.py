@@ -12,14 +12,20 @@ from half import need
 from learned import told_apart
 from PIL import Image
 
-from mobilenet_tf import artifact, config, export, optim, scenes, workflow
-from mobilenet_tf.data import evaluation_batches
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.evaluate import evaluation_inputs, score
-from mobilenet_tf.predict import keras_predictor, load_predictor
-from mobilenet_tf.tasks.embedding.model import deployable, embedder
+from mobilenet_tf import config, workflow
+from mobilenet_tf.data import scenes
+from mobilenet_tf.data.source import evaluation_batches
+from mobilenet_tf.export import convert
+from mobilenet_tf.inference import artifact
+from mobilenet_tf.inference.predict import keras_predictor, load_predictor
+from mobilenet_tf.models import graph
+from mobilenet_tf.tasks.embedding.export import deployable
+from mobilenet_tf.tasks.embedding.model import embedder
 from mobilenet_tf.tasks.embedding.task import task
-from mobilenet_tf.train import Trainer, train
+from mobilenet_tf.training import optim
+from mobilenet_tf.training.evaluate import evaluation_inputs, score
+from mobilenet_tf.training.train import Trainer, train
+from mobilenet_tf.utils.errors import UserError
 
 SMALL = {
     "task": "embedding",
@@ -113,7 +119,7 @@ def test_each_loss_learns_a_handful_of_pictures(name):
     cfg = small(f"loss.name={name}")
     source = task.source(cfg, "train")
     model = task.model(cfg, source)
-    for layer in optim.leaves(model):
+    for layer in graph.leaves(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.7
     batch = next(iter(evaluation_batches(source, task.transform(cfg, False), batch_size=20)))
@@ -150,7 +156,7 @@ def test_exports_end_in_the_embedding_alone_and_agree(run, exported):
     assert all(result.ok for result in results)
     raw = load_predictor(folder / "model_int8.tflite")(np.zeros((2, 32, 32, 3), np.uint8))
     assert isinstance(raw, np.ndarray) and raw.shape == (2, 16)
-    assert export.tflite_ops(folder / "model_int8.tflite")["L2_NORMALIZATION"] == 1, "the runtime's own operation"
+    assert convert.tflite_ops(folder / "model_int8.tflite")["L2_NORMALIZATION"] == 1, "the runtime's own operation"
     assert artifact.read(folder / "model.tflite").classes == [], "who was trained on is nobody's business"
 
 

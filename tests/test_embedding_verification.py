@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.tasks.embedding import data, pictures, verification
+from mobilenet_tf.tasks.embedding import data, report, verification
 from mobilenet_tf.tasks.embedding.metric import EmbeddingMetric
 from mobilenet_tf.tasks.embedding.pairs import _unrank, draw_pairs, read_pairs
+from mobilenet_tf.utils.errors import UserError
 
 rng = np.random.default_rng(0)
 
@@ -196,7 +196,7 @@ def test_the_metric_and_its_pictures(tmp_path):
     assert numbers["pairs"] == 60 * 59 // 2 and numbers["count"] == 60 and numbers["recall_at_1"] == 1
     assert "tar_at_far_1e-03" in numbers and "tar_at_far_1e-04" not in numbers, "of 1,620 different pairs"
     assert numbers["accuracy_at_threshold"] < numbers["accuracy"], "0.99 is not the threshold of these"
-    written = pictures.report(metric, [], tmp_path)
+    written = report.report(metric, [], tmp_path)
     assert {path.name for path in written} == {"roc.png", "similarity.png", "worst_pairs.png", "worst_pairs.csv"}
     rows = (tmp_path / "worst_pairs.csv").read_text().splitlines()
     assert len(rows) == 19 and rows[1].split(",")[2] == "1" and rows[-1].split(",")[2] == "0"

@@ -5,10 +5,11 @@ import collections
 import numpy as np
 import pytest
 
-from mobilenet_tf import scenes
-from mobilenet_tf.evaluate import evaluate, evaluation_inputs, stratified, subset
-from mobilenet_tf.predict import load_predictor
+from mobilenet_tf.data import scenes
+from mobilenet_tf.data.subsets import stratified, subset
+from mobilenet_tf.inference.predict import load_predictor
 from mobilenet_tf.tasks.classification.task import task
+from mobilenet_tf.training.evaluate import evaluate, evaluation_inputs
 
 
 def test_the_batch_size_changes_nothing(small_run, small_config):

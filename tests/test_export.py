@@ -17,15 +17,18 @@ from rich.console import Console
 from tensorflow.lite.python import schema_py_generated as schema
 from untrained import adjusted
 
-from mobilenet_tf import artifact, build
-from mobilenet_tf import export as exporting
-from mobilenet_tf.artifact import Metadata
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.export import FORMATS, Parity, Verification, check_parity, export, tflite_ops, verify
-from mobilenet_tf.inspection import operators
-from mobilenet_tf.layers import BatchNormalization
-from mobilenet_tf.predict import keras_predictor, load_predictor, open_tflite
-from mobilenet_tf.tasks.classification.model import deployable
+from mobilenet_tf.export import convert as exporting
+from mobilenet_tf.export import verification
+from mobilenet_tf.export.convert import FORMATS, export, tflite_ops
+from mobilenet_tf.export.verification import Parity, Verification, check_parity, verify
+from mobilenet_tf.inference import artifact
+from mobilenet_tf.inference.artifact import Metadata
+from mobilenet_tf.inference.predict import keras_predictor, load_predictor
+from mobilenet_tf.inference.tflite import open_tflite, operators
+from mobilenet_tf.models import builder
+from mobilenet_tf.models.layers import BatchNormalization
+from mobilenet_tf.tasks.classification.export import deployable
+from mobilenet_tf.utils.errors import UserError
 
 SIZE = 32
 CLASSES = ["across", "down", "rings", "rays"]
@@ -249,7 +252,7 @@ def mobilenet():
     """A MobileNetV2 0.35 on its nested backbone: random weights, BatchNorm statistics near those of the patches."""
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
-    backbone = build.backbone("mobilenet_v2", 0.35, (64, 64, 3))
+    backbone = builder.backbone("mobilenet_v2", 0.35, (64, 64, 3))
     norms = [layer for layer in backbone.layers if isinstance(layer, BatchNormalization)]
     for layer in norms:
         n = layer.gamma.shape[0]
@@ -448,8 +451,8 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path, format, file, options
 
 def ending(outputs, scores):
     """(a model that ends as detectors and segmenters do, its metadata's config); 4 logits a place."""
-    from mobilenet_tf.tasks.detection.postprocess import deployable as with_boxes
-    from mobilenet_tf.tasks.segmentation.model import deployable as with_map
+    from mobilenet_tf.tasks.detection.export import deployable as with_boxes
+    from mobilenet_tf.tasks.segmentation.export import deployable as with_map
 
     images = keras.Input((16, 12, 3))
     if outputs == "class_map":
@@ -580,7 +583,7 @@ def test_models_that_answer_alike_everywhere_do_not_agree(finds):
         result = verify(predictor, predictor, TEST_IMAGES[:8], lambda _: {"top1": 0.9}, MONITOR, agree=agree)
     assert result.parity.agreement is None and result.drop == 0.0
     assert not result.ok and result.to_dict()["ok"] is False
-    assert exporting.columns([result])[1][-1] == "unproven"
+    assert verification.columns([result])[1][-1] == "unproven"
 
 
 def test_verification_is_written_beside_the_file(exported, reference, sure):
@@ -627,7 +630,7 @@ def test_a_drop_over_the_limit_fails(mode, model_has, file_has, ok):
     result = Verification("m.tflite", "tflite", 10, parity, {"m": model_has}, {"m": file_has}, ("m", mode), 0.02)
     assert result.ok is ok
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(exporting.table([result]))
+    console.print(verification.table([result]))
     assert ("ok" if ok else "failed") in console.export_text()
 
 

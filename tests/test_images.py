@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from mobilenet_tf import decoding, images
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.data import image_decoding, images
+from mobilenet_tf.utils.errors import UserError
 
 HEIGHT, WIDTH = 24, 36
 
@@ -26,8 +26,8 @@ def to_bytes(image: Image.Image, kind: str, **options) -> bytes:
 
 
 def decoded(data: bytes) -> np.ndarray:
-    encoded, size = decoding.normalise(data)
-    image = decoding.decode(tf.constant(encoded)).numpy()
+    encoded, size = image_decoding.normalise(data)
+    image = image_decoding.decode(tf.constant(encoded)).numpy()
     assert image.dtype == np.uint8 and image.shape == (*size, 3)
     return image
 
@@ -105,7 +105,7 @@ UNUSABLE = {
 def test_unusable_bytes_are_refused_with_the_reason(name, tmp_path):
     data, reason = UNUSABLE[name]
     with pytest.raises(images.UnreadableImage, match=reason):
-        decoding.normalise(data)
+        image_decoding.normalise(data)
     path = tmp_path / "x.jpg"
     path.write_bytes(data)
     with pytest.raises(UserError) as error:
@@ -130,11 +130,11 @@ def test_damaged_jpegs_never_fail_inside_tensorflow():
         for _ in range(rng.choice([1, 5, 20])):
             data[rng.randrange(2, len(data))] = rng.randrange(256)
         try:
-            encoded, _ = decoding.normalise(bytes(data))
+            encoded, _ = image_decoding.normalise(bytes(data))
         except images.UnreadableImage:
             refused += 1
             continue
-        decoding.decode(tf.constant(encoded))  # an InvalidArgumentError here would end a training run
+        image_decoding.decode(tf.constant(encoded))  # an InvalidArgumentError here would end a training run
     assert refused > 20
 
 
@@ -143,10 +143,10 @@ def test_damaged_jpegs_never_fail_inside_tensorflow():
 def test_decode_crop_shows_the_window_it_returns(kind, window):
     y, x = np.mgrid[:160, :200]
     smooth = np.stack([x, y, (x + y) / 2], -1).astype(np.uint8)
-    encoded, _ = decoding.normalise(
+    encoded, _ = image_decoding.normalise(
         to_bytes(Image.fromarray(smooth), kind, **({"quality": 100} if kind == "JPEG" else {}))
     )
-    part, shown = decoding.decode_crop(tf.constant(encoded), tf.constant(window), (32, 32))
+    part, shown = image_decoding.decode_crop(tf.constant(encoded), tf.constant(window), (32, 32))
     top, left, height, width = shown.numpy()
     ratio = height // part.shape[0]
     assert ratio == (1 if kind == "PNG" else 2 ** int(np.log2(min(window[2:]) / 32)))

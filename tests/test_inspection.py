@@ -10,11 +10,14 @@ from command import call
 from PIL import Image
 from rich.console import Console
 
-from mobilenet_tf import artifact, build, cost, idle, inspection
-from mobilenet_tf.artifact import Metadata
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.export import FORMATS, export, tflite_ops
-from mobilenet_tf.layers import BatchNormalization
+from mobilenet_tf.analysis import cost, dead_channels, inspection
+from mobilenet_tf.export.convert import FORMATS, export, tflite_ops
+from mobilenet_tf.inference import artifact
+from mobilenet_tf.inference.artifact import Metadata
+from mobilenet_tf.models import builder
+from mobilenet_tf.models.layers import BatchNormalization
+from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.files import size
 
 SIZE = (32, 48)
 METADATA = Metadata("classification", ["a", "b", "c"], SIZE, config={"seed": 0})
@@ -24,7 +27,7 @@ DEAD = 5  # channels of the first layer that never answer
 def net():
     keras.utils.set_random_seed(0)
     image = keras.Input((*SIZE, 3), name="image")
-    x = build.backbone("mobilenet_v1", 0.25, (*SIZE, 3))(image)["s32"]
+    x = builder.backbone("mobilenet_v1", 0.25, (*SIZE, 3))(image)["s32"]
     logits = keras.layers.Dense(3, name="logits")(keras.layers.GlobalAveragePooling2D()(x))
     model = keras.Model(image, logits, name="net")
     trunk = model.get_layer("backbone")
@@ -86,7 +89,7 @@ def test_what_every_format_says(files, model, kind):
     least = 14 if depthwise else 27
     assert found.by_type()[convolutions].count >= least
     written = json.loads(json.dumps(found.to_dict()))
-    assert written["metadata"]["classes"] == ["a", "b", "c"] and written["size"] == artifact.size(files[kind])
+    assert written["metadata"]["classes"] == ["a", "b", "c"] and written["size"] == size(files[kind])
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     for table in inspection.tables(found) + inspection.tables(found, by_layer=True):
         console.print(table)
@@ -131,7 +134,7 @@ def test_ways_to_be_idle():
     rng = np.random.default_rng(0)
     kernel, gamma, beta, variance = rng.normal(0, 1, (3, 3, 10)), np.ones(10), np.zeros(10), np.ones(10)
     kernel[..., 0], gamma[1], beta[2] = 1e-4, 1e-4, -4
-    found = idle.idle_kernels(kernel, gamma, beta, variance)
+    found = dead_channels.idle_kernels(kernel, gamma, beta, variance)
     assert {way: np.flatnonzero(which).tolist() for way, which in found.items()} == {
         "zero": [0],
         "constant": [1],

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from half import need
 
-from mobilenet_tf.layers import BatchNormalization
+from mobilenet_tf.models.layers import BatchNormalization
 
 SHAPES = [(4, 9, 7, 16), (1, 1, 1, 8), (2, 1, 1, 8), (3, 1, 5, 1)]
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilenet_tf import config, optim
+from mobilenet_tf import config
 from mobilenet_tf.config import Duration
-from mobilenet_tf.head import classifier
+from mobilenet_tf.models.heads import classifier
+from mobilenet_tf.training import optim
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,13 @@ import pytest
 import tensorflow as tf
 from half import need
 
-from mobilenet_tf import artifact, predict
-from mobilenet_tf.artifact import Metadata
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.export import FORMATS, export
-from mobilenet_tf.inspection import inspect
-from mobilenet_tf.predict import keras_predictor, load_predictor
-from mobilenet_tf.tasks.classification.model import deployable
+from mobilenet_tf.analysis.inspection import inspect
+from mobilenet_tf.export.convert import FORMATS, export
+from mobilenet_tf.inference import artifact, predict, tflite
+from mobilenet_tf.inference.artifact import Metadata
+from mobilenet_tf.inference.predict import keras_predictor, load_predictor
+from mobilenet_tf.tasks.classification.export import deployable
+from mobilenet_tf.utils.errors import UserError
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (5, 16, 24, 3), dtype=np.uint8)
@@ -114,7 +114,7 @@ def test_quantised_inputs_and_outputs(files, model, kind):
 
 
 def test_a_uint8_file_takes_an_image_as_it_is(files):
-    interpreter = predict.open_tflite(files["int8-uint8"])
+    interpreter = tflite.open_tflite(files["int8-uint8"])
     scale, zero_point = interpreter.get_input_details()[0]["quantization"]
     assert (scale, zero_point) == (1.0, 0)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilenet_tf import config, preprocess, transforms, workflow
+from mobilenet_tf import config, workflow
+from mobilenet_tf.data import preprocess, transforms
 
 rng = np.random.default_rng(0)
 SHAPES = [(4, 4), (4, 301), (57, 33), (96, 96), (97, 95), (240, 161), (333, 500), (1001, 1500)]

@@ -9,15 +9,17 @@ from command import call
 from learned import told_apart
 from untrained import adjusted
 
-from mobilenet_tf import artifact, build, config
-from mobilenet_tf.cost import cost
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.head import classifier
-from mobilenet_tf.predict import load_keras
+from mobilenet_tf import config
+from mobilenet_tf.analysis.cost import cost
+from mobilenet_tf.inference import artifact
+from mobilenet_tf.inference.predict import load_keras
+from mobilenet_tf.models import builder
+from mobilenet_tf.models.heads import classifier
 from mobilenet_tf.prune import prune
 from mobilenet_tf.tasks.classification.task import task
 from mobilenet_tf.tasks.detection import task as detection
-from mobilenet_tf.train import metadata, train
+from mobilenet_tf.training.train import metadata, train
+from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.workflow import prune_run
 
 IMAGES = np.random.default_rng(1).uniform(0, 255, (8, 4, 4, 3)).repeat(8, 1).repeat(8, 2).astype(np.float32)
@@ -109,7 +111,7 @@ def trunks():
     """Networks by name, built once."""
     image = keras.Input((32, 32, 3))
     return {
-        name: keras.Model(image, build.backbone(name, alpha, (32, 32, 3))(image)["s32"])
+        name: keras.Model(image, builder.backbone(name, alpha, (32, 32, 3))(image)["s32"])
         for name, alpha in (("mobilenet_v1", 0.25), ("mobilenet_v2", 0.35))
     }
 

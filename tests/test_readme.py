@@ -14,10 +14,12 @@ from command import predict_without_tensorflow
 from PIL import Image
 from untrained import evened, lively
 
-from mobilenet_tf import artifact, config, images, transforms, workflow
-from mobilenet_tf.artifact import Metadata
-from mobilenet_tf.export import export
-from mobilenet_tf.predict import keras_predictor, load_predictor
+from mobilenet_tf import config, workflow
+from mobilenet_tf.data import images, transforms
+from mobilenet_tf.export.convert import export
+from mobilenet_tf.inference import artifact
+from mobilenet_tf.inference.artifact import Metadata
+from mobilenet_tf.inference.predict import keras_predictor, load_predictor
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 PROGRAMS = dict(re.findall(r"```python\n# (\w+\.py).*?\n(.*?)```", README, re.DOTALL))

@@ -1,7 +1,7 @@
 """The report card as a page: what is in it, and that text stays text."""
 
-from mobilenet_tf import report
-from mobilenet_tf.export import Parity, Verification
+from mobilenet_tf.export import report
+from mobilenet_tf.export.verification import Parity, Verification
 
 PARITY = Parity(0.1, 0.01, 0.975, 8)
 

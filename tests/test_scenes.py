@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from mobilenet_tf import scenes
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.data import scenes
+from mobilenet_tf.utils.errors import UserError
 
 KEYS = ("image", "label", "attributes", "boxes", "labels", "mask")
 

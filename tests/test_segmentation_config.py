@@ -3,7 +3,7 @@
 import pytest
 
 from mobilenet_tf import config
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.utils.errors import UserError
 
 NAMES = [name for name, path in config.shipped().items() if path.parent.name == "segmentation"]
 BASE = {

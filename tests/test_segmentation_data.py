@@ -7,11 +7,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from mobilenet_tf import config, transforms
-from mobilenet_tf.data import evaluation_batches, user_errors
-from mobilenet_tf.errors import UserError
+from mobilenet_tf import config
+from mobilenet_tf.data import transforms
+from mobilenet_tf.data.source import evaluation_batches, user_errors
 from mobilenet_tf.tasks.segmentation import check, data, readers
 from mobilenet_tf.tasks.segmentation.task import task
+from mobilenet_tf.utils.errors import UserError
 
 H, W = 12, 20
 

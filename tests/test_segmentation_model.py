@@ -10,16 +10,22 @@ from conftest import shortened
 from learned import clear, told_apart
 from untrained import adjusted, evened, lively
 
-from mobilenet_tf import artifact, build, config, cost, export, optim, specs
-from mobilenet_tf.data import evaluation_batches
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.evaluate import evaluate
-from mobilenet_tf.layers import BoundedAveragePooling, Conv2D, ResizeLike
-from mobilenet_tf.predict import keras_predictor, load_keras, load_predictor
-from mobilenet_tf.tasks.segmentation import inference
-from mobilenet_tf.tasks.segmentation.model import HEADS, deployable, segmenter
+from mobilenet_tf import config
+from mobilenet_tf.analysis import cost
+from mobilenet_tf.data.source import evaluation_batches
+from mobilenet_tf.export import convert
+from mobilenet_tf.inference import artifact
+from mobilenet_tf.inference.predict import keras_predictor, load_keras, load_predictor
+from mobilenet_tf.models import builder, graph, specs
+from mobilenet_tf.models.layers import BoundedAveragePooling, Conv2D, ResizeLike
+from mobilenet_tf.tasks.segmentation import tta
+from mobilenet_tf.tasks.segmentation.export import deployable
+from mobilenet_tf.tasks.segmentation.model import HEADS, segmenter
 from mobilenet_tf.tasks.segmentation.task import task
-from mobilenet_tf.train import Trainer
+from mobilenet_tf.training import optim
+from mobilenet_tf.training.evaluate import evaluate
+from mobilenet_tf.training.train import Trainer
+from mobilenet_tf.utils.errors import UserError
 
 V2, V3, V3_SMALL = "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small"
 rng = np.random.default_rng(0)
@@ -188,7 +194,7 @@ def test_bounded_pooling_is_global_on_small_maps():
 
 
 def test_a_reduced_tail_takes_what_fits_of_the_full_network(tmp_path):
-    full = build.backbone(V3_SMALL)
+    full = builder.backbone(V3_SMALL)
     full.save_weights(tmp_path / "full.weights.h5")
     model = segmenter(V3_SMALL, 3, head="lraspp", reduced_tail=True, weights=tmp_path / "full.weights.h5")
     same = [
@@ -213,7 +219,7 @@ def test_models_survive_saving(tmp_path, options):
 
 def exported(model, folder, name, outputs="logits", **keys):
     metadata = artifact.Metadata(task="segmentation", classes=list("abcde"), input_size=SIZE, outputs=outputs)
-    return export.export(model, folder / export.FORMATS[name].filename, name, metadata=metadata, **keys)
+    return convert.export(model, folder / convert.FORMATS[name].filename, name, metadata=metadata, **keys)
 
 
 @pytest.mark.parametrize("name", ["tflite", "onnx"])
@@ -251,10 +257,10 @@ def test_views_are_averaged():
         return np.log(np.stack([images[..., 0] + 1, images[..., 1] + 1], -1))
 
     x = pictures(20, 30)
-    shares = inference.several_views(predict, scales=(1.0, 0.5), flip=True)(x)
+    shares = tta.several_views(predict, scales=(1.0, 0.5), flip=True)(x)
     assert calls == [(20, 30)] * 2 + [(10, 15)] * 2
     np.testing.assert_allclose(shares.sum(-1), 1, rtol=1e-5)
-    once = inference.several_views(predict, flip=True)(x)
+    once = tta.several_views(predict, flip=True)(x)
     np.testing.assert_allclose(once[..., 0], (x[..., 0] + 1) / (x[..., 0] + x[..., 1] + 2), rtol=1e-4)
 
 
@@ -266,10 +272,10 @@ def test_windows_cover_a_large_picture():
         return images
 
     x = pictures(50, 70)
-    np.testing.assert_allclose(inference.sliding_window(predict, (32, 32))(x), x, rtol=1e-5)
+    np.testing.assert_allclose(tta.sliding_window(predict, (32, 32))(x), x, rtol=1e-5)
     assert set(seen) == {(1, 32, 32, 3)} and len(seen) == 2 * 3
     with pytest.raises(UserError, match="at least as large as the window, 32x64. Received: 70x50"):
-        inference.sliding_window(predict, (64, 32))(x)
+        tta.sliding_window(predict, (64, 32))(x)
 
 
 # Learning
@@ -287,7 +293,7 @@ def test_overfits_four_street_scenes(real_data):
     source = replace(source, items=source.items.take(4), count=4)
     [batch] = evaluation_batches(source, task.transform(cfg, training=False), batch_size=4)
     model = task.model(cfg, source)
-    for layer in optim.leaves(model):
+    for layer in graph.leaves(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.8
     trainer = Trainer(model, task.loss(cfg))
@@ -312,5 +318,5 @@ def test_evaluation_takes_the_views_of_its_config():
     plain = config.load("deeplabv3_mobilenet_v2_camvid", root)
     assert task.views(plain, predict) is predict
     cfg = config.load("deeplabv3_mobilenet_v2_camvid", [*root, "views.flip=true", "views.window=[32, 32]"])
-    wanted = inference.several_views(inference.sliding_window(predict, (32, 32)), flip=True)(x)
+    wanted = tta.several_views(tta.sliding_window(predict, (32, 32)), flip=True)(x)
     np.testing.assert_allclose(task.views(cfg, predict)(x), wanted)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.tasks.segmentation import answers, objective, pictures
+from mobilenet_tf.tasks.segmentation import drawing, inference, loss, report
+from mobilenet_tf.tasks.segmentation.metric import BOUNDARY, WORST, SegmentationMetric, _dilate, boundary_scores
+from mobilenet_tf.utils.errors import UserError
 
 rng = np.random.default_rng(0)
 LOGITS = rng.normal(size=(2, 6, 5, 4)).astype(np.float32)
@@ -25,25 +26,25 @@ def cross_entropy(mask=MASK):
 def test_cross_entropy_leaves_out_what_is_ignored():
     mask = MASK.copy()
     mask[0, :3] = 255
-    value = objective.loss()(targets(mask), LOGITS)
+    value = loss.loss()(targets(mask), LOGITS)
     np.testing.assert_allclose(value, cross_entropy(mask)[mask != 255].mean(), rtol=1e-5)
     with tf.GradientTape() as tape:
         logits = tf.Variable(LOGITS)
-        value = objective.loss()(targets(mask), logits)
+        value = loss.loss()(targets(mask), logits)
     gradient = tape.gradient(value, logits).numpy()
     assert not gradient[0, :3].any() and gradient[0, 3:].any()
 
 
 def test_nothing_to_learn_from_is_no_loss():
     mask = np.full_like(MASK, 255)
-    assert float(objective.loss()(targets(mask), LOGITS)) == 0
-    assert float(objective.loss(hard=0.5)(targets(mask), LOGITS)) == 0
+    assert float(loss.loss()(targets(mask), LOGITS)) == 0
+    assert float(loss.loss(hard=0.5)(targets(mask), LOGITS)) == 0
 
 
 def test_class_weights_average_as_in_torch():
     torch = pytest.importorskip("torch")
     chosen = np.array([0.5, 1, 3, 0], np.float32)
-    value = objective.loss()(targets(weights=chosen[MASK]), LOGITS)
+    value = loss.loss()(targets(weights=chosen[MASK]), LOGITS)
     want = torch.nn.functional.cross_entropy(
         torch.tensor(LOGITS.transpose(0, 3, 1, 2)), torch.tensor(MASK.astype(np.int64)), torch.tensor(chosen)
     )
@@ -54,22 +55,22 @@ def test_hard_examples_are_the_worst_share_of_the_counted():
     mask = MASK.copy()
     mask[1] = 255
     losses = np.sort(cross_entropy(mask)[mask != 255])[::-1]
-    value = objective.loss(hard=0.25)(targets(mask), LOGITS)
+    value = loss.loss(hard=0.25)(targets(mask), LOGITS)
     np.testing.assert_allclose(value, losses[: int(np.ceil(0.25 * 30))].mean(), rtol=1e-5)
-    np.testing.assert_allclose(objective.loss(hard=1.0)(targets(), LOGITS), objective.loss()(targets(), LOGITS), 1e-6)
+    np.testing.assert_allclose(loss.loss(hard=1.0)(targets(), LOGITS), loss.loss()(targets(), LOGITS), 1e-6)
 
 
 def test_dice_falls_to_nothing_for_a_perfect_prediction():
     perfect = np.eye(4, dtype=np.float32)[MASK] * 60
-    plain, dice = objective.loss()(targets(), perfect), objective.loss(dice=1.0)(targets(), perfect)
+    plain, dice = loss.loss()(targets(), perfect), loss.loss(dice=1.0)(targets(), perfect)
     assert 0 <= float(dice - plain) < 0.1
     wrong = np.roll(perfect, 1, -1)
-    assert float(objective.loss(dice=1.0)(targets(), wrong) - objective.loss()(targets(), wrong)) > 0.9
+    assert float(loss.loss(dice=1.0)(targets(), wrong) - loss.loss()(targets(), wrong)) > 0.9
 
 
 def test_the_auxiliary_classifier_counts_by_its_weight():
     raw = {"logits": LOGITS, "auxiliary": -LOGITS}
-    fn = objective.loss(auxiliary=0.4)
+    fn = loss.loss(auxiliary=0.4)
     np.testing.assert_allclose(fn(targets(), raw), fn(targets(), LOGITS) + 0.4 * fn(targets(), -LOGITS), rtol=1e-6)
 
 
@@ -80,21 +81,21 @@ def test_the_auxiliary_classifier_counts_by_its_weight():
     "resize, size", [("stretch", (90, 30)), ("fit", (40, 80)), ("pad", (31, 47)), ("pad", (99, 70))]
 )
 def test_masks_come_back_at_the_original_size_and_place(resize, size):
-    from mobilenet_tf import transforms
+    from mobilenet_tf.data import transforms
 
     mask = np.zeros(size, np.uint8)
     mask[: size[0] // 2, size[1] // 3 :] = 2
     shown = transforms.place((48, 64), resize)({"image": np.zeros((*size, 3), np.uint8), "mask": mask})["mask"].numpy()
     logits = np.eye(3, dtype=np.float32)[np.where(shown == 255, 1, shown)]
     for raw in (logits[None], shown[None], {"logits": logits[None]}):
-        [prediction] = answers.decode(raw, np.array([size]), resize)
+        [prediction] = inference.decode(raw, np.array([size]), resize)
         assert prediction["mask"].shape == size and prediction["mask"].dtype == np.uint8
         inside = prediction["mask"][2:-4, 2:-4]
         assert (inside == mask[2:-4, 2:-4]).mean() > 0.93 and set(np.unique(inside)) <= {0, 2}
 
 
 def test_summary_names_the_classes_by_area():
-    row = answers.summary({"mask": np.array([[0, 1], [1, 1]], np.uint8)}, ["sky", "road", "car"])
+    row = inference.summary({"mask": np.array([[0, 1], [1, 1]], np.uint8)}, ["sky", "road", "car"])
     assert row == {"label": "road", "share": 0.75, "classes": "road 0.750, sky 0.250"}
 
 
@@ -110,7 +111,7 @@ def sample(truth, **fields):
 def test_scores_by_hand():
     truth = np.array([[0, 0, 1, 1], [0, 255, 1, 1]], np.uint8)
     mask = np.array([[0, 1, 1, 1], [0, 2, 1, 0]], np.uint8)
-    metric = objective.SegmentationMetric(CLASSES)
+    metric = SegmentationMetric(CLASSES)
     metric.update(sample(truth), {"mask": mask})
     np.testing.assert_array_equal(metric.confusion, [[2, 1, 0], [1, 3, 0], [0, 0, 0]])
     result = metric.result()
@@ -124,7 +125,7 @@ def test_scores_by_hand():
 
 
 def test_one_matrix_over_the_split_and_no_mean_over_pictures():
-    metric = objective.SegmentationMetric(CLASSES)
+    metric = SegmentationMetric(CLASSES)
     big, small = np.zeros((10, 10), np.uint8), np.ones((1, 2), np.uint8)
     metric.update(sample(big), {"mask": big})
     metric.update(sample(small), {"mask": np.array([[1, 0]], np.uint8)})
@@ -134,7 +135,7 @@ def test_one_matrix_over_the_split_and_no_mean_over_pictures():
 def test_padding_of_a_batch_is_cut_off():
     truth = np.full((4, 9), 0, np.uint8)  # padded with 0: original_size says what counts
     truth[:2, :3] = 1
-    metric = objective.SegmentationMetric(CLASSES)
+    metric = SegmentationMetric(CLASSES)
     metric.update({"truth": truth, "original_size": np.array([2, 3])}, {"mask": np.ones((2, 3), np.uint8)})
     assert metric.result()["miou"] == 1 and metric.confusion.sum() == 6
     with pytest.raises(ValueError, match=r"mask must be \(2, 3\)"):
@@ -143,12 +144,12 @@ def test_padding_of_a_batch_is_cut_off():
 
 def test_a_constant_prediction_is_warned_of():
     truth = np.array([[0, 1]], np.uint8)
-    metric = objective.SegmentationMetric(CLASSES)
+    metric = SegmentationMetric(CLASSES)
     metric.update(sample(truth), {"mask": np.zeros_like(truth)})
     with pytest.warns(UserWarning, match="all pixels are predicted as 'sky'"):
         metric.result()
     with pytest.raises(UserError, match="at least one pixel"):
-        objective.SegmentationMetric(CLASSES).result()
+        SegmentationMetric(CLASSES).result()
 
 
 def disc(shift=0, size=101):
@@ -157,15 +158,15 @@ def disc(shift=0, size=101):
 
 
 def test_boundary_scores_forgive_the_tolerance_and_no_more():
-    assert objective.boundary_scores(disc(), disc()) == {0: 1.0, 1: 1.0}
-    tolerance = round(objective.BOUNDARY * np.hypot(101, 101))
-    assert objective.boundary_scores(disc(), disc(tolerance))[1] == 1.0
-    far = objective.boundary_scores(disc(), disc(20))[1]
+    assert boundary_scores(disc(), disc()) == {0: 1.0, 1: 1.0}
+    tolerance = round(BOUNDARY * np.hypot(101, 101))
+    assert boundary_scores(disc(), disc(tolerance))[1] == 1.0
+    far = boundary_scores(disc(), disc(20))[1]
     assert 0 < far < 0.3
-    assert objective.boundary_scores(disc(), np.zeros_like(disc()))[1] == 0
+    assert boundary_scores(disc(), np.zeros_like(disc()))[1] == 0
     ignored = disc()
     ignored[:, 60:] = 255
-    assert objective.boundary_scores(ignored, disc())[1] == pytest.approx(1.0, abs=0.03)
+    assert boundary_scores(ignored, disc())[1] == pytest.approx(1.0, abs=0.03)
 
 
 def test_dilation_is_a_disc():
@@ -174,34 +175,34 @@ def test_dilation_is_a_disc():
     grid = np.indices(points.shape)
     for radius in (1, 3, 6):
         distance = (grid[0][..., None] - rows) ** 2 + (grid[1][..., None] - columns) ** 2
-        np.testing.assert_array_equal(objective._dilate(points, radius), (distance <= radius**2).any(-1))
+        np.testing.assert_array_equal(_dilate(points, radius), (distance <= radius**2).any(-1))
 
 
 # Pictures
 
 
 def test_vocs_colours_and_untouched_background():
-    colours = pictures.palette(21)
+    colours = drawing.palette(21)
     assert [tuple(colours[i]) for i in (1, 2, 15)] == [(128, 0, 0), (0, 128, 0), (192, 128, 128)]
-    assert len({tuple(c) for c in pictures.palette(200)[:200]}) == 200 and tuple(colours[255]) == (0, 0, 0)
+    assert len({tuple(c) for c in drawing.palette(200)[:200]}) == 200 and tuple(colours[255]) == (0, 0, 0)
     image = rng.integers(0, 255, (4, 6, 3)).astype(np.uint8)
     mask = np.zeros((4, 6), np.uint8)
     mask[0] = 1
-    shown = pictures.overlay(image, mask, ["background", "cat"])
+    shown = drawing.overlay(image, mask, ["background", "cat"])
     np.testing.assert_array_equal(shown[1:], image[1:])
     assert (shown[0] != image[0]).any()
 
 
 def test_report_and_drawing(tmp_path):
-    metric = objective.SegmentationMetric(CLASSES, "fit")
-    for i in range(objective.WORST + 3):
+    metric = SegmentationMetric(CLASSES, "fit")
+    for i in range(WORST + 3):
         truth = disc(size=40)
         image = rng.uniform(0, 255, (48, 64, 3)).astype(np.float32)
         metric.update(sample(truth, image=image) | {"id": np.bytes_(f"{i}.jpg")}, {"mask": disc(i, size=40)})
-    assert [scored.id for scored in metric.worst][:2] == ["14.jpg", "13.jpg"] and len(metric.worst) == objective.WORST
+    assert [scored.id for scored in metric.worst][:2] == ["14.jpg", "13.jpg"] and len(metric.worst) == WORST
     assert metric.worst[0].image.shape == (48, 48, 3), "without the padding"
-    files = pictures.report(metric, CLASSES, tmp_path)
+    files = report.report(metric, CLASSES, tmp_path)
     assert {path.name for path in files} == {"confusion.png", "per_class.png", "per_class.csv", "worst.png"}
     assert all(path.stat().st_size > 100 for path in files)
-    drawn = pictures.draw(np.zeros((40, 40, 3), np.uint8), {"mask": disc(size=40)}, CLASSES)
+    drawn = drawing.draw(np.zeros((40, 40, 3), np.uint8), {"mask": disc(size=40)}, CLASSES)
     assert drawn.shape[0] > 40 and drawn.dtype == np.uint8 and len(np.unique(drawn.reshape(-1, 3), axis=0)) > 3

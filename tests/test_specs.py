@@ -4,15 +4,15 @@ from math import prod
 
 import pytest
 
-from mobilenet_tf import specs
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.models import specs
+from mobilenet_tf.utils.errors import UserError
 
 NAMES = list(specs.NETS)
 
 
 def test_the_tables_import_no_tensorflow():
     code = (
-        "import sys, mobilenet_tf, mobilenet_tf.specs as s; print(mobilenet_tf.__version__, len(s.NETS));"
+        "import sys, mobilenet_tf, mobilenet_tf.models.specs as s; print(mobilenet_tf.__version__, len(s.NETS));"
         "sys.exit(bool({'tensorflow', 'keras', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mobilenet_tf.spread import Spread, spread
+from mobilenet_tf.inference.spread import Spread, spread
 
 
 def of(*batches):

@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from mobilenet_tf import config, migrations, workflow
-from mobilenet_tf.predict import load_predictor
+from mobilenet_tf.inference.predict import load_predictor
 
 sys.path.insert(0, str(Path(__file__).parent / "stored"))
 from build import picture
@@ -87,7 +87,7 @@ def test_training_starts_from_them(stored, tmp_path, key):
 def test_an_interrupted_run_goes_on(stored, tmp_path, capsys):
     values = yaml.safe_load((stored / "interrupted" / "config.yaml").read_text())
     cfg = config.override(values, [], "stored")
-    from mobilenet_tf.train import train
+    from mobilenet_tf.training.train import train
 
     train(workflow.find_task(cfg.task), cfg, stored / "interrupted")
     rows = (stored / "interrupted" / "log.csv").read_text().splitlines()

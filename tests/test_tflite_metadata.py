@@ -10,16 +10,18 @@ import pytest
 from tensorflow.lite.python import schema_py_generated as schema
 from untrained import adjusted, evened, lively
 
-from mobilenet_tf import artifact, config, images, predict, tflite_metadata, transforms
-from mobilenet_tf.artifact import Metadata
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.export import export
-from mobilenet_tf.layers import BatchNormalization
-from mobilenet_tf.predict import load_predictor
+from mobilenet_tf import config
+from mobilenet_tf.data import images, transforms
+from mobilenet_tf.export.convert import export
+from mobilenet_tf.inference import artifact, tflite, tflite_metadata
+from mobilenet_tf.inference.artifact import Metadata
+from mobilenet_tf.inference.predict import load_predictor
+from mobilenet_tf.models.layers import BatchNormalization
 from mobilenet_tf.tasks.attributes.task import task as attributes
 from mobilenet_tf.tasks.detection.task import task as detection
 from mobilenet_tf.tasks.embedding.task import task as embedding
 from mobilenet_tf.tasks.segmentation.task import task as segmentation
+from mobilenet_tf.utils.errors import UserError
 
 SIZE = (48, 64)
 CLASSES = ["Löwchen", "cat", "bird"]
@@ -111,7 +113,7 @@ def test_classes_that_are_not_as_many_as_the_outputs_are_one_line(tmp_path, form
 @pytest.fixture(autouse=True)
 def same_kernels(monkeypatch):
     """MediaPipe runs files on XNNPACK, so ours run on it too: other kernels round int8 otherwise."""
-    monkeypatch.setattr(predict, "interpreter_class", inspect.unwrap(predict.interpreter_class))
+    monkeypatch.setattr(tflite, "interpreter_class", inspect.unwrap(tflite.interpreter_class))
 
 
 @pytest.fixture(scope="module")

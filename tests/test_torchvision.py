@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.weights import from_torchvision
-from mobilenet_tf.weights.torchvision import MEAN, STD
+from mobilenet_tf.models.weights import from_torchvision
+from mobilenet_tf.models.weights.torchvision_converter import MEAN, STD
+from mobilenet_tf.utils.errors import UserError
 
 # torchvision imports triton, whose LLVM crashes the process once TensorFlow has loaded its own; torch can do without
 sys.modules.setdefault("triton", None)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilenet_tf import images
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.data import images
+from mobilenet_tf.models.weights import from_torchvision
 from mobilenet_tf.tasks.detection import boxes as box_ops
 from mobilenet_tf.tasks.detection.anchors import anchors_for
-from mobilenet_tf.weights import from_torchvision
+from mobilenet_tf.utils.errors import UserError
 
 # torchvision imports triton, whose LLVM crashes the process once TensorFlow has loaded its own; torch can do without
 sys.modules.setdefault("triton", None)

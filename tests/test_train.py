@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 import yaml
 
-from mobilenet_tf import artifact, checkpoint, config, features
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.predict import load_keras, load_predictor
+from mobilenet_tf import config
+from mobilenet_tf.inference import artifact
+from mobilenet_tf.inference.predict import load_keras, load_predictor
 from mobilenet_tf.tasks.classification.task import task
-from mobilenet_tf.train import computes, train
+from mobilenet_tf.training import checkpoint, features
+from mobilenet_tf.training.train import computes, train
+from mobilenet_tf.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("few_rows")
 
@@ -52,7 +54,7 @@ def test_a_run_leaves_everything(small_run, small_config):
 
 
 def test_the_saved_numbers_are_those_of_the_saved_model(small_run, small_config):
-    from mobilenet_tf.evaluate import evaluate
+    from mobilenet_tf.training.evaluate import evaluate
 
     cfg = small_config()
     again = evaluate(task, cfg, load_predictor(small_run), task.source(cfg, "validation"))
@@ -121,7 +123,7 @@ def test_a_frozen_backbone_without_augmentation_trains_on_features_computed_once
     cached = train(task, small_config(stage, "model.dropout=0", "train.ema=null"), tmp_path / "cached")
     assert len(calls) == 2  # training and validation pictures, once each
     assert not (tmp_path / "cached" / "cache").exists()
-    monkeypatch.setattr("mobilenet_tf.train._Loop.has_features", lambda self: False)
+    monkeypatch.setattr("mobilenet_tf.training.train._Loop.has_features", lambda self: False)
     plain = train(task, small_config(stage, "model.dropout=0", "train.ema=null"), tmp_path / "plain")
     assert same(cached.model.get_weights(), plain.model.get_weights(), atol=1e-4)
     assert cached.metrics["log_loss"] == pytest.approx(plain.metrics["log_loss"], abs=1e-4)
@@ -148,9 +150,11 @@ def test_early_stopping_ends_a_stage_and_the_best_model_is_kept(small_config, tm
 def test_of_equal_evaluations_the_later_is_kept(small_config, tmp_path, monkeypatch):
     """Small validation splits tie often; the network that was trained longer is the surer one."""
     scores = iter([0.5, 0.75, 0.75, 0.25])
-    monkeypatch.setattr("mobilenet_tf.train._Loop.evaluate_pictures", lambda self: {"top1": next(scores)})
+    monkeypatch.setattr("mobilenet_tf.training.train._Loop.evaluate_pictures", lambda self: {"top1": next(scores)})
     saved = []
-    monkeypatch.setattr("mobilenet_tf.train._Loop.save_model", lambda self, path: saved.append(self.progress.epoch))
+    monkeypatch.setattr(
+        "mobilenet_tf.training.train._Loop.save_model", lambda self, path: saved.append(self.progress.epoch)
+    )
     train(task, small_config("train.stages.0.duration=4"), tmp_path)
     assert saved[:-1] == [1, 2, 3], "and the last is model.keras"
 
@@ -162,7 +166,7 @@ def test_a_stage_whose_patience_was_out_when_the_run_was_killed_is_over(small_co
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mobilenet_tf.train.Progress.end_stage", killed)
+        patch.setattr("mobilenet_tf.training.train.Progress.end_stage", killed)
         with pytest.raises(KeyboardInterrupt):
             train(task, cfg, tmp_path)
     before = rows(tmp_path)
@@ -243,7 +247,7 @@ def test_mixed_precision_trains_and_saves_float32(small_config, tmp_path, precis
 
 
 def test_a_precision_that_the_processor_lacks_is_one_line(small_config, tmp_path, monkeypatch):
-    monkeypatch.setattr("mobilenet_tf.train.computes", lambda dtype: dtype == "float32")
+    monkeypatch.setattr("mobilenet_tf.training.train.computes", lambda dtype: dtype == "float32")
     with pytest.raises(UserError, match=r"train\.precision must be auto or float32 .*Received: mixed_bfloat16"):
         train(task, small_config("train.precision=mixed_bfloat16"), tmp_path)
     assert computes("float32")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilenet_tf import decoding, transforms
-from mobilenet_tf.transforms import compose
+from mobilenet_tf.data import image_decoding, transforms
+from mobilenet_tf.data.transforms import compose
 
 HEIGHT, WIDTH = 60, 80
 
@@ -140,13 +140,13 @@ def test_crop_of_encoded_bytes_equals_crop_of_pixels():
     rng = np.random.default_rng(0)
     small = tf.image.resize(rng.integers(0, 255, (5, 6, 3)), (240, 320), method="bicubic")
     jpeg = tf.io.encode_jpeg(tf.cast(tf.clip_by_value(small, 0, 255), tf.uint8), quality=95)
-    image = decoding.decode(jpeg)
+    image = image_decoding.decode(jpeg)
     for seed in range(10):
         sample = {"image": image, "seed": tf.constant([3, seed]), "original_size": tf.constant([240, 320])}
         part = transforms.random_resized_crop(48)({**sample, "encoded": jpeg})["image"]
         window = transforms._random_window([240, 320, 3], sample["seed"], (0.08, 1.0), (3 / 4, 4 / 3))
-        _, shown = decoding.decode_crop(jpeg, window, (48, 48))
-        whole = transforms.resize(48)({"image": decoding.crop(image, shown)})["image"]
+        _, shown = image_decoding.decode_crop(jpeg, window, (48, 48))
+        whole = transforms.resize(48)({"image": image_decoding.crop(image, shown)})["image"]
         assert float(tf.reduce_mean(tf.abs(whole - part))) < 1
 
 

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from PIL import Image, ImageColor
 
 from mobilenet_tf import viz
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.utils.errors import UserError
 
 ODD_NAMES = [
     "a very long class name that goes on and on until nobody reads it any more",

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from keras import layers
 
-from mobilenet_tf import build, specs, weights
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.weights import catalog, loading
+from mobilenet_tf.models import builder, specs, weights
+from mobilenet_tf.models.weights import catalog, loading
+from mobilenet_tf.utils.errors import UserError
 
 SIZE = 64
 
@@ -53,13 +53,13 @@ def keras_model(name, top=True, alpha=1.0, classes=1000, size=SIZE):
 @functools.cache
 def _our_model(name, top, alpha, classes):
     options = {"minimalistic": True} if name.endswith("minimalistic") else {}
-    builder = {
-        "mobilenet_v1": build.MobileNetV1,
-        "mobilenet_v2": build.MobileNetV2,
-        "mobilenet_v3_large": build.MobileNetV3Large,
-        "mobilenet_v3_small": build.MobileNetV3Small,
+    network = {
+        "mobilenet_v1": builder.MobileNetV1,
+        "mobilenet_v2": builder.MobileNetV2,
+        "mobilenet_v3_large": builder.MobileNetV3Large,
+        "mobilenet_v3_small": builder.MobileNetV3Small,
     }[name.removesuffix("_minimalistic")]
-    return builder((SIZE, SIZE, 3), alpha=alpha, include_top=top, weights=None, classes=classes, **options)
+    return network((SIZE, SIZE, 3), alpha=alpha, include_top=top, weights=None, classes=classes, **options)
 
 
 def our_model(name, top=True, alpha=1.0, classes=1000):
@@ -70,7 +70,7 @@ def our_model(name, top=True, alpha=1.0, classes=1000):
 def classifier(name="mobilenet_v2", alpha=0.35, classes=5):
     """Our kind of classifier: a nested backbone, pooling, dropout, logits."""
     image = keras.Input((SIZE, SIZE, 3))
-    x = build.backbone(name, alpha, (SIZE, SIZE, 3))(image)["s32"]
+    x = builder.backbone(name, alpha, (SIZE, SIZE, 3))(image)["s32"]
     x = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(x))
     return keras.Model(image, layers.Dense(classes, name="logits")(x))
 
@@ -244,7 +244,7 @@ def test_a_1x1_convolution_loads_into_a_dense_classifier(tmp_path):
 
 def test_any_output_stride_takes_the_same_weights(tmp_path):
     theirs = keras_model("mobilenet_v2", top=False, alpha=0.35)
-    ours = build.backbone("mobilenet_v2", 0.35, (None, None, 3), output_stride=8)
+    ours = builder.backbone("mobilenet_v2", 0.35, (None, None, 3), output_stride=8)
     weights.load(ours, save(theirs, tmp_path / "only.h5"))
     assert same(ours.get_weights(), theirs.get_weights())
 
@@ -284,7 +284,7 @@ def test_another_network_or_width_is_named_and_nothing_changes(tmp_path, held, w
 
 
 def test_a_reduced_tail_is_named():
-    model = build.backbone("mobilenet_v3_large", 1.0, reduced_tail=True)
+    model = builder.backbone("mobilenet_v3_large", 1.0, reduced_tail=True)
     identity = weights.identify(v.shape for v in model.weights)
     assert str(identity) == "MobileNetV3Large alpha=1.0 with a reduced tail"
 
@@ -292,7 +292,7 @@ def test_a_reduced_tail_is_named():
 @pytest.mark.parametrize("name", list(specs.NETS))
 def test_every_published_width_is_identified(name):
     for alpha in specs.NETS[name].alphas:
-        model = build.backbone(name, alpha)
+        model = builder.backbone(name, alpha)
         assert weights.identify(v.shape for v in model.weights) == weights.Identity(name, alpha)
 
 
@@ -457,7 +457,7 @@ def test_imagenet_weights_are_downloaded_verified_and_kept(home, served, tmp_pat
     name = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
     shutil.copy(save(theirs, tmp_path / "only.h5"), served / name)
     digest = hashlib.md5((served / name).read_bytes()).hexdigest()
-    ours = build.MobileNetV2((SIZE, SIZE, 3), alpha=0.35, include_top=False, weights="imagenet")
+    ours = builder.MobileNetV2((SIZE, SIZE, 3), alpha=0.35, include_top=False, weights="imagenet")
     assert same(ours.get_weights(), theirs.get_weights())
     assert f"{name}: no published checksum to compare with; md5 {digest}" in capsys.readouterr().err
     assert [p.name for p in home.iterdir()] == [name]
@@ -479,13 +479,13 @@ def test_imagenet_weights_are_downloaded_verified_and_kept(home, served, tmp_pat
         (lambda: classifier("mobilenet_v1", 0.25, 1000), "mobilenet_2_5_224_tf.h5"),
         (lambda: our_model("mobilenet_v1", alpha=0.5), "mobilenet_5_0_224_tf.h5"),
         (lambda: our_model("mobilenet_v3_small", classes=5), "weights_mobilenet_v3_small_224_1.0_float.h5"),
-        (lambda: build.backbone("mobilenet_v3_large"), "weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5"),
+        (lambda: builder.backbone("mobilenet_v3_large"), "weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5"),
         (
-            lambda: build.backbone("mobilenet_v2", 0.35, (96, 96, 3)),
+            lambda: builder.backbone("mobilenet_v2", 0.35, (96, 96, 3)),
             "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5",
         ),
         (
-            lambda: build.backbone("mobilenet_v2", 0.35, (96, 128, 3)),
+            lambda: builder.backbone("mobilenet_v2", 0.35, (96, 128, 3)),
             "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5",
         ),
     ],
@@ -508,7 +508,7 @@ def test_imagenet_weights_are_for_mobilenets(home):
     with pytest.raises(UserError, match='must be a MobileNet for weights="imagenet"'):
         weights.load(other, "imagenet")
     with pytest.raises(UserError, match=r"Received: alpha=0\.6"):
-        build.MobileNetV1((SIZE, SIZE, 3), alpha=0.6, weights="imagenet")
+        builder.MobileNetV1((SIZE, SIZE, 3), alpha=0.6, weights="imagenet")
 
 
 @pytest.mark.parametrize("trouble", ["offline", "absent", "short", "wrong md5", "read-only"])
@@ -568,7 +568,7 @@ def test_the_dogs_classifier_gives_kerass_probabilities():
     path = Path(os.environ["MOBILENET_TF_TEST_DATA"]) / "weights" / "mobilenet_v2_160_dogs19.h5"
     reference = keras.models.load_model(path, compile=False)
     image = keras.Input((160, 160, 3))
-    x = build.backbone("mobilenet_v2", 1.0, (160, 160, 3))(image)["s32"]
+    x = builder.backbone("mobilenet_v2", 1.0, (160, 160, 3))(image)["s32"]
     x = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(x))
     ours = keras.Model(image, layers.Dense(19, activation="softmax")(x))
     report = weights.load(ours, path, net="mobilenet_v2", alpha=1.0)

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from mobilenet_tf.layers import BatchNormalization
+from mobilenet_tf.models.layers import BatchNormalization
 
 
 def lively(model):

@@ -8,7 +8,7 @@ from importlib import import_module
 
 NAMES = {
     "base": ("COLOURS", "INK", "MUTED", "PAPER", "RIGHT", "SKY", "WRONG", "save_image", "shorten"),
-    "pictures": ("Box", "annotate", "draw_boxes", "sheet", "thumbnail"),
+    "images": ("Box", "annotate", "draw_boxes", "sheet", "thumbnail"),
     "plots": ("bars", "confused_pairs", "confusion", "curves", "distributions", "histograms", "precision_recall", "roc",
               "sensitivity"),
 }  # fmt: skip

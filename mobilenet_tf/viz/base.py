@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image, ImageDraw, ImageFont
 
-from mobilenet_tf.artifact import replacing
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.files import replacing
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with every common kind of colour blindness.
 BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"

@@ -13,7 +13,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.viz.base import COLOURS, DPI, FAINT, GREEN, INK, MUTED, PAPER, SKY, VERMILION, save_figure, shorten
 
 COUNTS_UP_TO = 20  # classes whose confusion matrix prints its counts

@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from mobilenet_tf import artifact, images, scenes, tfds
-from mobilenet_tf.data import AUTOTUNE, Sample, Source, file_source, image_loader
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.progress import track
-from mobilenet_tf.rows import SPLIT_NAMES
+from mobilenet_tf.data import images, scenes, tfds
+from mobilenet_tf.data.image_lists import SPLIT_NAMES
+from mobilenet_tf.data.source import AUTOTUNE, Sample, Source, file_source, image_loader
+from mobilenet_tf.utils import files
+from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.progress import track
 
 SPLITS = ("train", "validation", "test")  # CelebA's partitions 0, 1 and 2
 UNKNOWN = -1.0
@@ -184,7 +185,7 @@ def _celeba_pictures(root: Path) -> Path:
         raise UserError(f"{root} must have img_align_celeba/ or img_align_celeba.zip. Received: neither")
     _refuse_web_page(archive)
     try:
-        with zipfile.ZipFile(archive) as file, artifact.replacing(folder) as temporary:
+        with zipfile.ZipFile(archive) as file, files.replacing(folder) as temporary:
             temporary.mkdir()
             names = [name for name in file.namelist() if Path(name).suffix.lower() in images.EXTENSIONS]
             for name in track(names, f"unpack {archive.name}"):

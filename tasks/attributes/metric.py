@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from warnings import warn
 
 import numpy as np
 
-from mobilenet_tf import artifact, viz
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.ranking import steps
 from mobilenet_tf.task import Prediction
+from mobilenet_tf.training.ranking import steps
+from mobilenet_tf.utils.errors import UserError
 
 NAMED = 5  # attributes that a warning names
 SCORES = {"mean_ap": "ap", "prior": "prior", "mean_auc": "auc", "accuracy": "accuracy", "majority": "majority",
@@ -137,21 +135,3 @@ class AttributeMetric:
             best_threshold(labels, chances, aim) if 0 < labels.sum() < len(labels) else 0.5
             for labels, chances, _ in self.columns()
         ]
-
-
-def report(metric: AttributeMetric, classes: Sequence[str], folder: str | Path) -> list[Path]:
-    """Write per_attribute.csv, average_precision.png and accuracy.png, each score beside its baseline."""
-    folder, rows = Path(folder), metric.per_attribute()
-    notes = [f"({row['positives']} of {row['positives'] + row['negatives']})" for row in rows]
-
-    def bars(title, column, marks):
-        values = {key: [row[key] for row in rows] for key in (column, *marks.values())}
-        points = {name: values[key] for name, key in marks.items()}
-        path = folder / f"{title.lower().replace(' ', '_')}.png"
-        return viz.bars(values[column], classes, path, title=f"{title} (positives)", notes=notes, marks=points)
-
-    return [
-        bars("Average precision", "ap", {"chance": "prior", "F1": "f1", "ROC AUC": "auc"}),
-        bars("Accuracy", "accuracy", {"majority": "majority", "balanced accuracy": "balanced_accuracy"}),
-        artifact.write_csv(folder / "per_attribute.csv", rows),
-    ]

@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from mobilenet_tf import transforms
-from mobilenet_tf.augment import augmentation
-from mobilenet_tf.data import Source
-from mobilenet_tf.distill import binary_divergence
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.head import classifier
+from mobilenet_tf.data import transforms
+from mobilenet_tf.data.augment import augmentation
+from mobilenet_tf.data.source import Source
+from mobilenet_tf.models.heads import classifier
 from mobilenet_tf.task import Task
-from mobilenet_tf.tasks.attributes import data, objective
-from mobilenet_tf.tasks.attributes.answers import agree, answers
+from mobilenet_tf.tasks.attributes import data, loss
 from mobilenet_tf.tasks.attributes.config import Config
-from mobilenet_tf.tasks.attributes.metric import AttributeMetric, report
-from mobilenet_tf.tasks.attributes.model import deployable
+from mobilenet_tf.tasks.attributes.export import deployable
+from mobilenet_tf.tasks.attributes.inference import agree, answers
+from mobilenet_tf.tasks.attributes.metric import AttributeMetric
+from mobilenet_tf.tasks.attributes.report import report
+from mobilenet_tf.training.distill import binary_divergence
+from mobilenet_tf.utils.errors import UserError
 
 
 def source(cfg: Config, split: str) -> Source:
@@ -80,7 +81,7 @@ task = Task(
     encode=encode,
     mix=lambda cfg: None,
     model=model,
-    loss=lambda cfg: objective.loss(**cfg.loss.model_dump(exclude={"positive_weights"})),
+    loss=lambda cfg: loss.loss(**cfg.loss.model_dump(exclude={"positive_weights"})),
     metric=lambda cfg, source: AttributeMetric(source.classes, cfg.thresholds),
     monitor=("mean_ap", "max"),
     report=report,

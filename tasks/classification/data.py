@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from mobilenet_tf import decoding, images, scenes, tfds
-from mobilenet_tf.data import Sample, Source, file_source, image_loader
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.rows import Row, csv_rows, folder_rows, stratified
+from mobilenet_tf.data import image_decoding, images, scenes, tfds
+from mobilenet_tf.data.image_lists import Row, csv_rows, folder_rows, stratified
+from mobilenet_tf.data.source import Sample, Source, file_source, image_loader
+from mobilenet_tf.utils.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 
@@ -185,7 +185,7 @@ def _cropped(load, margin):
         readable = sample["original_size"] > 0
         return {
             **sample,
-            "image": decoding.crop(sample["image"], window),
+            "image": image_decoding.crop(sample["image"], window),
             "original_size": tf.where(readable, window[2:], 0),
         }
 

@@ -1,12 +1,3 @@
-"""The classifier as it is exported; `mobilenet_tf.head.classifier` builds it."""
+"""The classifier as it is exported; `mobilenet_tf.models.heads.classifier` builds it."""
 
 from __future__ import annotations
-
-import keras
-from keras import layers
-
-
-def deployable(model: keras.Model, outputs: str) -> keras.Model:
-    """Images to "logits" or "softmax", [N, classes]."""
-    [raw] = model.outputs
-    return keras.Model(model.inputs, layers.Softmax(name="softmax")(raw) if outputs == "softmax" else raw)

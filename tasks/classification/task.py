@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from mobilenet_tf import transforms
-from mobilenet_tf.augment import augmentation
-from mobilenet_tf.data import Source
-from mobilenet_tf.distill import divergence
-from mobilenet_tf.head import classifier
+from mobilenet_tf.data import transforms
+from mobilenet_tf.data.augment import augmentation
+from mobilenet_tf.data.source import Source
+from mobilenet_tf.models.heads import classifier
 from mobilenet_tf.task import Task
-from mobilenet_tf.tasks.classification import data, objective
-from mobilenet_tf.tasks.classification.answers import answers
+from mobilenet_tf.tasks.classification import data, loss, metric, report
 from mobilenet_tf.tasks.classification.config import Config
-from mobilenet_tf.tasks.classification.model import deployable
+from mobilenet_tf.tasks.classification.export import deployable
+from mobilenet_tf.tasks.classification.inference import answers
+from mobilenet_tf.training.distill import divergence
 
 
 def source(cfg: Config, split: str) -> Source:
@@ -56,10 +56,10 @@ task = Task(
     encode=encode,
     mix=mix,
     model=model,
-    loss=lambda cfg: objective.loss(cfg.label_smoothing),
-    metric=lambda cfg, source: objective.ClassificationMetric(source.classes),
+    loss=lambda cfg: loss.loss(cfg.label_smoothing),
+    metric=lambda cfg, source: metric.ClassificationMetric(source.classes),
     monitor=("top1", "max"),
-    report=objective.report,
+    report=report.report,
     deploy=lambda cfg, model: deployable(model, cfg.export.outputs),
     agree=lambda *pair: float(len({prediction["probabilities"].argmax() for prediction in pair}) == 1),
     distill=lambda cfg: divergence(cfg.distill.temperature),

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mobilenet_tf import specs
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.models import specs
 from mobilenet_tf.tasks.detection import boxes as box_ops
+from mobilenet_tf.utils.errors import UserError
 
 HEADS = ("ssdlite", "ssd", "fpnlite")
 FPN_LEVELS = range(3, 8)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from mobilenet_tf import decoding, images
-from mobilenet_tf.data import Batch, Sample, fold_in
-from mobilenet_tf.transforms import BOX_FIELDS, MIN_VISIBLE, Op, view
+from mobilenet_tf.data import image_decoding, images
+from mobilenet_tf.data.source import Batch, Sample, fold_in
+from mobilenet_tf.data.transforms import BOX_FIELDS, MIN_VISIBLE, Op, view
 
 OVERLAPS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)  # smallest IoU of a crop with some box; 1: no crop
 TRIALS = 40  # crops drawn for one of them
@@ -47,7 +47,7 @@ def random_view(
         part, shown, offset = _pixels(window * tf.tile(pixels, [2]), whole, size)
         if encoded is None:
             return view(sample, part, shown, offset, size)
-        image, part = decoding.decode_crop(encoded, part, shown)
+        image, part = image_decoding.decode_crop(encoded, part, shown)
         return view(sample, part, shown, offset, size, part=image)
 
     return op

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.utils.errors import UserError
 
 VARIANCES = (0.1, 0.2)  # of centres and of sizes: SSD's Caffe code; 10, 10, 5, 5 in TF Object Detection
 MAX_LOG_SIZE = math.log(1000 / 16)  # a decoded box is at most this much larger than its anchor (torchvision)

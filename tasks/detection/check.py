@@ -10,13 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from mobilenet_tf import viz
-from mobilenet_tf.data import Source, user_errors
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.data.source import Source, user_errors
 from mobilenet_tf.tasks.detection import boxes as box_ops
 from mobilenet_tf.tasks.detection import data
 from mobilenet_tf.tasks.detection.config import Config
 from mobilenet_tf.tasks.detection.data.validation import KINDS, Finding
 from mobilenet_tf.tasks.detection.task import anchors, source
+from mobilenet_tf.utils.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 SIZES = (0, 8, 16, 32, 64, 96, 128, 192, 256, 512, np.inf)  # square root of the area, pixels of the input

@@ -14,10 +14,10 @@ from warnings import warn
 import numpy as np
 
 from mobilenet_tf import viz
-from mobilenet_tf.artifact import replacing
-from mobilenet_tf.errors import UserError
 from mobilenet_tf.task import Prediction, as_text
 from mobilenet_tf.tasks.detection import scoring
+from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.files import replacing
 
 KEPT = 6  # best, worst and random pictures each
 THUMBNAIL = 360  # pixels

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 import keras
 from keras import layers
 
-from mobilenet_tf import build, specs
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.layers import BatchNormalization
+from mobilenet_tf.models import builder, specs
+from mobilenet_tf.models.layers import BatchNormalization
+from mobilenet_tf.models.weights import load as load_weights
 from mobilenet_tf.tasks.detection.anchors import FPN_LEVELS, anchor_spec, map_sizes
-from mobilenet_tf.weights import load as load_weights
+from mobilenet_tf.utils.errors import UserError
 
 # Channels of the maps after the backbone at alpha 1 and what deeper ones have; fewest channels (TF Object Detection)
 EXTRAS, DEEPER, MIN_DEPTH = (512, 256, 256, 128), 128, 16
@@ -54,14 +54,14 @@ def detector(
         scores: "softmax": class 0 is the background; "sigmoid": no background, biased to a prior of 0.01.
         anchors: keys of `anchor_spec`.
         fpn_channels, fpn_layers: width of the pyramid and its heads, and how many convolutions these have.
-        weights: of the backbone: "imagenet", a path, or None, see `mobilenet_tf.weights.load`.
+        weights: of the backbone: "imagenet", a path, or None, see `mobilenet_tf.models.weights.load`.
     Raises UserError. Sources: arXiv:1801.04381, section 6.2; arXiv:1905.02244, section 6.2; arXiv:1512.02325.
     """
     if scores not in ("softmax", "sigmoid"):
         raise UserError(f"scores must be softmax or sigmoid. Received: {scores}")
     spec = anchor_spec(backbone, input_size, head, **(anchors or {}))
     image = keras.Input((*input_size, 3), name="image")
-    endpoints = build.backbone(backbone, alpha, (*input_size, 3), reduced_tail=reduced_tail)(image)
+    endpoints = builder.backbone(backbone, alpha, (*input_size, 3), reduced_tail=reduced_tail)(image)
     width = classes + (scores == "softmax")
     prior = keras.initializers.Constant(0.0 if scores == "softmax" else -math.log((1 - PRIOR) / PRIOR))
     outputs = {"class": (width, prior), "box": (4, "zeros")}

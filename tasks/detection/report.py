@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilenet_tf import artifact, viz
+from mobilenet_tf import viz
 from mobilenet_tf.tasks.detection import scoring
-from mobilenet_tf.tasks.detection.answers import SHOWN_FROM, shown_boxes
+from mobilenet_tf.tasks.detection.inference import SHOWN_FROM, shown_boxes
 from mobilenet_tf.tasks.detection.metric import DetectionMetric, Example
+from mobilenet_tf.utils import files
 
 CURVES = 12  # classes whose precision and recall are drawn
 TRUTH = "#FFFFFF"
@@ -33,7 +34,7 @@ def report(metric: DetectionMetric, classes: Sequence[str], folder: str | Path) 
             notes=[f"({row['boxes']})" for row in rows],
             marks={"AP50": [row["AP50"] for row in rows], "AP75": [row["AP75"] for row in rows]},
         ),
-        artifact.write_csv(folder / "per_class.csv", rows),
+        files.write_csv(folder / "per_class.csv", rows),
         viz.confusion(
             scoring.confusion(metric.ground_truth, metric.results, metric.category_ids, score=SHOWN_FROM),
             [*classes, "background"],

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilenet_tf.errors import UserError, missing_extra
+from mobilenet_tf.utils.errors import UserError, missing_extra
 
 NAMES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
          "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")  # fmt: skip

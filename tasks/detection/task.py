@@ -7,12 +7,13 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from mobilenet_tf import preprocess, transforms
-from mobilenet_tf.data import Source
+from mobilenet_tf.data import preprocess, transforms
+from mobilenet_tf.data.source import Source
 from mobilenet_tf.task import Task
-from mobilenet_tf.tasks.detection import augment, data, losses, model, postprocess, report, scoring
-from mobilenet_tf.tasks.detection.answers import FILL, SHOWN_FROM, anchors, answers, decoding, restored
+from mobilenet_tf.tasks.detection import augment, data, export, model, report, scoring
+from mobilenet_tf.tasks.detection import loss as losses
 from mobilenet_tf.tasks.detection.config import Config
+from mobilenet_tf.tasks.detection.inference import FILL, SHOWN_FROM, anchors, answers, decoding, restored
 from mobilenet_tf.tasks.detection.metric import DetectionMetric
 
 
@@ -72,7 +73,7 @@ def deploy(cfg: Config, model):
     """The model as it is exported: its heads, or with decoding and non-max suppression inside."""
     options = decoding(cfg)
     del options["max_candidates"]  # the runtimes' operation takes them all
-    return postprocess.deployable(model, cfg.export.outputs, anchors(cfg), **options)
+    return export.deployable(model, cfg.export.outputs, anchors(cfg), **options)
 
 
 def shown(cfg: Config, image: np.ndarray, size) -> np.ndarray:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from mobilenet_tf import scenes
-from mobilenet_tf.data import Sample, Source, file_source
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.rows import Row, csv_rows, folder_rows, stratified
+from mobilenet_tf.data import scenes
+from mobilenet_tf.data.image_lists import Row, csv_rows, folder_rows, stratified
+from mobilenet_tf.data.source import Sample, Source, file_source
 from mobilenet_tf.tasks.embedding.pairs import read_pairs
+from mobilenet_tf.utils.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 DEFAULT_SHARE = 0.1  # of the identities held out for a split that the data does not have

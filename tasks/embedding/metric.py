@@ -9,10 +9,10 @@ from warnings import warn
 import numpy as np
 
 from mobilenet_tf import viz
-from mobilenet_tf.errors import UserError
 from mobilenet_tf.task import Prediction, as_text
 from mobilenet_tf.tasks.embedding import verification
 from mobilenet_tf.tasks.embedding.pairs import Pairs, draw_pairs
+from mobilenet_tf.utils.errors import UserError
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4)
 RANKS = (1, 5, 10)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from mobilenet_tf.head import pooled
-from mobilenet_tf.layers import BatchNormalization, Cosines, UnitLength
-from mobilenet_tf.tasks.embedding.answers import EMBEDDING
-from mobilenet_tf.weights import load as load_weights
+from mobilenet_tf.models.heads import pooled
+from mobilenet_tf.models.layers import BatchNormalization, Cosines, UnitLength
+from mobilenet_tf.models.weights import load as load_weights
+from mobilenet_tf.tasks.embedding.inference import EMBEDDING
 
 COSINES = "cosines"
 
@@ -30,7 +30,7 @@ def embedder(
     them; `deployable` drops them.
 
     Args:
-        weights: "imagenet", a path, or None: see `mobilenet_tf.weights.load`.
+        weights: "imagenet", a path, or None: see `mobilenet_tf.models.weights.load`.
     """
     image, x = pooled(backbone, alpha, input_size, dropout)
     x = layers.Dense(dimension, use_bias=not batch_norm, name="projection")(x)
@@ -44,8 +44,3 @@ def embedder(
     if weights:
         load_weights(model, weights, net=backbone, alpha=alpha)
     return model
-
-
-def deployable(model: keras.Model) -> keras.Model:
-    """The embedder as it is exported: images to the embedding [N, D] alone."""
-    return keras.Model(model.inputs, model.output[EMBEDDING], name=model.name)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.utils.errors import UserError
 
 
 @dataclass(frozen=True)

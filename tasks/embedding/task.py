@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from mobilenet_tf import transforms
-from mobilenet_tf.augment import augmentation
-from mobilenet_tf.data import Source
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.data import transforms
+from mobilenet_tf.data.augment import augmentation
+from mobilenet_tf.data.source import Source
 from mobilenet_tf.task import Task
-from mobilenet_tf.tasks.embedding import data, objective, pictures, sampling, verification
-from mobilenet_tf.tasks.embedding.answers import answers, similarity
+from mobilenet_tf.tasks.embedding import data, report, sampling, verification
+from mobilenet_tf.tasks.embedding import loss as losses
 from mobilenet_tf.tasks.embedding.config import MARGINS, Config
+from mobilenet_tf.tasks.embedding.export import deployable
+from mobilenet_tf.tasks.embedding.inference import answers, similarity
 from mobilenet_tf.tasks.embedding.metric import EmbeddingMetric
-from mobilenet_tf.tasks.embedding.model import deployable, embedder
+from mobilenet_tf.tasks.embedding.model import embedder
+from mobilenet_tf.utils.errors import UserError
 
 
 def source(cfg: Config, split: str) -> Source:
@@ -57,7 +59,7 @@ def loss(cfg: Config):
     """fn(labels int [N], raw) -> scalar or [N]."""
     name, margin = cfg.loss.name, cfg.loss.margin
     keys = {"margin": MARGINS[name] if margin is None else margin}
-    return objective.LOSSES[name](**keys if name == "triplet" else keys | {"scale": cfg.loss.scale})
+    return losses.LOSSES[name](**keys if name == "triplet" else keys | {"scale": cfg.loss.scale})
 
 
 def metric(cfg: Config, source: Source):
@@ -86,10 +88,10 @@ task = Task(
     loss=loss,
     metric=metric,
     monitor=("roc_auc", "max"),
-    report=pictures.report,
+    report=report.report,
     deploy=lambda cfg, model: deployable(model),
     agree=lambda *pair: max(0.0, similarity(*pair)),
-    distill=lambda cfg: objective.regression(),
+    distill=lambda cfg: losses.regression(),
     tune=tune,
     shared_classes=False,
 )

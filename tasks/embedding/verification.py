@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mobilenet_tf.ranking import steps
+from mobilenet_tf.training.ranking import steps
 
 FOLDS = 10
 CHUNK = 512  # queries ranked at a time

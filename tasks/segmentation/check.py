@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 
 from mobilenet_tf import viz
-from mobilenet_tf.errors import UserError
 from mobilenet_tf.tasks.segmentation import data, readers
 from mobilenet_tf.tasks.segmentation.config import Config
-from mobilenet_tf.tasks.segmentation.pictures import overlay
+from mobilenet_tf.tasks.segmentation.drawing import overlay
 from mobilenet_tf.tasks.segmentation.task import source
+from mobilenet_tf.utils.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 PICTURES = 24  # on the sheet

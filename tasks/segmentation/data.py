@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from mobilenet_tf import scenes, tfds
-from mobilenet_tf.data import Sample, Source, image_loader, user_errors
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.data import scenes, tfds
+from mobilenet_tf.data.source import Sample, Source, image_loader, user_errors
+from mobilenet_tf.utils.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 IGNORE = 255

@@ -1,73 +1,61 @@
-"""Slower and better: predictions averaged over sizes, mirror images and the windows of a large picture."""
+"""What a segmenter is shown, and what it says of a picture. No TensorFlow here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import product
+from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.tasks.segmentation.answers import LOGITS
+from mobilenet_tf.data import preprocess
+from mobilenet_tf.task import Answers, Prediction
+from mobilenet_tf.tasks.segmentation.drawing import draw
 
-Predict = Callable[[np.ndarray], np.ndarray]  # images [N, H, W, 3] in 0..255 -> logits or probabilities [N, H, W, C]
-
-
-def several_views(predict: Predict, scales: Sequence[float] = (1.0,), flip: bool = False) -> Predict:
-    """Averages the probabilities of an image at several sizes (1.0: its own) and, with `flip`, of its mirror images.
-
-    `predict` gives logits and takes images of any size, unless the only scale is 1. Source: arXiv:1706.05587, 4.2.
-    """
-
-    def averaged(images: np.ndarray) -> np.ndarray:
-        size, total = images.shape[1:3], 0.0
-        for scale, mirrored in product(scales, (False, True) if flip else (False,)):
-            view = images[:, :, ::-1] if mirrored else images
-            if scale != 1.0:
-                view = tf.image.resize(view, [round(side * scale) for side in size], antialias=scale < 1).numpy()
-            raw = predict(view)
-            logits = tf.image.resize(raw[LOGITS] if isinstance(raw, dict) else raw, size)
-            share = tf.nn.softmax(logits).numpy()
-            total = total + (share[:, :, ::-1] if mirrored else share)
-        return total / (len(scales) * (2 if flip else 1))
-
-    return averaged
+LOGITS = "logits"  # the raw output's name, where there is another beside it
 
 
-def sliding_window(predict: Predict, window: tuple[int, int], overlap: float = 0.25) -> Predict:
-    """Predicts a large picture window by window; where windows overlap, their logits are averaged.
+def decode(raw, sizes: np.ndarray, resize: str) -> list[Prediction]:
+    """Raw outputs -> one {"mask": uint8 [H0, W0]} an image, at the original size.
+
+    Logits [N, H, W, C] lose their padding, grow or shrink bilinearly to the original size, and the largest wins; of a
+    class map [N, H, W] the nearest pixel is taken.
 
     Args:
-        window: (height, width) in pixels of what `predict` takes.
-        overlap: least share of a window that its neighbour sees too.
-
-    Raises UserError for a picture smaller than the window.
+        sizes: int [N, 2], the original (height, width).
+        resize: how the pictures came to their size (the config's `data.resize`).
     """
-
-    def tiled(images: np.ndarray) -> np.ndarray:
-        size = images.shape[1:3]
-        if any(side < part for side, part in zip(size, window, strict=True)):
-            small, needed = (f"{pair[1]}x{pair[0]}" for pair in (size, window))
-            raise UserError(f"pictures must be at least as large as the window, {needed}. Received: {small}")
-        total, count = None, np.zeros((*size, 1), np.float32)
-        for top, left in product(*(_starts(side, part, overlap) for side, part in zip(size, window, strict=True))):
-            place = (slice(None), slice(top, top + window[0]), slice(left, left + window[1]))
-            raw = predict(images[place])
-            logits = raw[LOGITS] if isinstance(raw, dict) else raw
-            if total is None:
-                total = np.zeros((len(images), *size, logits.shape[-1]), np.float32)
-            total[place] += logits
-            count[place[1:]] += 1
-        return total / count
-
-    return tiled
+    raw = np.asarray(raw[LOGITS] if isinstance(raw, dict) else raw)
+    predictions = []
+    for scores, size in zip(raw, np.asarray(sizes), strict=True):
+        rows, columns = preprocess.shown_size(resize, scores.shape[:2], size)
+        scores = scores[:rows, :columns]
+        predictions.append({"mask": _enlarge(scores, size) if scores.ndim == 3 else _nearest(scores, size)})
+    return predictions
 
 
-def _starts(side: int, window: int, overlap: float) -> list[int]:
-    """Where windows begin: evenly from the first pixel to the last, with at least the overlap."""
-    if side == window:
-        return [0]
-    step = max(1, int(window * (1 - overlap)))
-    count = -(-(side - window) // step) + 1
-    return [round(i * (side - window) / (count - 1)) for i in range(count)]
+def _enlarge(logits, size) -> np.ndarray:
+    bands = [logits] if logits.shape[:2] == tuple(size) else preprocess.bands(logits, size)
+    return np.concatenate([band.argmax(-1).astype(np.uint8) for band in bands])
+
+
+def _nearest(mask, size) -> np.ndarray:
+    rows, columns = (((np.arange(n) + 0.5) * have / n).astype(int) for n, have in zip(size, mask.shape, strict=True))
+    return mask[rows][:, columns].astype(np.uint8)
+
+
+def summary(prediction: Prediction, classes: Sequence[str]) -> dict:
+    """The largest class with its share of the pixels and, as text, all classes that cover 0.1 % or more."""
+    shares = np.bincount(prediction["mask"].ravel(), minlength=len(classes)) / prediction["mask"].size
+    order = [i for i in np.argsort(-shares, kind="stable") if shares[i] >= 0.001]
+    return {
+        "label": classes[order[0]],
+        "share": round(float(shares[order[0]]), 4),
+        "classes": ", ".join(f"{classes[i]} {shares[i]:.3f}" for i in order),
+    }
+
+
+answers = Answers(
+    prepare=lambda cfg, image: preprocess.place(image, cfg.model.input_size, cfg.data.resize),
+    decode=lambda cfg, raw, sizes: decode(raw, sizes, cfg.data.resize),
+    summary=summary,
+    draw=draw,
+)

@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import keras
-import tensorflow as tf
 from keras import layers
 
-from mobilenet_tf import build, specs
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.layers import BatchNormalization, BoundedAveragePooling, Conv2D, ResizeLike
-from mobilenet_tf.specs import Net
-from mobilenet_tf.tasks.segmentation.answers import LOGITS
-from mobilenet_tf.weights import load as load_weights
+from mobilenet_tf.models import builder, specs
+from mobilenet_tf.models.layers import BatchNormalization, BoundedAveragePooling, Conv2D, ResizeLike
+from mobilenet_tf.models.specs import Net
+from mobilenet_tf.models.weights import load as load_weights
+from mobilenet_tf.tasks.segmentation.inference import LOGITS
+from mobilenet_tf.utils.errors import UserError
 
 RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}  # arXiv:1706.05587, section 4; 32 by the same rule
 BN_MOMENTUM = 0.99
@@ -51,7 +50,7 @@ def segmenter(
         head: "deeplabv3" (arXiv:1706.05587), "deeplabv3plus" (arXiv:1802.02611) or "lraspp" (arXiv:1905.02244, 6.4).
         last_convolution: keep the 1x1 convolution after the last block; None: V3 has it, V2 does not (their papers).
         pooling: LR-ASPP's window and strides (vertical, horizontal); None: global.
-        weights: "imagenet", a path, or None: see `mobilenet_tf.weights.load`.
+        weights: "imagenet", a path, or None: see `mobilenet_tf.models.weights.load`.
 
     Raises UserError.
     """
@@ -71,33 +70,6 @@ def segmenter(
     return model
 
 
-def deployable(model: keras.Model, output: str = "logits", size: tuple[int, int] | None = None) -> keras.Model:
-    """The model as it is exported: images to one output, "logits", "softmax" (both [N, H, W, C]) or "class_map".
-
-    The class map is uint8 [N, H, W], the class with the largest logit. `size` is the output's (height, width), where
-    it is not to be the image's. Leaves the auxiliary classifier out. Raises UserError.
-    """
-    if output not in ("logits", "softmax", "class_map"):
-        raise UserError(f"export.outputs must be logits, softmax or class_map. Received: {output}")
-    x = model.output[LOGITS] if isinstance(model.output, dict) else model.output
-    if size:
-        x = layers.Resizing(*size, interpolation="bilinear", dtype="float32", name="resize")(x)
-    if output == "softmax":
-        x = layers.Softmax(dtype="float32", name="softmax")(x)
-    if output == "class_map":
-        x = ClassMap(name="class_map")(x)
-    return keras.Model(model.inputs, {output: x}, name=model.name)
-
-
-@keras.saving.register_keras_serializable(package="mobilenet_tf")
-class ClassMap(layers.Layer):
-    """Logits [N, H, W, C] -> the best class, uint8 [N, H, W]."""
-
-    def call(self, logits):
-        # not keras.ops.argmax, whose care for -0.0 takes operations that TFLite lacks
-        return tf.cast(tf.argmax(logits, -1, output_type=tf.int32), tf.uint8)
-
-
 # The parts ---------------------------------------------------------------------------------------
 
 
@@ -106,7 +78,7 @@ def _backbone(name, alpha, output_stride, reduced_tail, last_convolution) -> ker
     net = specs.find(name)
     image = keras.Input((None, None, 3), name="image")
     x = layers.Rescaling(1 / 127.5, -1.0, name="rescaling")(image)
-    maps = build.endpoints(_reduced(net) if reduced_tail else net, x, alpha, output_stride)
+    maps = builder.endpoints(_reduced(net) if reduced_tail else net, x, alpha, output_stride)
     maps = {key: maps[key] for key in ("s2", "s4", "s8", "s16", "s32")}
     wanted = net.head is not None if last_convolution is None else last_convolution
     whole = keras.Model(image, maps, name="backbone")
@@ -185,7 +157,7 @@ def _conv(x, filters, kernel, name, rate=1, separable=False):
 
 
 def _bn_relu(x, name):
-    x = BatchNormalization(epsilon=build.BN_EPSILON, momentum=BN_MOMENTUM, name=f"{name}_bn")(x)
+    x = BatchNormalization(epsilon=builder.BN_EPSILON, momentum=BN_MOMENTUM, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
@@ -206,7 +178,7 @@ def _load(model, weights, backbone, alpha, reduced_tail):
     if not reduced_tail or str(weights).endswith(".keras"):
         load_weights(model, weights, net=backbone, alpha=alpha)
         return
-    full = build.backbone(backbone, alpha, weights=weights)
+    full = builder.backbone(backbone, alpha, weights=weights)
     for layer in model.get_layer("backbone").layers:
         source = full.get_layer(layer.name).get_weights()
         if [w.shape for w in source] == [tuple(w.shape) for w in layer.weights]:

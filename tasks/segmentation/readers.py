@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mobilenet_tf.errors import UserError
 from mobilenet_tf.tasks.segmentation.data import IGNORE, UNKNOWN, Pairs, PathReader, identity_table
+from mobilenet_tf.utils.errors import UserError
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 SPLIT_NAMES = {

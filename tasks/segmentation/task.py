@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from mobilenet_tf import transforms
-from mobilenet_tf.data import Source
-from mobilenet_tf.distill import divergence
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.data import transforms
+from mobilenet_tf.data.source import Source
 from mobilenet_tf.task import Task
-from mobilenet_tf.tasks.segmentation import data, inference, objective, pictures
-from mobilenet_tf.tasks.segmentation.answers import LOGITS, answers
+from mobilenet_tf.tasks.segmentation import data, loss, metric, report, tta
 from mobilenet_tf.tasks.segmentation.config import Config
-from mobilenet_tf.tasks.segmentation.model import deployable, segmenter
+from mobilenet_tf.tasks.segmentation.export import deployable
+from mobilenet_tf.tasks.segmentation.inference import LOGITS, answers
+from mobilenet_tf.tasks.segmentation.model import segmenter
+from mobilenet_tf.training.distill import divergence
+from mobilenet_tf.utils.errors import UserError
 
 
 def source(cfg: Config, split: str) -> Source:
@@ -73,9 +74,9 @@ def views(cfg: Config, predictor):
     """The predictor, or one that averages over sizes, mirror images and windows."""
     keys = cfg.views
     if keys.window:
-        predictor = inference.sliding_window(predictor, keys.window)
+        predictor = tta.sliding_window(predictor, keys.window)
     if keys.flip or keys.scales != [1.0]:
-        predictor = inference.several_views(predictor, keys.scales, keys.flip)
+        predictor = tta.several_views(predictor, keys.scales, keys.flip)
     return predictor
 
 
@@ -93,10 +94,10 @@ task = Task(
     encode=encode,
     mix=lambda cfg: None,
     model=model,
-    loss=lambda cfg: objective.loss(hard=cfg.loss.hard, dice=cfg.loss.dice, auxiliary=cfg.loss.auxiliary),
-    metric=lambda cfg, source: objective.SegmentationMetric(source.classes, cfg.data.resize),
+    loss=lambda cfg: loss.loss(hard=cfg.loss.hard, dice=cfg.loss.dice, auxiliary=cfg.loss.auxiliary),
+    metric=lambda cfg, source: metric.SegmentationMetric(source.classes, cfg.data.resize),
     monitor=("miou", "max"),
-    report=pictures.report,
+    report=report.report,
     deploy=lambda cfg, model: deployable(model, cfg.export.outputs),
     agree=lambda reference, candidate: float((reference["mask"] == candidate["mask"]).mean()),
     views=views,

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilenet_tf import artifact, checkpoint, workflow
-from mobilenet_tf.predict import load_predictor
+from mobilenet_tf import workflow
+from mobilenet_tf.inference.predict import load_predictor
+from mobilenet_tf.training import checkpoint
+from mobilenet_tf.utils import files
 
 COMMON = [
     "model.backbone=mobilenet_v1",
@@ -98,7 +100,7 @@ def build(target: Path) -> None:
                 path.unlink()
     interrupted(target / "interrupted")
     shutil.rmtree(target / "interrupted" / "tensorboard")
-    artifact.write_json(target / "expected.json", json.loads(json.dumps(expected)))
+    files.write_json(target / "expected.json", json.loads(json.dumps(expected)))
 
 
 def main(archive: Path) -> None:

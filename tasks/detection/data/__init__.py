@@ -8,12 +8,12 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from mobilenet_tf import scenes
-from mobilenet_tf.data import Sample, Source
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.data import scenes
+from mobilenet_tf.data.source import Sample, Source
 from mobilenet_tf.tasks.detection.data import coco, listing, tfds, validation, voc, yolo
 from mobilenet_tf.tasks.detection.data.listing import Listing
 from mobilenet_tf.tasks.detection.data.validation import Finding
+from mobilenet_tf.utils.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 FIELDS = ("id", "image", "boxes", "labels", "crowd", "index", "seed", "original_size", "encoded")

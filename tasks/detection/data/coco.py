@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mobilenet_tf.errors import UserError
 from mobilenet_tf.tasks.detection.data.listing import Listing, divide, label_order
+from mobilenet_tf.utils.errors import UserError
 
 SPLITS = {"train": "train2017", "validation": "val2017", "test": "val2017"}  # of COCO's test sets no boxes are public
 LISTS = {"images": ("id", "file_name"), "annotations": ("id", "image_id", "category_id", "bbox"),

@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from mobilenet_tf.data import Sample, Source, image_loader
-from mobilenet_tf.errors import UserError
-from mobilenet_tf.images import ORIENTATION
+from mobilenet_tf.data.images import ORIENTATION
+from mobilenet_tf.data.source import Sample, Source, image_loader
+from mobilenet_tf.utils.errors import UserError
 
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from mobilenet_tf import tfds
-from mobilenet_tf.data import Sample, Source, image_loader
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.data import tfds
+from mobilenet_tf.data.source import Sample, Source, image_loader
+from mobilenet_tf.utils.errors import UserError
 
 COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # category ids that COCO left out of 1..90; TFDS keeps names only
 CROWDS = ("is_crowd", "is_difficult")

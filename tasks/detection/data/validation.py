@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mobilenet_tf.errors import UserError
 from mobilenet_tf.tasks.detection.data.listing import Listing, upright_size
+from mobilenet_tf.utils.errors import UserError
 
 SHOWN = 5  # findings of a kind that training prints
 OVERHANG = 1.0  # pixels by which a box may reach over the edge before that is worth a line: rounding, 1-based corners

@@ -5,9 +5,9 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from mobilenet_tf import images
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.data import images
 from mobilenet_tf.tasks.detection.data.listing import Listing, divide
+from mobilenet_tf.utils.errors import UserError
 
 CLASSES = [
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",

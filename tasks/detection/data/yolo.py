@@ -8,9 +8,9 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from mobilenet_tf import images
-from mobilenet_tf.errors import UserError
+from mobilenet_tf.data import images
 from mobilenet_tf.tasks.detection.data.listing import Listing, divide, upright_size
+from mobilenet_tf.utils.errors import UserError
 
 KEYS = {"train": ["train"], "validation": ["val", "valid", "validation"], "test": ["test"]}
 

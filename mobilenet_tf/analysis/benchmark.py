@@ -1,0 +1,207 @@
+"""How fast and how large model files are, several side by side, timed in turns so that they compare."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from mobilenet_tf.inference import artifact
+from mobilenet_tf.inference.predict import Predictor, load_predictor
+from mobilenet_tf.inference.tflite import interpreter_class, open_tflite
+from mobilenet_tf.utils import files
+from mobilenet_tf.utils.errors import UserError
+
+BLOCK = 10  # calls in a row before the next file has its turn
+PAUSE = 0.05  # seconds before a turn: the threads of the last file go on spinning for a while (onnxruntime, OpenMP)
+DEFAULT_SIZE = 224  # height and width where neither the file nor its metadata says
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one call, from a batch of uint8 images in memory to the raw outputs as float32 arrays."""
+
+    file: str
+    format: str
+    size: int | None  # bytes; None for a model in memory
+    quantised: bool  # a .tflite with int8 or uint8 tensors
+    input_shape: tuple[int, ...]
+    threads: int | None  # None: TensorFlow's own pool
+    runs: int
+    median_ms: float
+    p90_ms: float
+    min_ms: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types for JSON."""
+        return {**asdict(self), "input_shape": list(self.input_shape)}
+
+
+def latency(
+    model: Predictor | str | Path, *, threads: int | None = None, warmup: int = 10, runs: int = 100, batch: int = 1
+) -> Latency:
+    """Times one predictor or model file on random images. Raises UserError as `load_predictor` does.
+
+    `threads` (None: all cores) is for .tflite and .onnx files given by path.
+    """
+    predictor = model if isinstance(model, Predictor) else load_predictor(model, threads=threads)
+    [result] = _time([predictor], warmup, runs, batch)
+    return result
+
+
+def compare(
+    models: Iterable[Predictor | str | Path],
+    threads: Sequence[int] = (1, 2),
+    *,
+    warmup: int = 10,
+    runs: int = 100,
+    batch: int = 1,
+) -> list[Latency]:
+    """Times predictors and model files of any kind and origin in turns, the files with each number of threads.
+
+    Keras and SavedModel run on TensorFlow's pool, which a process sizes once: they are timed once.
+    """
+    models, results = list(models), []
+    for i, count in enumerate(threads):
+        predictors = [m if isinstance(m, Predictor) else load_predictor(m, threads=count) for m in models]
+        results += _time([p for p in predictors if p.threads or i == 0], warmup, runs, batch)
+    return results
+
+
+def peak_memory(path: str | Path) -> int | None:
+    """Bytes that it takes to load a model file and run it once, beside the runtime; None where /proc does not say.
+
+    In a process of its own, with one thread: in this one others have been there before.
+    """
+    code = "import sys; from mobilenet_tf import bench; print(bench.own_peak(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", code, str(Path(path).resolve())], capture_output=True, text=True)
+    last = done.stdout.strip().rpartition("\n")[2]
+    return int(last) if done.returncode == 0 and last.isdigit() else None
+
+
+def own_peak(path: str) -> int:
+    """The peak of this process while it loads and runs a model file, above what it holds before."""
+    path, kind = artifact.locate(path)
+    if kind == "tflite":
+        interpreter_class()  # imports the runtime, which is not counted
+    else:
+        for module in {"onnx": ("onnx", "onnxruntime")}.get(kind, ("mobilenet_tf.models.layers",)):
+            importlib.import_module(module)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = _status("VmRSS")
+    predictor = load_predictor(path, threads=1)
+    predictor(_images(predictor, 1))
+    return _status("VmHWM") - before
+
+
+def _status(key: str) -> int:
+    return 1024 * int(re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+
+
+def _time(predictors: list[Predictor], warmup: int, runs: int, batch: int) -> list[Latency]:
+    for name, value, least in (("warmup", warmup, 0), ("runs", runs, 1), ("batch", batch, 1)):
+        if value < least:
+            raise UserError(f"{name} must be at least {least}. Received: {name}={value}")
+    inputs = [_images(predictor, batch) for predictor in predictors]
+    for predictor, images in zip(predictors, inputs, strict=True):
+        for _ in range(warmup):
+            predictor(images)
+    times: list[list[float]] = [[] for _ in predictors]
+    for block in _blocks(runs):
+        for predictor, images, taken in zip(predictors, inputs, times, strict=True):
+            time.sleep(PAUSE)
+            predictor(images)  # untimed: brings the weights back into the cache after the other files
+            for _ in range(block):
+                start = time.perf_counter()
+                predictor(images)
+                taken.append(1e3 * (time.perf_counter() - start))
+    names = [predictor.name for predictor in predictors]
+    if len(set(names)) < len(names):
+        names = [str(predictor.path or predictor.name) for predictor in predictors]
+    return [_latency(*row) for row in zip(names, predictors, inputs, times, strict=True)]
+
+
+def _blocks(runs: int) -> Iterator[int]:
+    """The sizes of the blocks of calls. Progress is drawn between them only: a thread that draws would be timed."""
+    with Progress(console=Console(stderr=True), auto_refresh=False, transient=True) as progress:
+        bar = progress.add_task("benchmark", total=runs)
+        for start in range(0, runs, BLOCK):
+            progress.update(bar, completed=start, refresh=True)
+            yield min(BLOCK, runs - start)
+
+
+def _images(predictor: Predictor, batch: int) -> np.ndarray:
+    size = predictor.input_size or (DEFAULT_SIZE, DEFAULT_SIZE)
+    rest = predictor.input_shape[1:]
+    free = size if len(rest) == 3 else (1,) * len(rest)  # a foreign file may take something else than images
+    shape = (batch, *(have or want for have, want in zip(rest, (*free, 3), strict=False)))
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def _latency(name: str, predictor: Predictor, images: np.ndarray, times: list[float]) -> Latency:
+    path = predictor.path
+    return Latency(
+        file=name,
+        format=predictor.format,
+        size=files.size(path) if path else None,
+        quantised=predictor.format == "tflite" and _is_quantised(path),
+        input_shape=images.shape,
+        threads=predictor.threads,
+        runs=len(times),
+        median_ms=float(np.median(times)),
+        p90_ms=float(np.percentile(times, 90)),
+        min_ms=float(np.min(times)),
+    )
+
+
+def _is_quantised(path: Path) -> bool:
+    return any(np.dtype(tensor["dtype"]) in (np.int8, np.uint8) for tensor in open_tflite(path).get_tensor_details())
+
+
+def warnings(results: Iterable[Latency]) -> list[str]:
+    """One line for each quantised .tflite that is slower than the fastest float .tflite on as many threads."""
+    results = list(results)
+    first = {r.file: r for r in reversed(results) if r.quantised}  # with the first number of threads
+    lines = []
+    for slow in reversed(first.values()):
+        floats = [r for r in results if r.format == "tflite" and not r.quantised and r.threads == slow.threads]
+        best = min(floats, key=lambda r: r.median_ms, default=None)
+        if best and slow.median_ms > best.median_ms:
+            lines.append(
+                f"{slow.file} is slower than {best.file} on this machine ({slow.median_ms:.1f} ms against "
+                f"{best.median_ms:.1f}, threads: {slow.threads}): some quantised operations, HARD_SWISH for one, have "
+                "no fast kernel on x86. Measure on the phone before you choose."
+            )
+    return lines
+
+
+def table(results: Iterable[Latency]) -> Table:
+    """The latencies, a row a file and number of threads, with the warnings below."""
+    results = list(results)
+    rendered = Table(title="Latency of one call", caption="\n".join(map(escape, warnings(results))) or None)
+    rendered.caption_justify = "left"
+    rendered.add_column("file", overflow="fold")
+    for name in ("input", "threads", "MB", "median ms", "p90 ms"):
+        rendered.add_column(name, justify="right")
+    for r in results:
+        rendered.add_row(
+            escape(r.file),
+            "x".join(map(str, r.input_shape)),
+            str(r.threads or "auto"),
+            "-" if r.size is None else f"{r.size / 1e6:.2f}",
+            f"{r.median_ms:.2f}",
+            f"{r.p90_ms:.2f}",
+        )
+    return rendered

@@ -1,0 +1,75 @@
+"""What of a trained network does nothing: depthwise kernels by their weights, channels by their answers to pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+
+from mobilenet_tf.models.graph import leaves
+
+EPSILON = 1e-3  # of the batch normalisation of every MobileNet
+
+
+def idle_kernels(kernel, gamma, beta, variance) -> dict[str, np.ndarray]:
+    """Which kernels of a depthwise convolution and its batch normalisation do nothing, bool [C] for each way.
+
+    zero:     the kernel's norm is under a tenth of the layer's median.
+    constant: after normalisation the channel's spread is under a hundredth of the layer's median.
+    closed:   the channel lies more than three spreads under 0, where a ReLU lets nothing through.
+
+    Args:
+        kernel: [H, W, C]. gamma, beta, variance: [C], the normalisation's scale, shift and moving variance.
+    """
+    kernel, gamma, beta, variance = map(np.asarray, (kernel, gamma, beta, variance))
+    norm = np.sqrt((kernel**2).sum((0, 1)))
+    spread = np.abs(gamma) * np.sqrt(variance / (variance + EPSILON))  # standard deviation after normalisation
+    return {
+        "zero": norm < 0.1 * np.median(norm),
+        "constant": spread < 0.01 * np.median(spread),
+        "closed": beta < -3 * spread,
+    }
+
+
+def idle_by_layer(model: keras.Model) -> list[dict[str, Any]]:
+    """{name, kernels, zero, constant, closed} of each depthwise convolution that a normalisation follows: counts."""
+    rows = []
+    for layer in leaves(model):
+        norm = _next(layer) if isinstance(layer, keras.layers.DepthwiseConv2D) else None
+        if norm is None or not hasattr(norm, "moving_variance"):
+            continue
+        kernel = layer.kernel.numpy()
+        kernel = kernel.reshape(*kernel.shape[:2], -1)
+        found = idle_kernels(kernel, norm.gamma, norm.beta, norm.moving_variance)
+        counts = {way: int(which.sum()) for way, which in found.items()}
+        rows.append({"name": layer.name, "kernels": kernel.shape[-1], **counts})
+    return rows
+
+
+def silent_by_layer(model: keras.Model, batches: Iterable[np.ndarray]) -> list[dict[str, Any]]:
+    """{name, channels, silent} of each activation: how many of its channels stay at 0 on all the images.
+
+    batches: float32 images [N, H, W, 3] in 0..255.
+    """
+    probes, names = [], []
+    for net in (*(layer for layer in model.layers if isinstance(layer, keras.Model)), model):
+        found = [layer for layer in net.layers if isinstance(layer, keras.layers.ReLU | keras.layers.Activation)]
+        if found and len(net.inputs) == 1 and net.inputs[0].shape[-1] == 3:  # not a head that is fed with maps
+            names += [layer.name for layer in found]
+            probes.append(keras.Model(net.inputs[0], {layer.name: layer.output for layer in found}))
+    active: dict[str, np.ndarray] = {}  # bool [C]
+    for images in batches:
+        for probe in probes:
+            for name, answer in probe(images, training=False).items():
+                answer = np.asarray(answer)
+                now = (answer != 0).any(tuple(range(answer.ndim - 1)))
+                active[name] = active.get(name, False) | now
+    return [{"name": name, "channels": len(active[name]), "silent": int((~active[name]).sum())} for name in names]
+
+
+def _next(layer):
+    """The layer that takes what `layer` gives, where there is one only."""
+    nodes = layer._outbound_nodes
+    return nodes[0].operation if len(nodes) == 1 else None

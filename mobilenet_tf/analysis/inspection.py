@@ -1,0 +1,428 @@
+"""What is inside a model file: inputs, outputs, operations, quantisation, size and cost by type, metadata.
+
+Imports TensorFlow only for the formats that need it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobilenet_tf.inference import artifact
+from mobilenet_tf.inference.artifact import POST_PROCESS
+from mobilenet_tf.inference.predict import load_keras, open_saved_model
+from mobilenet_tf.inference.tflite import open_tflite, operators, tflite_outputs, tflite_schema
+from mobilenet_tf.utils import files
+from mobilenet_tf.utils.errors import UserError
+
+QUANTISED = {"int4", "int8", "uint8", "int16"}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output. shape: None where any size will do. value = scale * (number - zero_point), if quantised."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One operation or layer. bytes: of its weights. mult_adds: for one image, None where not known."""
+
+    name: str
+    type: str
+    dtype: str  # of what it gives
+    bytes: int = 0
+    mult_adds: int | None = 0
+    per_channel: bool | None = None  # how its weights are quantised; None: they are not
+
+
+@dataclass(frozen=True)
+class Total:
+    """A sum over the operations of a type."""
+
+    count: int
+    quantised: int  # how many of them give quantised numbers
+    bytes: int
+    mult_adds: int | None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """All that `inspect` finds. weights: bytes by type. outside: operations that are not the runtime's own."""
+
+    file: str
+    format: str
+    size: int  # bytes
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    rows: list[Row]
+    weights: dict[str, int]
+    metadata: artifact.Metadata | None
+    outside: list[str] = field(default_factory=list)
+    tflite_metadata: bool | None = None  # what MediaPipe reads; None: not a .tflite
+    idle: list[dict] | None = None  # see `idle.idle_by_layer`
+    silent: list[dict] | None = None  # see `idle.silent_by_layer`
+
+    @property
+    def mult_adds(self) -> int | None:
+        """For one image; None where not known."""
+        return _sum(row.mult_adds for row in self.rows)
+
+    def by_type(self) -> dict[str, Total]:
+        """The sums over operations of one type, the most multiply-adds first."""
+        groups: dict[str, list[Row]] = {}
+        for row in self.rows:
+            groups.setdefault(row.type, []).append(row)
+        totals = {
+            type_: Total(
+                count=len(rows),
+                quantised=sum(row.dtype in QUANTISED for row in rows),
+                bytes=sum(row.bytes for row in rows),
+                mult_adds=_sum(row.mult_adds for row in rows),
+            )
+            for type_, rows in groups.items()
+        }
+        return dict(sorted(totals.items(), key=lambda item: (-(item[1].mult_adds or 0), -item[1].bytes)))
+
+    def per_channel(self) -> dict[bool, int]:
+        """How many operations have weights quantised by channel (True) and as a whole (False)."""
+        return Counter(row.per_channel for row in self.rows if row.per_channel is not None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON can hold it."""
+        return {
+            **asdict(self),
+            "mult_adds": self.mult_adds,
+            "types": {type_: asdict(total) for type_, total in self.by_type().items()},
+            "quantised_weights": {
+                "per_channel": self.per_channel()[True],
+                "per_tensor": self.per_channel()[False],
+            },
+        }
+
+
+def inspect(path: str | Path, batches: Iterable[np.ndarray] | None = None) -> Inspection:
+    """Looks into a .tflite, .onnx or .keras file, a SavedModel or a run folder (its model.keras).
+
+    batches: float32 images [N, H, W, 3] in 0..255, for the channels of a .keras file that never answer.
+    Raises UserError where the file is no model, or batches come with another format.
+    """
+    path, kind = artifact.locate(path)
+    if batches is not None and kind != "keras":
+        raise UserError(f"samples are for .keras files, whose channels can be watched. Received: {path}")
+    options = {"batches": batches} if kind == "keras" else {}
+    found = READERS[kind](path, **options)
+    return Inspection(path.name, kind, files.size(path), metadata=artifact.read(path), **found)
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    values = list(values)
+    return None if None in values else sum(values)
+
+
+# TFLite
+
+
+def _tflite(path: Path) -> dict[str, Any]:
+    from mobilenet_tf.inference import tflite_metadata
+
+    schema = tflite_schema()
+    interpreter = open_tflite(path)  # first of all: it says when the file is damaged
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    types = {value: name.lower() for name, value in vars(schema.TensorType).items()}
+    rows = [
+        row
+        for i in range(model.SubgraphsLength())
+        for row in _graph_rows(model, model.Subgraphs(i), operators(model), types)
+    ]
+    builtin = vars(schema.BuiltinOperator)
+    inputs = {detail["name"]: detail for detail in interpreter.get_input_details()}
+    signatures = interpreter.get_signature_list()
+    if len(signatures) == 1:
+        inputs = interpreter.get_signature_runner(next(iter(signatures))).get_input_details()
+    return {
+        "inputs": [_detail(name, detail) for name, detail in inputs.items()],
+        "outputs": [_detail(name, detail) for name, detail in tflite_outputs(interpreter).items()],
+        "rows": rows,
+        "weights": _constants(model, types),
+        "outside": sorted({row.type for row in rows if row.type not in builtin and row.type != POST_PROCESS}),
+        "tflite_metadata": tflite_metadata.read(path) is not None,
+    }
+
+
+def _graph_rows(model, graph, names, types) -> list[Row]:
+    rows = []
+    for i in range(graph.OperatorsLength()):
+        op = graph.Operators(i)
+        tensors = [graph.Tensors(index) for index in op.InputsAsNumpy() if index >= 0] if op.InputsLength() else []
+        outputs = [graph.Tensors(op.Outputs(j)) for j in range(op.OutputsLength())]
+        constants = [tensor for tensor in tensors if model.Buffers(tensor.Buffer()).DataLength()]
+        scales = [_scales(tensor) for tensor in constants if types[tensor.Type()] in QUANTISED]
+        name = names[op.OpcodeIndex()]
+        cost = TFLITE_COSTS.get(name)
+        rows.append(
+            Row(
+                name=outputs[0].Name().decode().partition(";")[0] if outputs else name,
+                type=name,
+                dtype=types[outputs[0].Type()] if outputs else "",
+                bytes=sum(model.Buffers(tensor.Buffer()).DataLength() for tensor in constants),
+                mult_adds=cost([_shape(t) for t in tensors], _shape(outputs[0])) if cost else 0,
+                per_channel=max(scales) > 1 if scales and max(scales) else None,
+            )
+        )
+    return rows
+
+
+TFLITE_COSTS: dict[str, Callable] = {  # (shapes of the inputs, shape of the output) -> multiply-adds
+    "CONV_2D": lambda inputs, output: math.prod(output) * math.prod(inputs[1][1:]),
+    "DEPTHWISE_CONV_2D": lambda inputs, output: math.prod(output) * math.prod(inputs[1][1:3]),
+    "FULLY_CONNECTED": lambda inputs, output: math.prod(output) * inputs[1][1],
+    "TRANSPOSE_CONV": lambda inputs, output: math.prod(inputs[2][:-1]) * math.prod(inputs[1]),
+}
+
+
+def _shape(tensor) -> list[int]:
+    return tensor.ShapeAsNumpy().tolist() if tensor.ShapeLength() else []
+
+
+def _scales(tensor) -> int:
+    return tensor.Quantization().ScaleLength() if tensor.Quantization() else 0
+
+
+def _constants(model, types) -> dict[str, int]:
+    """Bytes of the constants by type; each buffer once."""
+    found: dict[int, str] = {}
+    for i in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(i)
+        tensors = (graph.Tensors(j) for j in range(graph.TensorsLength()))
+        found |= {tensor.Buffer(): types[tensor.Type()] for tensor in tensors}
+    total: Counter[str] = Counter()
+    for buffer, type_ in found.items():
+        total[type_] += model.Buffers(buffer).DataLength()
+    return {type_: size for type_, size in total.most_common() if size}
+
+
+def _detail(name, detail) -> Tensor:
+    signature = detail.get("shape_signature", detail["shape"])
+    signature = signature if len(signature) else detail["shape"]
+    scale, zero_point = detail["quantization"]
+    quantised = {"scale": float(scale), "zero_point": int(zero_point)} if scale else {}
+    return Tensor(name, _free(signature), np.dtype(detail["dtype"]).name, **quantised)
+
+
+def _free(shape) -> tuple[int | None, ...]:
+    return tuple(None if size is None or size < 0 else int(size) for size in shape)
+
+
+# ONNX
+
+
+def _onnx(path: Path) -> dict[str, Any]:
+    onnx, model = artifact.load_onnx(path)
+    if not model.graph.output:
+        raise UserError(f"{path} must be a whole ONNX model. Received: a graph without outputs")
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    known = {value.name: value for value in [*graph.input, *graph.value_info, *graph.output]}
+    shapes = {name: _dimensions(value) for name, value in known.items()}
+    shapes |= {name: tuple(tensor.dims) for name, tensor in constants.items()}
+
+    def dtype(number: int) -> str:
+        return onnx.helper.tensor_dtype_to_np_dtype(number).name if number else ""
+
+    sizes = {name: math.prod(t.dims) * np.dtype(dtype(t.data_type)).itemsize for name, t in constants.items()}
+    weights: Counter[str] = Counter()
+    for name, tensor in constants.items():
+        weights[dtype(tensor.data_type)] += sizes[name]
+
+    def tensor(value) -> Tensor:
+        return Tensor(value.name, _dimensions(value), dtype(value.type.tensor_type.elem_type))
+
+    rows = [
+        Row(
+            name=node.output[0],
+            type=node.op_type,
+            dtype=dtype(known[node.output[0]].type.tensor_type.elem_type) if node.output[0] in known else "",
+            bytes=sum(sizes.get(name, 0) for name in node.input),
+            mult_adds=_onnx_cost(node, shapes),
+        )
+        for node in graph.node
+    ]
+    return {
+        "inputs": [tensor(value) for value in graph.input if value.name not in constants],
+        "outputs": [tensor(value) for value in graph.output],
+        "rows": rows,
+        "weights": dict(weights.most_common()),
+        "outside": sorted({node.op_type for node in graph.node if node.domain not in ("", "ai.onnx")}),
+    }
+
+
+def _dimensions(value) -> tuple[int | None, ...]:
+    return tuple(size.dim_value or None for size in value.type.tensor_type.shape.dim)
+
+
+def _onnx_cost(node, shapes) -> int | None:
+    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+        return 0
+    image, weight, output = (shapes.get(name) for name in (*node.input[:2], node.output[0]))
+    if image is None or weight is None or output is None or None in (*image[1:], *weight, *output[1:]):
+        return None
+    image, output = ([1, *shape[1:]] for shape in (image, output))  # of one image
+    if node.op_type == "Conv":
+        return math.prod(output) * math.prod(weight[1:])
+    if node.op_type == "ConvTranspose":
+        return math.prod(image[2:]) * math.prod(weight)
+    transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+    return math.prod(output) * weight[-1 if transposed else -2]
+
+
+# Keras and SavedModel
+
+
+def _keras(path: Path, batches: Iterable[np.ndarray] | None) -> dict[str, Any]:
+    from mobilenet_tf.analysis import cost, dead_channels
+    from mobilenet_tf.models.graph import leaves
+    from mobilenet_tf.qat import is_aware, strip
+
+    model, metadata = load_keras(path), artifact.read(path)
+    network = strip(model) if is_aware(model) else model
+    try:
+        costs = {row.name: row.mult_adds for row in cost.cost(model, metadata and metadata.input_size).rows}
+    except UserError:  # it takes images of any size
+        costs = None
+    weights: Counter[str] = Counter()
+    for variable in model.weights:
+        weights[variable.dtype] += _bytes(variable)
+    return {
+        "inputs": [Tensor(x.name, _free(x.shape), x.dtype) for x in model.inputs],
+        "outputs": [Tensor(x.name, _free(x.shape), x.dtype) for x in model.outputs],
+        "rows": [
+            Row(
+                layer.name,
+                type(layer).__name__,
+                layer.compute_dtype,
+                sum(map(_bytes, layer.weights)),
+                None if costs is None else costs.get(layer.name, 0),
+            )
+            for layer in leaves(model)
+        ],
+        "weights": dict(weights.most_common()),
+        "idle": dead_channels.idle_by_layer(network),
+        "silent": None if batches is None else dead_channels.silent_by_layer(network, batches),
+    }
+
+
+def _bytes(variable) -> int:
+    import tensorflow as tf
+
+    return math.prod(variable.shape) * tf.as_dtype(variable.dtype).size
+
+
+def _saved_model(path: Path) -> dict[str, Any]:
+    import tensorflow as tf
+
+    _model, serve = open_saved_model(path)
+    graph = serve.graph.as_graph_def()
+    nodes = [node for function in graph.library.function for node in function.node_def]
+    weights: Counter[str] = Counter()
+    for variable in serve.variables:
+        weights[variable.dtype.name] += _bytes(variable)
+
+    def tensors(specs) -> list[Tensor]:
+        return [Tensor(name, _free(spec.shape), spec.dtype.name) for name, spec in specs.items()]
+
+    return {
+        "inputs": tensors(serve.structured_input_signature[1]),
+        "outputs": tensors(serve.structured_outputs),
+        "rows": [
+            Row(node.name, node.op, tf.as_dtype(node.attr["T"].type).name, mult_adds=None)
+            for node in nodes
+            if node.attr["T"].type and "Call" not in node.op
+        ],
+        "weights": dict(weights.most_common()),
+    }
+
+
+READERS = {"tflite": _tflite, "onnx": _onnx, "keras": _keras, "savedmodel": _saved_model}
+
+
+# Showing
+
+
+def tables(found: Inspection, by_layer: bool = False) -> list:
+    """What a person wants to see of an inspection: `rich` tables."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    facts = Table(title=escape(f"{found.file}: {found.format}, {found.size / 1e6:.2f} MB"), show_header=False)
+    for name, value in _facts(found):
+        facts.add_row(name, escape(value))
+    result = [facts]
+    columns = ["layer", "type", "gives"] if by_layer else ["type", "count", "quantised"]
+    costs = Table(*columns, title="Operations", show_footer=False)
+    for name in ("kB", "mult-adds (M)"):
+        costs.add_column(name, justify="right")
+    lines = (
+        [((row.name, row.type, row.dtype), row) for row in found.rows]
+        if by_layer
+        else [((type_, str(total.count), str(total.quantised)), total) for type_, total in found.by_type().items()]
+    )
+    for labels, line in lines:
+        costs.add_row(*map(escape, labels), f"{line.bytes / 1e3:,.1f}", _millions(line.mult_adds))
+    result.append(costs)
+    for title, rows in (("Depthwise kernels that do nothing", found.idle), ("Channels never active", found.silent)):
+        if rows:
+            result.append(_counts(title, rows, by_layer))
+    return result
+
+
+def _facts(found: Inspection) -> list[tuple[str, str]]:
+    facts = [("input", _described(tensor)) for tensor in found.inputs]
+    facts += [("output", _described(tensor)) for tensor in found.outputs]
+    facts.append(("mult-adds", f"{_millions(found.mult_adds)} M"))
+    facts.append(("weights", ", ".join(f"{size / 1e6:.2f} MB {dtype}" for dtype, size in found.weights.items())))
+    ways = found.per_channel()
+    if ways:
+        facts.append(("quantised weights", f"{ways[True]} by channel, {ways[False]} as a whole"))
+    facts.append(("operations outside", ", ".join(found.outside) or "none"))
+    if found.tflite_metadata is not None:
+        facts.append(("TFLite metadata", "yes" if found.tflite_metadata else "none: MediaPipe will not load it"))
+    if found.metadata is None:
+        return [*facts, ("metadata", "none of mobilenet_tf")]
+    metadata = found.metadata
+    height, width = metadata.input_size
+    facts.append(("metadata", f"{metadata.task}, {height}x{width}, ends in {metadata.outputs}, {metadata.version}"))
+    facts.append((f"{len(metadata.classes)} classes", ", ".join(metadata.classes)))
+    return facts
+
+
+def _described(tensor: Tensor) -> str:
+    shape = "x".join("any" if size is None else str(size) for size in tensor.shape)
+    scale = "" if tensor.scale is None else f", {tensor.scale:.6g} * (q - {tensor.zero_point})"
+    return f"{tensor.name} {tensor.dtype} {shape}{scale}"
+
+
+def _millions(mult_adds: int | None) -> str:
+    return "-" if mult_adds is None else f"{mult_adds / 1e6:,.2f}"
+
+
+def _counts(title: str, rows: list[dict], by_layer: bool):
+    from rich.table import Table
+
+    keys = [key for key in rows[0] if key != "name"]
+    table = Table("layer", *keys, title=title)
+    total = {"name": "all", **{key: sum(row[key] for row in rows) for key in keys}}
+    for row in [*(rows if by_layer else []), total]:
+        table.add_row(row["name"], *(str(row[key]) for key in keys))
+    return table

@@ -1,6 +1,0 @@
-"""Quantisation-aware training: a network that trains as the int8 file made from it will compute."""
-
-from mobilenet_tf.aware.calibration import calibrated
-from mobilenet_tf.aware.graph import aware, is_aware, strip
-
-__all__ = ["aware", "calibrated", "is_aware", "strip"]

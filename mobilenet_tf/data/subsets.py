@@ -1,0 +1,49 @@
+"""Parts of a source: so many samples of it, drawn evenly or class by class."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from mobilenet_tf.data.source import Source, user_errors
+
+
+def stratified(source: Source, count: int) -> Source:
+    """`count` samples with equally many of each "label", as far as there are so many; `subset` where there is none.
+
+    Always the same ones.
+    """
+    label = source.items.element_spec.get("label")
+    if label is None or label.shape.rank or not label.dtype.is_integer or count >= source.count:
+        return subset(source, count)
+    with user_errors():
+        labels = np.array([int(item["label"]) for item in source.items])
+    order = np.random.default_rng(0).permutation(len(labels))
+    place = np.empty(len(labels), int)  # of each sample among those of its label
+    for value in np.unique(labels):
+        own = order[labels[order] == value]
+        place[own] = np.arange(len(own))
+    chosen = np.zeros(len(labels), bool)
+    chosen[order[np.argsort(place[order], kind="stable")[:count]]] = True
+    marked = tf.data.Dataset.zip(source.items, tf.data.Dataset.from_tensor_slices(chosen))
+    items = marked.filter(_is_chosen).map(_item)
+    return dataclasses.replace(source, items=items, count=count)
+
+
+def _is_chosen(item, chosen):
+    return chosen
+
+
+def _item(item, chosen):
+    return item
+
+
+def subset(source: Source, count: int | None) -> Source:
+    """`count` samples drawn from all over a source, always the same; all of it for None or too large a count."""
+    if count is None or count >= source.count:
+        return source
+    buffer = min(source.count, source.shuffle_buffer)
+    shuffled = source.items.shuffle(buffer, seed=0, reshuffle_each_iteration=False)
+    return dataclasses.replace(source, items=shuffled.take(count), count=count)

@@ -1,0 +1,498 @@
+"""Pure Sample -> Sample operations; geometry moves image, boxes and mask together.
+
+Random ones draw from sample["seed"] alone, so that a sample's augmentation can be repeated. Images keep values in
+0..255.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from mobilenet_tf.data import image_decoding, images
+from mobilenet_tf.data.source import Sample, fold_in
+
+Op = Callable[[Sample], Sample]
+Mix = Callable[[tuple[tf.Tensor, tf.Tensor], tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+IGNORE = 255  # in masks
+GREY = 127.5  # of the image where there is none
+BOX_FIELDS = ("boxes", "labels", "crowd")  # one row a box
+MIN_VISIBLE = 0.25  # of a box's area: what a crop leaves less of is dropped
+
+
+def compose(ops: Sequence[Op]) -> Op:
+    """One transform of several; each draws from its own seed, folded from the sample's and its position."""
+
+    def transform(sample: Sample) -> Sample:
+        out = dict(sample)
+        for position, op in enumerate(ops):
+            seeded = {**out, "seed": fold_in(sample["seed"], position)} if "seed" in sample else out
+            image = out["image"]
+            out = dict(op(seeded))
+            if out["image"] is not image:
+                out.pop("encoded", None)  # no longer the bytes of this image
+        return {**out, "seed": sample["seed"]} if "seed" in sample else out
+
+    return transform
+
+
+# Geometry
+
+
+def resize(size: int | tuple[int, int], crop_fraction: float | None = None) -> Op:
+    """Image -> float32 [*size, 3]: all of it, or (evaluation) its central part.
+
+    With `crop_fraction` the result is what resizing the shorter side to size / crop_fraction and cutting out the centre
+    gives: the aspect ratio is kept. Without, the image is stretched to `size` (height, width; an int is square).
+    """
+    target = _pair(size)
+
+    def op(sample: Sample) -> Sample:
+        whole = tf.shape(sample["image"])[:2]
+        if crop_fraction is None:
+            return _show(sample, tf.concat([[0, 0], whole], 0), target)
+        shape = tf.constant(target, tf.float32)
+        scale = tf.reduce_min(tf.cast(whole, tf.float32) / shape)
+        part = tf.cast(tf.round(shape * scale * crop_fraction), tf.int32)
+        part = tf.clip_by_value(part, 1, whole)
+        return _show(sample, tf.concat([(whole - part) // 2, part], 0), target)
+
+    return op
+
+
+def random_resized_crop(
+    size: int | tuple[int, int], scale: tuple[float, float] = (0.08, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)
+) -> Op:
+    """A random part of the image -> float32 [*size, 3]; `scale` is its share of the area, `ratio` its width / height.
+
+    Straight after `Source.load` only that part of a JPEG is decoded. Source: Szegedy et al. 2014, section 6.
+    """
+    target = _pair(size)
+
+    def op(sample: Sample) -> Sample:
+        encoded = sample.get("encoded")
+        if encoded is None:
+            return _show(sample, _random_window(tf.shape(sample["image"]), sample["seed"], scale, ratio), target)
+        shape = tf.maximum(sample["original_size"], images.MIN_SIDE)  # that of the blank for an unreadable item
+        window = _random_window(tf.concat([shape, [3]], 0), sample["seed"], scale, ratio)
+        image, window = image_decoding.decode_crop(encoded, window, target)
+        return _show(sample, window, target, shown=image, whole=shape)
+
+    return op
+
+
+def place(size: tuple[int, int], resize: str = "fit") -> Op:
+    """Image -> float32 [*size, 3] with all of the image at the top left, its size that of `shown_size`.
+
+    What is left over is grey in the image and 255 in the mask.
+    """
+
+    def op(sample: Sample) -> Sample:
+        whole = tf.shape(sample["image"])[:2]
+        return view(sample, tf.concat([[0, 0], whole], 0), shown_size(resize, size, whole), [0, 0], size)
+
+    return op
+
+
+def random_scale_crop(size: tuple[int, int], scale: tuple[float, float], resize: str, full: tuple[int, int]) -> Op:
+    """A random part -> float32 [*size, 3], its size `scale` times that which `place(full, resize)` would give.
+
+    A picture that becomes smaller than `size` comes to a random place in it; the rest is grey, 255 in the mask.
+    The mask's pixels are picked, never mixed. Source: deeplab/core/preprocess_utils.py.
+    """
+
+    def op(sample: Sample) -> Sample:
+        seed, target = sample["seed"], tf.constant(size, tf.float32)
+        whole = tf.cast(tf.shape(sample["image"])[:2], tf.float32)
+        factor = tf.random.stateless_uniform([], fold_in(seed, 0), *scale)
+        factor *= tf.cast(shown_size(resize, full, tf.shape(sample["image"])[:2]), tf.float32) / whole  # [2]
+        part = tf.clip_by_value(tf.round(target / factor), 1, whole)
+        shown = tf.clip_by_value(tf.round(part * factor), 1, target)
+        draws = tf.random.stateless_uniform([2, 2], fold_in(seed, 1))
+        corner, offset = tf.floor(draws[0] * (whole - part + 1)), tf.floor(draws[1] * (target - shown + 1))
+        window, shown, offset = (tf.cast(x, tf.int32) for x in (tf.concat([corner, part], 0), shown, offset))
+        return view(sample, window, shown, offset, size)
+
+    return op
+
+
+def shown_size(resize: str, size: tuple[int, int], whole) -> tf.Tensor:
+    """The (height, width) int32 [2] at which `place` shows an image of (height, width) `whole` in `size`.
+
+    resize: "stretch" (all of `size`), "fit" (as much as the shape allows) or "pad" (as it is, unless it is larger).
+    """
+    size, whole = tf.constant(size, tf.int64), tf.cast(whole, tf.int64)
+    across = size * whole[::-1]  # compares the shapes without division
+    rounded = (2 * whole * size[::-1] + whole[::-1]) // (2 * whole[::-1])
+    fit = tf.where(across <= across[::-1], size, tf.maximum(rounded, 1))
+    shown = {"stretch": size, "fit": fit, "pad": tf.where(tf.reduce_all(whole <= size), whole, fit)}[resize]
+    return tf.cast(shown, tf.int32)
+
+
+def random_flip() -> Op:
+    """Mirrors left and right, every other time."""
+
+    def op(sample: Sample) -> Sample:
+        flip = tf.random.stateless_uniform([], sample["seed"]) < 0.5
+
+        def maybe(flipped, value):
+            return tf.cond(flip, lambda: flipped(value), lambda: tf.identity(value))
+
+        out = {**sample, "image": maybe(lambda image: tf.reverse(image, [1]), sample["image"])}
+        if "mask" in sample:
+            out["mask"] = maybe(lambda mask: tf.reverse(mask, [1]), sample["mask"])
+        if "boxes" in sample:
+            mirror = tf.constant([0.0, 1.0, 0.0, 1.0])
+            out["boxes"] = maybe(lambda boxes: mirror + tf.constant([1.0, -1, 1, -1]) * _swap_x(boxes), sample["boxes"])
+        return out
+
+    return op
+
+
+def _pair(size):
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _random_window(shape, seed, scale, ratio):
+    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+        shape,
+        tf.zeros([1, 0, 4]),
+        seed,
+        min_object_covered=0.0,
+        aspect_ratio_range=ratio,
+        area_range=scale,
+        use_image_if_no_bounding_boxes=True,
+    )
+    return tf.concat([begin[:2], extent[:2]], 0)
+
+
+def _show(sample, window, size, *, shown=None, whole=None):
+    """The sample seen through `window` (top, left, height, width in pixels of the `whole` image), at `size`."""
+    whole = tf.shape(sample["image"])[:2] if whole is None else whole
+    shown = image_decoding.crop(sample["image"], window) if shown is None else shown
+    out = {**sample, "image": _scale(shown, size)}
+    if "mask" in sample:
+        out["mask"] = _nearest(image_decoding.crop(sample["mask"], window), size)
+    if "boxes" in sample:
+        part = tf.cast(window, tf.float32) / tf.tile(tf.cast(whole, tf.float32), [2])
+        boxes = (sample["boxes"] - tf.tile(part[:2], [2])) / tf.tile(part[2:], [2])
+        out |= clip_boxes({**out, "boxes": boxes})
+    return out
+
+
+def view(sample: Sample, window, shown, offset, size: tuple[int, int], part=None) -> Sample:
+    """The sample seen through `window`, scaled to `shown` (height, width), at `offset` (top, left) in `size`.
+
+    window: int32 [4], top, left, height, width in pixels. part: what it shows, where that has been cut out already, of
+    an image of "original_size".
+    """
+    room = tf.stack([offset, tf.constant(size) - shown - offset], 1)  # [2, 2]: before and after, of rows and columns
+    whole = tf.shape(sample["image"])[:2] if part is None else tf.maximum(sample["original_size"], images.MIN_SIDE)
+    part = image_decoding.crop(sample["image"], window) if part is None else part
+    shrink = tf.reduce_max(tf.shape(part)[:2] / shown)
+    image = tf.cond(
+        shrink > 2,
+        lambda: tf.image.resize(part, shown, antialias=True),
+        lambda: tf.image.resize(part, shown),
+    )
+    image = tf.pad(image, tf.concat([room, [[0, 0]]], 0), constant_values=GREY)
+    out = {**sample, "image": tf.ensure_shape(image, [*size, 3])}
+    if "mask" in sample:
+        mask = tf.pad(
+            _pick(image_decoding.crop(sample["mask"], window), tf.unstack(shown)), room, constant_values=IGNORE
+        )
+        out["mask"] = tf.ensure_shape(mask, size)
+    if "boxes" in sample:
+        share = tf.cast(window, tf.float32) / tf.tile(tf.cast(whole, tf.float32), [2])
+        out |= clip_boxes({**out, "boxes": (sample["boxes"] - tf.tile(share[:2], [2])) / tf.tile(share[2:], [2])})
+        scale, shift = (tf.tile(tf.cast(x, tf.float32) / tf.constant(size, tf.float32), [2]) for x in (shown, offset))
+        out["boxes"] = out["boxes"] * scale + shift
+    return out
+
+
+def _scale(image, size):
+    """[h, w, 3] -> float32 [*size, 3], bilinear. Up to a factor of 2 no pixel goes unused without a wider filter."""
+    shrink = tf.reduce_max(tf.shape(image)[:2] / tf.constant(size))
+    scaled = tf.cond(
+        shrink > 2,
+        lambda: tf.image.resize(image, size, antialias=True),
+        lambda: tf.image.resize(image, size),
+    )
+    return tf.ensure_shape(scaled, [*size, 3])
+
+
+def _nearest(mask, size):
+    return tf.ensure_shape(_pick(mask, size), size)
+
+
+def _pick(mask, size):
+    """[h, w] -> [*size]: of each pixel of the result the one that lies under its centre."""
+    whole = tf.shape(mask)
+    rows, columns = ((2 * tf.range(n) + 1) * whole[axis] // (2 * n) for axis, n in enumerate(size))
+    return tf.gather(tf.gather(mask, rows), columns, axis=1)
+
+
+def _swap_x(boxes):
+    return tf.gather(boxes, [0, 3, 2, 1], axis=-1)
+
+
+def clip_boxes(sample):
+    """The fields of the boxes still seen, cut to the image."""
+    boxes = tf.clip_by_value(sample["boxes"], 0.0, 1.0)
+    seen = _area(boxes) >= tf.maximum(MIN_VISIBLE * _area(sample["boxes"]), 1e-8)
+    return {key: tf.boolean_mask(value, seen) for key, value in {**sample, "boxes": boxes}.items() if key in BOX_FIELDS}
+
+
+def _area(boxes):
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+# Colour
+
+
+def color_jitter(brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0) -> Op:
+    """Random changes of colour, image -> float32.
+
+    brightness: added, up to this share of the range; contrast, saturation: factors of 1 ± this; hue: turned by up to
+    this share of the circle (0.5 at most).
+    """
+    steps = [
+        (brightness, lambda image, seed: tf.image.stateless_random_brightness(image, brightness, seed)),
+        (contrast, lambda image, seed: tf.image.stateless_random_contrast(image, 1 - contrast, 1 + contrast, seed)),
+        (saturation, lambda im, seed: tf.image.stateless_random_saturation(im, 1 - saturation, 1 + saturation, seed)),
+        (hue, lambda image, seed: tf.image.stateless_random_hue(image, hue, seed)),
+    ]
+
+    def op(sample: Sample) -> Sample:
+        image = tf.cast(sample["image"], tf.float32) / 255
+        for position, (strength, step) in enumerate(steps):
+            if strength:
+                image = tf.clip_by_value(step(image, fold_in(sample["seed"], position)), 0.0, 1.0)
+        return {**sample, "image": image * 255}
+
+    return op
+
+
+def random_erasing(probability: float, scale=(0.02, 1 / 3), ratio=(0.3, 10 / 3)) -> Op:
+    """Puts noise over a random rectangle of `scale` of the image's area. Source: Zhong et al. 2017 (RE-R)."""
+
+    def op(sample: Sample) -> Sample:
+        image, seed = sample["image"], sample["seed"]
+        shape = tf.shape(image)
+
+        def erased():
+            top, left, height, width = tf.unstack(_random_window(shape, fold_in(seed, 1), scale, ratio))
+            noise = tf.random.stateless_uniform([height, width, 3], fold_in(seed, 2), maxval=255.0)
+            inside = [[top, shape[0] - top - height], [left, shape[1] - left - width], [0, 0]]
+            erase = tf.pad(tf.ones([height, width, 1], tf.bool), inside)
+            return tf.where(erase, tf.cast(tf.pad(noise, inside), image.dtype), image)
+
+        chosen = tf.random.stateless_uniform([], fold_in(seed, 0)) < probability
+        return {**sample, "image": tf.cond(chosen, erased, lambda: tf.identity(image))}
+
+    return op
+
+
+# RandAugment
+
+
+def rand_augment(layers: int, magnitude: float) -> Op:
+    """`layers` operations drawn from 14, each at strength `magnitude` (0..10). Image -> float32.
+
+    Turned and moved parts show grey in the image and 255 in the mask. Source: Cubuk et al. 2019; strengths of
+    torchvision.transforms.RandAugment.
+    """
+    strength = magnitude / 10
+
+    def op(sample: Sample) -> Sample:
+        sample = {**sample, "image": tf.cast(sample["image"], tf.float32)}
+        moved = [key for key in ("image", "mask", *BOX_FIELDS) if key in sample]
+        for layer in range(layers):
+            seed = fold_in(sample["seed"], layer)
+            choice = tf.random.stateless_uniform([], fold_in(seed, 0), maxval=len(AUGMENTATIONS), dtype=tf.int32)
+            sign = tf.where(tf.random.stateless_uniform([], fold_in(seed, 1)) < 0.5, -1.0, 1.0)
+            part = {key: sample[key] for key in moved}
+            branches = [
+                lambda augment=augment, part=part, sign=sign: augment(part, strength, sign) for augment in AUGMENTATIONS
+            ]
+            sample = {**sample, **tf.switch_case(choice, branches)}
+            sample["image"] = tf.ensure_shape(sample["image"], part["image"].shape)
+        return sample
+
+    return op
+
+
+def _pixels(change):
+    """An augmentation of the pixels alone, from (image, strength, sign) -> image."""
+
+    def augment(sample, strength, sign):
+        image = sample["image"]
+        return {**sample, "image": tf.clip_by_value(change(image, strength, sign), 0.0, 255.0)}
+
+    return augment
+
+
+def _blend(base):
+    """Moves the image away from `base(image)` or towards it, by a factor of 1 ± 0.9 strength."""
+    return _pixels(lambda image, strength, sign: base(image) + (1 + sign * 0.9 * strength) * (image - base(image)))
+
+
+def _grey(image):
+    return tf.tile(tf.image.rgb_to_grayscale(image), [1, 1, 3])
+
+
+def _smooth(image):
+    kernel = tf.tile(tf.reshape(tf.constant([1.0, 1, 1, 1, 5, 1, 1, 1, 1]) / 13, [3, 3, 1, 1]), [1, 1, 3, 1])
+    smooth = tf.nn.depthwise_conv2d(image[None], kernel, [1, 1, 1, 1], "VALID")[0]
+    frame = [[1, 1], [1, 1], [0, 0]]
+    return tf.where(tf.pad(tf.ones_like(smooth, tf.bool), frame), tf.pad(smooth, frame), image)
+
+
+def _autocontrast(image, strength, sign):
+    low, high = tf.reduce_min(image, [0, 1]), tf.reduce_max(image, [0, 1])
+    return tf.where(high > low, tf.math.divide_no_nan(image - low, high - low) * 255, image)
+
+
+def _equalize(image, strength, sign):
+    levels = tf.cast(image, tf.int32)
+
+    def channel(values):
+        histogram = tf.math.bincount(tf.reshape(values, [-1]), minlength=256, maxlength=256)
+        cumulative = tf.cumsum(histogram)
+        lowest = tf.reduce_min(tf.boolean_mask(cumulative, histogram > 0))
+        spread = tf.cast(cumulative - lowest, tf.float32) / tf.cast(tf.maximum(cumulative[-1] - lowest, 1), tf.float32)
+        return tf.where(cumulative[-1] > lowest, tf.gather(tf.round(spread * 255), values), tf.cast(values, tf.float32))
+
+    return tf.stack([channel(levels[..., c]) for c in range(3)], -1)
+
+
+def _posterize(image, strength, sign):
+    step = 2.0 ** round(4 * strength)
+    return tf.floor(image / step) * step
+
+
+def _solarize(image, strength, sign):
+    return tf.where(image >= 255 * (1 - strength), 255 - image, image)
+
+
+def _affine(matrix):
+    """A geometric augmentation, from (strength * sign) -> 2 x 3: where (x, y) from the centre, in image sides, goes."""
+
+    def augment(sample, strength, sign):
+        size = tf.cast(tf.shape(sample["image"])[:2], tf.float32)
+        (a, b, c), (d, e, f) = matrix(strength * sign)
+        forward = tf.reshape(
+            tf.stack([a, b, c * size[1], d, e, f * size[0], 0.0, 0.0, 1.0]), [3, 3]
+        )  # in pixels, x first
+        backward = tf.linalg.inv(forward)  # output -> input, as the op wants it
+        centre = (size[::-1] - 1) / 2
+        shift = backward[:2, 2] + centre - tf.linalg.matvec(backward[:2, :2], centre)
+        rows = tf.concat([backward[:2, :2], shift[:, None]], 1)
+        out = {**sample, "image": _warp(sample["image"], rows, "BILINEAR", GREY)}
+        if "mask" in sample:
+            out["mask"] = _warp(sample["mask"][..., None], rows, "NEAREST", IGNORE)[..., 0]
+        if "boxes" in sample:
+            y, x = tf.gather(sample["boxes"], [0, 0, 2, 2], axis=1), tf.gather(sample["boxes"], [1, 3, 1, 3], axis=1)
+            corners = (tf.stack([x, y], -1) - 0.5) * size[::-1]  # [N, 4, 2] (x, y) in pixels from the centre
+            moved = (tf.einsum("ij,nkj->nki", forward[:2, :2], corners) + forward[:2, 2]) / size[::-1] + 0.5
+            low, high = tf.reduce_min(moved, 1)[:, ::-1], tf.reduce_max(moved, 1)[:, ::-1]
+            out |= clip_boxes({**out, "boxes": tf.concat([low, high], 1)})
+        return out
+
+    return augment
+
+
+def _warp(image, rows, interpolation, fill):
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=image[None],
+        transforms=tf.concat([tf.reshape(rows, [1, 6]), tf.zeros([1, 2])], 1),
+        output_shape=tf.shape(image)[:2],
+        fill_value=float(fill),
+        interpolation=interpolation,
+        fill_mode="CONSTANT",
+    )[0]
+
+
+def _rotation(amount):
+    angle = amount * 0.5236  # 30 degrees
+    return (tf.cos(angle), -tf.sin(angle), 0.0), (tf.sin(angle), tf.cos(angle), 0.0)
+
+
+AUGMENTATIONS = [
+    lambda sample, strength, sign: {key: tf.identity(value) for key, value in sample.items()},
+    _affine(lambda amount: ((1.0, 0.3 * amount, 0.0), (0.0, 1.0, 0.0))),  # shear in x
+    _affine(lambda amount: ((1.0, 0.0, 0.0), (0.3 * amount, 1.0, 0.0))),  # shear in y
+    _affine(lambda amount: ((1.0, 0.0, 0.45 * amount), (0.0, 1.0, 0.0))),  # move in x
+    _affine(lambda amount: ((1.0, 0.0, 0.0), (0.0, 1.0, 0.45 * amount))),  # move in y
+    _affine(_rotation),
+    _blend(tf.zeros_like),  # brightness
+    _blend(_grey),  # saturation
+    _blend(lambda image: tf.zeros_like(image) + tf.reduce_mean(_grey(image))),  # contrast
+    _blend(_smooth),  # sharpness
+    _pixels(_autocontrast),
+    _pixels(_equalize),
+    _pixels(_posterize),
+    _pixels(_solarize),
+]
+
+
+# Batches
+
+
+def mixup(alpha: float) -> Mix:
+    """Blends each image [N, H, W, 3] and one-hot target [N, C] with its neighbour's. Source: Zhang et al. 2017."""
+
+    def mix(batch, seed):
+        values, targets = batch
+        share = _beta(alpha, tf.shape(values)[:1], seed)  # [N]
+        return _lerp(tf.cast(values, tf.float32), share), _lerp(targets, share)
+
+    return mix
+
+
+def cutmix(alpha: float) -> Mix:
+    """Puts a random rectangle of its neighbour into each image, and as much of the target. Source: Yun et al. 2019."""
+
+    def mix(batch, seed):
+        values, targets = batch
+        count, height, width = (tf.shape(values)[axis] for axis in range(3))
+        share = _beta(alpha, [count], fold_in(seed, 0))
+        rows = _spans(height, tf.sqrt(1 - share), fold_in(seed, 1))  # [N, H]
+        columns = _spans(width, tf.sqrt(1 - share), fold_in(seed, 2))
+        pasted = tf.logical_and(rows[:, :, None], columns[:, None, :])  # [N, H, W]
+        share = 1 - tf.reduce_mean(tf.cast(pasted, tf.float32), [1, 2])
+        return tf.where(pasted[..., None], tf.roll(values, 1, 0), values), _lerp(targets, share)
+
+    return mix
+
+
+def one_of(mixes: Sequence[Mix]) -> Mix:
+    """Draws one of several mixes for each batch."""
+
+    def mix(batch, seed):
+        values, targets = batch
+        batch = tf.cast(values, tf.float32), targets
+        choice = tf.random.stateless_uniform([], fold_in(seed, 0), maxval=len(mixes), dtype=tf.int32)
+        return tf.switch_case(choice, [lambda mix=mix: mix(batch, fold_in(seed, 1)) for mix in mixes])
+
+    return mix
+
+
+def _lerp(values, share):
+    share = tf.reshape(share, [-1] + [1] * (len(values.shape) - 1))
+    return share * values + (1 - share) * tf.roll(values, 1, 0)  # batches are shuffled: the neighbour is a random one
+
+
+def _beta(alpha, shape, seed):
+    draws = tf.random.stateless_gamma(tf.concat([shape, [2]], 0), seed, alpha)
+    return tf.math.divide_no_nan(draws[:, 0], draws[:, 0] + draws[:, 1])
+
+
+def _spans(length, part, seed):
+    """[N, length]: true from a random centre - part * length / 2 to centre + part * length / 2."""
+    centre = tf.random.stateless_uniform(tf.shape(part), seed) * tf.cast(length, tf.float32)
+    half = part * tf.cast(length, tf.float32) / 2
+    place = tf.range(length, dtype=tf.float32)[None] + 0.5
+    return tf.abs(place - centre[:, None]) < half[:, None]

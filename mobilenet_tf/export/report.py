@@ -1,0 +1,118 @@
+"""The report card of exported files: what they take to run beside their proof, and one page with pictures of it all."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+
+import numpy as np
+from PIL import Image
+
+from mobilenet_tf import viz
+from mobilenet_tf.analysis import benchmark, inspection
+from mobilenet_tf.export.verification import UNPROVEN, Verification, columns, verification_path
+from mobilenet_tf.utils import files
+
+RUNS, WARMUP = 20, 3  # timed calls of each file
+THREADS = (1, 2)
+SAMPLES = 4  # pictures drawn by the model and by each file
+SIDE = 360  # of a drawn picture, in pixels
+
+PAGE = Template("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>$title</title><style>
+body { font: 15px/1.45 system-ui, sans-serif; color: #1f2933; max-width: 1200px; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse } th, td { padding: .3rem .8rem; border-bottom: 1px solid #cbd2d9; text-align: right }
+th:first-child, td:first-child { text-align: left } .failed { color: #b83200; font-weight: bold }
+.row { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1.2rem 0 } figure { margin: 0 } img { max-width: ${side}px }
+figcaption { color: #52606d; font-size: 13px }
+</style></head><body><h1>$title</h1><p>$about</p>
+<table><thead><tr>$header</tr></thead><tbody>$rows</tbody></table>$notes
+<h2>The same pictures, by the model and by each file</h2>$pictures
+</body></html>
+""")
+
+
+def measure(verifications: Sequence[Verification], paths: Sequence[Path]) -> tuple[list[Verification], list[str]]:
+    """The verifications with latency, peak memory and foreign operations filled in, and warnings, one line each.
+
+    The files take turns, so that their times compare. What `verify` wrote beside the files is written anew.
+    """
+    times = benchmark.compare(paths, THREADS, warmup=WARMUP, runs=RUNS)
+    measured = []
+    for verification, path in zip(verifications, paths, strict=True):
+        own = [time for time in times if time.file in (path.name, str(path))]
+        full = dataclasses.replace(
+            verification,
+            latency_ms={str(time.threads or "auto"): round(time.median_ms, 3) for time in own},
+            peak_memory=benchmark.peak_memory(path),
+            outside=[] if path.is_dir() else inspection.inspect(path).outside,
+        )
+        files.write_json(verification_path(path), full.to_dict())
+        measured.append(full)
+    return measured, benchmark.warnings(times)
+
+
+def drawings(task, cfg, classes: Sequence[str], images: np.ndarray, predictors: dict) -> list[list[tuple[str, str]]]:
+    """For each of the first images, (who, drawn picture as a data URL) of every predictor by its name.
+
+    images: float32 [N, H, W, 3] in 0..255, as the evaluation feeds them to the model.
+    """
+    images = images[:SAMPLES]
+    sizes = np.array([images.shape[1:3]] * len(images), np.int32)
+    rows: list[list[tuple[str, str]]] = [[] for _ in images]
+    for name, predictor in predictors.items():
+        found = task.decode(cfg, predictor(images), sizes)
+        if task.relate:
+            found = [task.relate(cfg, found[0], prediction) for prediction in found]
+        for row, image, prediction in zip(rows, images, found, strict=True):
+            drawn = task.draw(np.rint(image).clip(0, 255).astype(np.uint8), prediction, classes)
+            row.append((name, _data_url(viz.thumbnail(drawn, SIDE))))
+    return rows
+
+
+def _data_url(image: np.ndarray) -> str:
+    jpeg = io.BytesIO()
+    Image.fromarray(image).save(jpeg, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
+
+
+def write(
+    path: Path,
+    title: str,
+    verifications: Sequence[Verification],
+    pictures: Iterable[Iterable[tuple[str, str]]],
+    notes: Iterable[str] = (),
+) -> Path:
+    """Writes the page, a single file; pictures: rows of (caption, data URL). Returns the path."""
+    header, *rows = columns(verifications)
+    first = verifications[0]
+    metric = first.monitor[0]
+    text = PAGE.substitute(
+        title=escape(title),
+        about=escape(
+            f"Model: {metric} {first.reference[metric]:.4f}. A file fails when it loses more than {first.limit}. "
+            f"Latency: median of {RUNS} calls, batch 1. Peak memory: of a process that loads the file and runs it once."
+        ),
+        header="".join(f"<th>{escape(name)}</th>" for name in header),
+        rows="".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows),
+        notes="".join(f"<p>{escape(note)}</p>" for note in notes),
+        pictures="".join(f'<div class="row">{"".join(map(_figure, row))}</div>' for row in pictures),
+        side=SIDE,
+    )
+    with files.replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def _cell(text: str) -> str:
+    return f'<td class="failed">{escape(text)}</td>' if text in ("failed", UNPROVEN) else f"<td>{escape(text)}</td>"
+
+
+def _figure(picture: tuple[str, str]) -> str:
+    caption, url = picture
+    return f'<figure><img src="{url}" alt=""><figcaption>{escape(caption)}</figcaption></figure>'

@@ -1,0 +1,208 @@
+"""The proof that an exported file does what its model did."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.markup import escape
+from rich.table import Table
+
+from mobilenet_tf.inference.predict import Predictor
+from mobilenet_tf.inference.spread import Spread, leaves
+from mobilenet_tf.utils import files
+from mobilenet_tf.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a file's outputs are from the model's, over all outputs on the same images."""
+
+    max_diff: float
+    mean_diff: float
+    agreement: float | None  # share of equal argmax over the last axis, or what the task understands by it; None: the
+    # answers cannot tell, for the model says the same of all images or neither finds anything in any of them
+    images: int
+
+
+def check_parity(
+    reference: Predictor,
+    candidate: Predictor,
+    images: np.ndarray,
+    *,
+    batch: int = 32,
+    agree: Callable[[Any, Any], Sequence[float]] | None = None,
+) -> Parity:
+    """Compares the raw outputs of two predictors on images [N, H, W, 3] in 0..255.
+
+    They are compared as logits, or as probabilities where one of the two ends in softmax or sigmoid. `agree` takes the
+    raw outputs of a batch from both and gives numbers of 0..1, whose mean is the agreement; NaN for what tells nothing.
+    """
+    if not len(images):
+        raise UserError("parity must be checked on real images. Received: none")
+    endings = {p.metadata.outputs for p in (reference, candidate) if p.metadata}
+    ending = next((function for name, function in PROBABILITIES.items() if name in endings), lambda raw: raw)
+    diffs, same, agree, answers = [], [], agree or _same_argmax, Spread()
+    for start in range(0, len(images), batch):
+        pair = [predictor(images[start : start + batch]) for predictor in (reference, candidate)]
+        answers.update(pair[0])
+        same.append(agree(*pair))
+        for want, got in zip(*map(leaves, pair), strict=True):
+            diffs.append(np.abs(ending(want).astype(np.float64) - ending(got)).ravel())
+    diff, same = np.concatenate(diffs), np.concatenate(same)
+    telling = same[~np.isnan(same)]
+    agreement = float(telling.mean()) if len(telling) and not answers.alike else None
+    return Parity(float(diff.max()), float(diff.mean()), agreement, len(images))
+
+
+def _same_argmax(reference: Any, candidate: Any) -> np.ndarray:
+    pairs = zip(leaves(reference), leaves(candidate), strict=True)
+    return np.concatenate([(want.argmax(-1) == got.argmax(-1)).ravel() for want, got in pairs])
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return np.exp(-np.logaddexp(0, -logits))
+
+
+UNPROVEN = "unproven"  # the verdict where the answers cannot tell two models apart
+
+PROBABILITIES = {"softmax": _softmax, "sigmoid": _sigmoid}  # of logits, by what a file ends in
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The proof that goes with a file: its parity with the model, and the metrics of both on the same samples."""
+
+    file: str
+    format: str
+    size: int  # bytes
+    parity: Parity
+    reference: dict[str, Any]
+    candidate: dict[str, Any]
+    monitor: tuple[str, str]  # the metric that counts, and "max" or "min": which way is better
+    limit: float
+    latency_ms: dict[str, float] = field(default_factory=dict)  # threads or "auto" -> median of one image
+    peak_memory: int | None = None  # bytes, of loading and running it once
+    outside: list[str] = field(default_factory=list)  # operations that are not the runtime's own
+
+    @property
+    def drop(self) -> float:
+        """How much worse the file is than the model, in the metric's unit; negative when it is better."""
+        name, mode = self.monitor
+        worse = self.reference[name] - self.candidate[name]
+        return float(worse if mode == "max" else -worse)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the drop is within the limit, and the answers could tell. A NaN never is."""
+        return self.verdict == "ok"
+
+    @property
+    def verdict(self) -> str:
+        """ok, failed, or that the answers of the model differ too little to prove anything."""
+        if self.drop <= self.limit + 1e-9:  # 1.0 - 0.98 is a little more than 0.02
+            return "ok" if self.parity.agreement is not None else UNPROVEN
+        return "failed"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, verdict included, as plain types for JSON."""
+        values = {**asdict(self), "drop": self.drop, "ok": self.ok}
+        return json.loads(json.dumps(values, default=lambda value: value.tolist()))  # numpy's scalars and arrays
+
+
+def verify(
+    reference: Predictor,
+    candidate: Predictor,
+    images: np.ndarray,
+    evaluate: Callable[[Predictor], dict[str, Any]],
+    monitor: tuple[str, str],
+    limit: float = 0.02,
+    *,
+    reference_metrics: dict[str, Any] | None = None,
+    agree: Callable[[Any, Any], Sequence[float]] | None = None,
+) -> Verification:
+    """Holds a file against the model it was made from, and writes the result beside the file.
+
+    Args:
+        images: [N, H, W, 3] in 0..255, real and preprocessed as for evaluation, for the parity check.
+        evaluate: predictor -> metrics on the same samples for both.
+        monitor: (name, "max" or "min") of the metric that decides.
+        limit: the largest drop of that metric that is no failure; see Verification.ok.
+        reference_metrics: spares scoring the reference again for each of several files.
+        agree: see check_parity.
+    """
+    parity = check_parity(reference, candidate, images, agree=agree)
+    if parity.agreement is None:
+        warnings.warn(
+            f"{candidate.name} is {UNPROVEN}: the model gives the same answer, or none, for all {parity.images} images",
+            stacklevel=2,
+        )
+    verification = Verification(
+        file=candidate.name,
+        format=candidate.format,
+        size=files.size(candidate.path) if candidate.path else 0,
+        parity=parity,
+        reference=evaluate(reference) if reference_metrics is None else reference_metrics,
+        candidate=evaluate(candidate),
+        monitor=tuple(monitor),
+        limit=limit,
+    )
+    if candidate.path:
+        with files.replacing(verification_path(candidate.path)) as temporary:
+            temporary.write_text(json.dumps(verification.to_dict(), indent=2), encoding="utf-8")
+    return verification
+
+
+def verification_path(path: Path) -> Path:
+    """Where `verify` writes its result: model.tflite.json, or verification.json in a SavedModel's folder."""
+    return path / "verification.json" if path.is_dir() else path.with_name(f"{path.name}.json")
+
+
+def columns(verifications: Iterable[Verification]) -> list[list[str]]:
+    """The verifications side by side as text: the header, then a row a file."""
+    rows = [["file", "MB", "metric", "drop", "agree", "ms, 1 thr.", "ms, 2 thr.", "peak MB", "outside", "verdict"]]
+    for v in verifications:
+        times = [v.latency_ms.get(threads, v.latency_ms.get("auto")) for threads in ("1", "2")]
+        rows.append(
+            [
+                v.file,
+                f"{v.size / 1e6:.2f}",
+                f"{v.candidate[v.monitor[0]]:.3f}",
+                f"{v.drop:+.3f}",
+                "-" if v.parity.agreement is None else f"{v.parity.agreement:.1%}",
+                *("-" if time is None else f"{time:.2f}" for time in times),
+                "-" if v.peak_memory is None else f"{v.peak_memory / 1e6:.1f}",
+                ", ".join(v.outside) or "none",
+                v.verdict,
+            ]
+        )
+    return rows
+
+
+def table(verifications: Iterable[Verification]) -> Table:
+    """The report card: a row a file. The metric of the model that they were made from stands above."""
+    verifications = list(verifications)
+    title = "Exported files"
+    if verifications:
+        metric = verifications[0].monitor[0]
+        title = f"Exported files against the model, {metric} {verifications[0].reference[metric]:.3f}"
+    header, *rows = columns(verifications)
+    result = Table(title=title, box=None, padding=(0, 1, 0, 0))
+    for name, *cells in zip(header, *rows, strict=True):
+        short = 4 if name in ("file", "outside") else max(map(len, cells), default=0)
+        side = "left" if name == "file" else "right"
+        result.add_column(name, justify=side, min_width=short, overflow="fold")
+    for *cells, verdict in rows:
+        colour = "green" if verdict == "ok" else "red"
+        result.add_row(*map(escape, cells), f"[{colour}]{verdict}[/]")
+    return result

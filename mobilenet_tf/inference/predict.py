@@ -1,0 +1,281 @@
+"""One call for every kind of model: Keras, SavedModel, TFLite, ONNX look alike. Imports TensorFlow only when needed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobilenet_tf.inference import artifact
+from mobilenet_tf.inference.artifact import Metadata
+from mobilenet_tf.inference.tflite import open_tflite, tflite_outputs
+from mobilenet_tf.utils.console import quiet
+from mobilenet_tf.utils.errors import UserError, missing_extra
+
+Raw = np.ndarray | list[np.ndarray] | dict[str, np.ndarray]
+Named = dict[str, np.ndarray]
+Shape = tuple[int | None, ...]
+TINY = np.float32(1e-9)  # a quantised probability may be 0
+
+
+def _log(value: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(value, TINY))
+
+
+LOGITS = {"softmax": _log, "sigmoid": lambda value: _log(value) - _log(1 - value)}  # of probabilities, by the ending
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model that can be called: images uint8 or float32 [N, H, W, 3] in 0..255 -> raw outputs, batch first.
+
+    One output is an array, several are a dict by name, or a list where the model only numbers them. A file that ends
+    in softmax or sigmoid, by its metadata, gives logits again (of softmax up to a constant that no softmax sees), so
+    the same decode serves all. An instance serves one thread at a time.
+    """
+
+    run: Callable[[np.ndarray], Named]
+    format: str  # "keras", "savedmodel", "tflite" or "onnx"
+    name: str
+    input_shape: Shape  # as the model declares it: None where any size will do
+    metadata: Metadata | None = None
+    path: Path | None = None
+    threads: int | None = None  # None: TensorFlow's pool, which a process sizes once
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """Height and width in pixels that the model expects; None when neither the model nor its metadata says."""
+        if self.metadata:
+            return self.metadata.input_size
+        size = self.input_shape[1:3]
+        return size if len(size) == 2 and None not in size else None
+
+    def __call__(self, images: np.ndarray) -> Raw:
+        """Runs the model. Raises UserError when the shape of `images` is not the model's."""
+        images = np.asarray(images)
+        rest = self.input_shape[1:]
+        fits = images.ndim == len(self.input_shape) and len(images) > 0
+        if not (fits and all(want in (None, got) for want, got in zip(rest, images.shape[1:], strict=True))):
+            shape = ", ".join(["N", *("any" if size is None else str(size) for size in rest)])
+            raise UserError(f"{self.name} takes images of shape [{shape}]. Received: shape {list(images.shape)}")
+        named = _in_batches(self.run, images, self.input_shape[0])
+        if self.metadata and self.metadata.outputs in LOGITS:
+            named = {key: LOGITS[self.metadata.outputs](value) for key, value in named.items()}
+        if self.metadata and self.metadata.outputs == "detections":
+            named = _cleared(named)
+        return _structure(named)
+
+
+def load_predictor(path: str | Path, *, threads: int | None = None) -> Predictor:
+    """Loads a .keras, .tflite or .onnx file, a SavedModel folder or a run folder (its model.keras).
+
+    `threads` (None: all cores) is for .tflite and .onnx. Raises UserError for a missing, unknown or corrupt model.
+    """
+    path, kind = artifact.locate(path)
+    loader = {"keras": _keras, "savedmodel": _saved_model, "tflite": _tflite, "onnx": _onnx}[kind]
+    threads = threads or os.cpu_count() if kind in ("tflite", "onnx") else None
+    run, shape = loader(path, threads)
+    return Predictor(run, kind, path.name, shape, artifact.read(path), path, threads)
+
+
+def keras_predictor(model: Any, metadata: Metadata | None = None) -> Predictor:
+    """Makes a Predictor of a Keras model in memory. It follows the model's weights when they change."""
+    run, shape = _keras_runner(model)
+    return Predictor(run, "keras", model.name, shape, metadata)
+
+
+def load_keras(path: str | Path) -> Any:
+    """Loads a .keras file in safe mode, with this package's layers. Raises UserError when it cannot be."""
+    import keras
+
+    importlib.import_module("mobilenet_tf.qat")  # registers our layers
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # zipfile, h5py, json and Keras each raise their own
+        if "lambda" in str(error).lower():
+            raise UserError(
+                f"{path} must not hold a Lambda layer: it would run code from the file. Received: a Lambda"
+            ) from error
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{path} must be a whole Keras model. Received: {type(error).__name__}: {reason}") from error
+
+
+def _structure(named: Named) -> Raw:
+    if len(named) == 1:
+        return next(iter(named.values()))
+    numbered = [f"output_{i}" for i in range(len(named))]  # Keras's names for a list of outputs
+    return [named[key] for key in numbered] if set(numbered) == set(named) else named
+
+
+def _cleared(named: Named) -> Named:
+    """Detections with zeros behind the last one of an image, where TFLite leaves what was in the memory."""
+    count, rows = named["num_detections"], named["detection_scores"].shape[1]
+    real = np.arange(rows) < count[:, None]
+    shown = {key: real.reshape(real.shape + (1,) * (value.ndim - 2)) for key, value in named.items() if value.ndim > 1}
+    return {key: np.where(shown[key], value, 0) if key in shown else value for key, value in named.items()}
+
+
+def _name(raw: Any) -> Named:
+    if not isinstance(raw, dict):
+        raw = {f"output_{i}": value for i, value in enumerate(raw if isinstance(raw, (list, tuple)) else [raw])}
+    return {key: np.asarray(value) for key, value in raw.items()}
+
+
+def _in_batches(run: Callable[[np.ndarray], Named], images: np.ndarray, batch: int | None) -> Named:
+    """Feeds a model whose batch is fixed; the last chunk is filled up with copies of its last image."""
+    if batch in (None, len(images)):
+        return run(images)
+    parts = []
+    for start in range(0, len(images), batch):
+        chunk = images[start : start + batch]
+        fill = [(0, batch - len(chunk))] + [(0, 0)] * (images.ndim - 1)
+        parts.append(run(np.pad(chunk, fill, mode="edge")))
+    return {key: _stack([part[key] for part in parts])[: len(images)] for key in parts[0]}
+
+
+def _stack(parts: list[np.ndarray]) -> np.ndarray:
+    """One array of a batch's parts; rows behind the last of a part, as ONNX leaves out of detections, are zeros."""
+    if parts[0].ndim > 1:
+        longest = max(part.shape[1] for part in parts)
+        rest = [(0, 0)] * (parts[0].ndim - 2)
+        parts = [np.pad(part, [(0, 0), (0, longest - part.shape[1]), *rest]) for part in parts]
+    return np.concatenate(parts)
+
+
+def _keras(path: Path, threads: int | None) -> tuple[Callable, Shape]:
+    return _keras_runner(load_keras(path))
+
+
+def _keras_runner(model: Any) -> tuple[Callable, Shape]:
+    import tensorflow as tf
+
+    inputs = model.inputs or []  # a subclassed model has none
+    if len(inputs) != 1:
+        raise UserError(f"{model.name} must take one input, images. Received: {len(inputs)} inputs")
+    shape = tuple(inputs[0].shape)
+    floats = tf.float32  # a model of another compute type casts its images itself
+    signature = [tf.TensorSpec(shape, floats)]
+
+    @tf.function(input_signature=signature, autograph=False)
+    def forward(images):
+        raw = model(images, training=False)
+        return tf.nest.map_structure(lambda x: tf.cast(x, floats) if x.dtype.is_floating else x, raw)
+
+    return lambda images: _name(forward(tf.constant(images, floats))), shape
+
+
+def open_saved_model(path: Path) -> tuple[Any, Any]:
+    """(the model, its function to serve). The function holds its variables weakly: keep the model as long.
+
+    Raises UserError when it is damaged or has no such function.
+    """
+    import tensorflow as tf
+
+    try:
+        with quiet():
+            model = tf.saved_model.load(str(path))
+        serve = model.signatures["serving_default"]
+    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{path} must be a SavedModel with a serving_default signature. Received: {reason}") from error
+    return model, serve
+
+
+def _saved_model(path: Path, threads: int | None) -> tuple[Callable, Shape]:
+    import tensorflow as tf
+
+    model, serve = open_saved_model(path)
+    specs = serve.structured_input_signature[1]
+    if len(specs) != 1:
+        raise UserError(f"{path} must take one input, images. Received: {len(specs)} inputs, {', '.join(specs)}")
+    [(key, spec)] = specs.items()
+
+    def run(images: np.ndarray, _owner: Any = model) -> Named:  # the function holds its variables weakly
+        return _name(serve(**{key: tf.constant(images, spec.dtype)}))
+
+    return run, tuple(spec.shape)
+
+
+def _tflite(path: Path, threads: int | None) -> tuple[Callable, Shape]:
+    interpreter = open_tflite(path, threads=threads)
+    details = interpreter.get_input_details()
+    if len(details) != 1:
+        names = ", ".join(detail["name"] for detail in details)
+        raise UserError(f"{path} must take one input, images. Received: {len(details)} inputs, {names}")
+    [detail] = details
+    outputs = tflite_outputs(interpreter)
+    quantise = _quantiser(detail)
+
+    def run(images: np.ndarray) -> Named:
+        if tuple(interpreter.get_input_details()[0]["shape"]) != images.shape:
+            interpreter.resize_tensor_input(detail["index"], images.shape)
+            interpreter.allocate_tensors()
+        interpreter.set_tensor(detail["index"], quantise(images))
+        interpreter.invoke()
+        return {key: _dequantise(interpreter.get_tensor(out["index"]), out) for key, out in outputs.items()}
+
+    signature = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
+    return run, tuple(None if size < 0 else int(size) for size in signature)
+
+
+def _quantiser(detail: dict) -> Callable[[np.ndarray], np.ndarray]:
+    dtype, (scale, zero_point) = np.dtype(detail["dtype"]), detail["quantization"]
+    if dtype.kind not in "iu" or not scale:
+        return lambda images: images.astype(dtype, copy=False)
+    limits = np.iinfo(dtype)
+
+    def quantise(images: np.ndarray) -> np.ndarray:
+        return np.clip(np.round(images / scale) + zero_point, limits.min, limits.max).astype(dtype)
+
+    table = quantise(np.arange(256, dtype=np.float32))  # a uint8 image is looked up: 20 times faster
+    return lambda images: table[images] if images.dtype == np.uint8 else quantise(images.astype(np.float32))
+
+
+def _dequantise(values: np.ndarray, detail: dict) -> np.ndarray:
+    scale, zero_point = detail["quantization"]
+    if values.dtype.kind not in "iu" or not scale:
+        return values
+    return (values.astype(np.float32) - zero_point) * np.float32(scale)
+
+
+ONNX_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+}
+
+
+def _onnx(path: Path, threads: int | None) -> tuple[Callable, Shape]:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise missing_extra("onnxruntime", "onnx") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors only
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own classes derive from Exception alone
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{path} must be a whole ONNX model. Received: {reason}") from error
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or inputs[0].type not in ONNX_TYPES:
+        received = ", ".join(f"{entry.name} {entry.type}" for entry in inputs)
+        raise UserError(f"{path} must take one input, images. Received: {received}")
+    [image] = inputs
+    dtype, names = ONNX_TYPES[image.type], [output.name for output in session.get_outputs()]
+
+    def run(images: np.ndarray) -> Named:
+        values = session.run(names, {image.name: images.astype(dtype, copy=False)})
+        return dict(zip(names, values, strict=True))
+
+    return run, tuple(size if isinstance(size, int) and size > 0 else None for size in image.shape)

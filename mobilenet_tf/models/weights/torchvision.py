@@ -1,0 +1,93 @@
+"""Converts torchvision's MobileNet checkpoints into Keras models that give the same raw outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from mobilenet_tf.models import specs
+from mobilenet_tf.models.specs import Net
+from mobilenet_tf.models.weights.torchvision_converter import CLASSIFIERS, DETECTOR, Converter, _down_to_32
+from mobilenet_tf.utils.errors import UserError, missing_extra
+
+
+def from_torchvision(name: str, state: Mapping | str | Path) -> keras.Model:
+    """A Keras model from RGB [N, H, W, 3] in 0..255 to torchvision's logits [N, classes]; mean and std are inside.
+
+    name: "mobilenet_v2", "mobilenet_v3_large" or "mobilenet_v3_small"; or the detector "ssdlite320_mobilenet_v3_large",
+    which takes 320x320 and gives {"class_logits": [N, 3234, classes with background], "box_regressions": [N, 3234, 4]},
+    (ty, tx, th, tw) from the anchors of SSD cut to a side of 1; or the segmenters "deeplabv3_mobilenet_v3_large" and
+    "lraspp_mobilenet_v3_large", which give logits [N, H, W, classes].
+    state: the state dict (names to numpy arrays or torch tensors) or the path of one, `.pth`, `.safetensors` or `.npz`.
+    Any width: all channels are those of the state dict; only strides and activations come from the paper's table.
+    torchvision pads both sides alike at stride 2 and uses other epsilons, so these weights belong in this graph alone.
+    Raises UserError: another name, unreadable file, missing or surplus tensors, wrong shapes.
+    Source: torchvision/models/mobilenetv2.py, mobilenetv3.py, detection/ssdlite.py.
+    """
+    from mobilenet_tf.models.weights import torchvision_segmentation as segmentation  # builds on this module
+
+    known = (*CLASSIFIERS, DETECTOR, *segmentation.SEGMENTERS)
+    if name not in known:
+        raise UserError(f"The torchvision network must be one of {', '.join(known)}. Received: {name}")
+    state = state if isinstance(state, Mapping) else _read(Path(state))
+    if name in segmentation.SEGMENTERS:
+        return segmentation.convert(name, state)
+    if name == DETECTOR:
+        net = specs.V3_LARGE
+        return Converter(name, net, _as_classifier(net, state)).detector()
+    return Converter(name, specs.NETS[name], state).classifier()
+
+
+def _as_classifier(net: Net, state: Mapping) -> dict:
+    """The state dict with its backbone under a classifier's names: a detector cuts it behind the last expansion."""
+    cut = _down_to_32(net) + 1  # features.0 is the stem
+    moved = {f"0.{i}": f"features.{i}" for i in range(cut)}
+    moved |= {f"0.{cut}": f"features.{cut}.block.0", "1.0": f"features.{cut}.block"}
+    moved |= {f"1.{i}": f"features.{cut + i}" for i in range(1, len(net.blocks) + 2 - cut)}
+
+    def renamed(key):
+        first, second, rest = (*key.removeprefix("backbone.features.").split(".", 2), "", "")[:3]
+        return f"{moved[f'{first}.{second}']}.{rest}" if f"{first}.{second}" in moved else key
+
+    return {renamed(key): value for key, value in state.items()}
+
+
+def _read(path: Path) -> Mapping:
+    """The state dict in a file."""
+    readers = {".pth": _read_torch, ".pt": _read_torch, ".safetensors": _read_safetensors, ".npz": _read_npz}
+    if path.suffix not in readers or not path.is_file():
+        raise UserError(f"The state dict must be a .pth, .safetensors or .npz file that exists. Received: {path}")
+    try:
+        state = readers[path.suffix](path)
+    except UserError:
+        raise
+    except Exception as error:  # each reader has its own exceptions for damaged files
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"The state dict must be readable as plain tensors ({reason}). Received: {path}") from error
+    if not isinstance(state, Mapping):
+        raise UserError(f"The state dict must be a mapping of names to tensors. Received: {type(state)} in {path}")
+    return state
+
+
+def _read_torch(path):
+    try:
+        import torch
+    except ImportError as error:
+        raise missing_extra("torch", "torch") from error
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read_safetensors(path):
+    try:
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise missing_extra("safetensors", "torch") from error
+    return load_file(path)
+
+
+def _read_npz(path):
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)

@@ -1,0 +1,151 @@
+"""Distillation: a student learns from what a teacher answers, beside the labels or in their place.
+
+Source: Hinton, Vinyals and Dean 2015; MobileNets (V1) paper, sections 4.6 and 4.7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mobilenet_tf.data.source import Source, difference, evaluation_batches, steps_per_epoch
+from mobilenet_tf.inference import artifact
+from mobilenet_tf.inference.predict import keras_predictor, load_keras
+from mobilenet_tf.task import Task
+from mobilenet_tf.training.evaluate import evaluate
+from mobilenet_tf.utils import files
+from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.progress import track
+
+
+def divergence(temperature: float = 1.0) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """The divergence of the student's softened probabilities from the teacher's: fn(logits, logits [..., C]) -> [...].
+
+    Multiplied by temperature ** 2, so that the gradient keeps its size. Source: Hinton et al. 2015, section 2.
+    """
+
+    def fn(teacher, student):
+        taught, learnt = (tf.nn.log_softmax(tf.cast(x, tf.float32) / temperature) for x in (teacher, student))
+        return temperature**2 * tf.reduce_sum(tf.exp(taught) * (taught - learnt), -1)
+
+    return fn
+
+
+def binary_divergence(temperature: float = 1.0) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """`divergence` of independent probabilities, one a logit: fn(logits, logits [..., C]) -> [...], their mean."""
+
+    def fn(teacher, student):
+        taught, learnt = (tf.cast(x, tf.float32) / temperature for x in (teacher, student))
+        p = tf.sigmoid(taught)
+        each = p * (tf.math.log_sigmoid(taught) - tf.math.log_sigmoid(learnt))
+        each += (1 - p) * (tf.math.log_sigmoid(-taught) - tf.math.log_sigmoid(-learnt))
+        return temperature**2 * tf.reduce_mean(each, -1)
+
+    return fn
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained model that answers the student's own pictures, whatever their size."""
+
+    path: Path
+    model: keras.Model  # images [N, H, W, 3] in 0..255 of the student's size -> raw outputs
+    imitation: Callable  # (teacher's raw outputs, student's) -> [N] or a scalar
+    weight: float  # of the imitation; the labels have the rest
+
+    def loss(self, labels: Callable, *, remembered: bool) -> Callable:
+        """fn(images, targets, raw) -> scalar. With `remembered`, targets are those of `remember`."""
+
+        def fn(images, targets, raw):
+            if remembered:
+                answers = targets["teacher"]
+                targets = targets["labels"]
+            else:
+                answers = self.model(images, training=False)
+            taught = tf.reduce_mean(self.imitation(tf.nest.map_structure(tf.stop_gradient, answers), raw))
+            if self.weight == 1:  # of unlabelled pictures the other part may not be a number
+                return taught
+            return (1 - self.weight) * tf.reduce_mean(labels(targets, raw)) + self.weight * taught
+
+        return fn
+
+    def remember(self, encode: Callable, source: Source, transform: Callable, batch_size: int) -> Callable:
+        """`encode`, with the targets as {"labels", "teacher"}: all answers are computed here, once, and kept in memory.
+
+        For training without augmentation: `transform` gives every picture the same way each time.
+        """
+        answers: list[np.ndarray] | None = None
+        run = tf.function(lambda images: self.model(images, training=False))
+        batches = evaluation_batches(source, transform, batch_size=batch_size)
+        for batch in track(batches, "answers of the teacher", steps_per_epoch(source.count, batch_size)):
+            raw = run(tf.cast(batch["image"], tf.float32))
+            leaves = [leaf.numpy() for leaf in tf.nest.flatten(raw)]
+            answers = answers or [np.zeros((source.count, *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
+            for kept, leaf in zip(answers, leaves, strict=True):
+                kept[batch["index"].numpy()] = leaf
+        tables = tf.nest.pack_sequence_as(raw, [tf.constant(kept) for kept in answers])
+
+        def both(batch):
+            images, targets = encode(batch)
+            taught = tf.nest.map_structure(lambda table: tf.gather(table, batch["index"]), tables)
+            return images, {"labels": targets, "teacher": taught}
+
+        return both
+
+
+def load(task: Task, cfg, source: Source, student: keras.Model) -> Teacher:
+    """The teacher that `cfg.distill` names: a run folder or .keras file.
+
+    Raises:
+        UserError: the task has no distillation; or the teacher is of another task, has other classes or other outputs.
+    """
+    if task.distill is None:
+        raise UserError(f"distill.teacher must be null for task {task.name}, which learns from labels alone")
+    path, kind = artifact.locate(cfg.distill.teacher)
+    if kind != "keras":
+        raise UserError(f"distill.teacher must be a run folder or a .keras file. Received: {cfg.distill.teacher}")
+    known = artifact.read(path)
+    if known and known.task != task.name:
+        raise UserError(f"distill.teacher must be a model of task {task.name}. Received: {path}, of task {known.task}")
+    if known and task.shared_classes and list(known.classes) != list(source.classes):
+        raise UserError(
+            f"distill.teacher must know the classes of the data, {len(source.classes)} of them, in their order. "
+            f"Received: {path} with {len(known.classes)}, which differ in {difference(known.classes, source.classes)}"
+        )
+    model = _of_size(load_keras(path), cfg.model.input_size)
+    if task.shared_classes:
+        _check_outputs(path, model, student)
+    model.trainable = False
+    return Teacher(path, model, task.distill(cfg), cfg.distill.weight)
+
+
+def score(teacher: Teacher, task: Task, cfg, validation: Source, folder: Path) -> None:
+    """Writes teacher.json into a run folder: who taught, and how well the teacher itself does on the validation split.
+
+    What is there already, from before an interruption, is kept.
+    """
+    if (folder / "teacher.json").exists():
+        return
+    numbers = evaluate(task, cfg, keras_predictor(teacher.model), validation)
+    name = task.monitor[0]
+    print(f"teacher {teacher.path}: {name} {numbers[name]:.4f} on the validation split")
+    files.write_json(folder / "teacher.json", {"teacher": str(teacher.path), "validation": numbers})
+
+
+def _of_size(model: keras.Model, size: tuple[int, int]) -> keras.Model:
+    own = tuple(model.inputs[0].shape[1:3])
+    if own in (tuple(size), (None, None)):
+        return model
+    image = keras.Input((*size, 3), name="image")
+    return keras.Model(image, model(keras.layers.Resizing(*own)(image)), name=model.name)
+
+
+def _check_outputs(path: Path, teacher: keras.Model, student: keras.Model) -> None:
+    have, want = (tf.nest.map_structure(lambda x: tuple(x.shape[1:]), m.output) for m in (teacher, student))
+    if have != want:
+        raise UserError(f"distill.teacher must give what the student gives, {want}. Received: {path} with {have}")

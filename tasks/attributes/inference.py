@@ -1,0 +1,60 @@
+"""What an attribute model is shown, and what it says of a picture. No TensorFlow here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mobilenet_tf import viz
+from mobilenet_tf.data import preprocess
+from mobilenet_tf.task import Answers, Prediction
+from mobilenet_tf.utils.errors import UserError
+
+SHOWN = 10  # attributes under a drawn picture
+
+
+def decode(raw: np.ndarray, thresholds: Sequence[float] | None) -> list[Prediction]:
+    """Logits [N, A] -> one {"probabilities" float32 [A], "present" bool [A]} an image.
+
+    thresholds: from which probability on an attribute is present, 0.5 for None. Raises UserError for another number.
+    """
+    logits = np.asarray(raw, np.float64)
+    if thresholds is not None and len(thresholds) != logits.shape[-1]:
+        raise UserError(
+            f"thresholds must have a number for each of the {logits.shape[-1]} attributes. Received: {len(thresholds)}"
+        )
+    with np.errstate(invalid="ignore"):  # NaN stays NaN, for the metric to count
+        probabilities = np.exp(-np.logaddexp(0, -logits)).astype(np.float32)
+    present = probabilities >= np.float32(0.5 if thresholds is None else thresholds)
+    return [{"probabilities": row, "present": own} for row, own in zip(probabilities, present, strict=True)]
+
+
+def found(prediction: Prediction, classes: Sequence[str]) -> list[tuple[str, float]]:
+    """The (name, probability) of every attribute that is present, the most probable first."""
+    order = np.argsort(-prediction["probabilities"], kind="stable")
+    return [(classes[i], float(prediction["probabilities"][i])) for i in order if prediction["present"][i]]
+
+
+def agree(reference: Prediction, candidate: Prediction) -> float:
+    """The share of attributes that both find present or both absent."""
+    return float(np.mean(reference["present"] == candidate["present"]))
+
+
+def summary(prediction: Prediction, classes: Sequence[str]) -> dict:
+    """How many attributes are present, and as text which ones, with their probabilities."""
+    present = found(prediction, classes)
+    return {"count": len(present), "attributes": ", ".join(f"{name} {chance:.3f}" for name, chance in present)}
+
+
+def draw(image: np.ndarray, prediction: Prediction, classes: Sequence[str]) -> np.ndarray:
+    """The image (uint8 [H, W, 3]) over a band with the ten most probable attributes of those present."""
+    return viz.annotate(image, found(prediction, classes)[:SHOWN] or [f"none of {len(classes)} attributes"])
+
+
+answers = Answers(
+    prepare=lambda cfg, image: preprocess.resize(image, cfg.model.input_size, cfg.data.crop_fraction),
+    decode=lambda cfg, raw, sizes: decode(raw, cfg.thresholds),
+    summary=summary,
+    draw=draw,
+)

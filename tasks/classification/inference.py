@@ -1,0 +1,53 @@
+"""What a classifier is shown, and what it says of a picture. No TensorFlow here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mobilenet_tf import viz
+from mobilenet_tf.data import preprocess
+from mobilenet_tf.task import Answers, Prediction
+
+
+def decode(raw: np.ndarray, from_logits: bool = True) -> list[Prediction]:
+    """Model outputs [N, C] -> one {"probabilities": float32 [C]} an image.
+
+    from_logits: apply the softmax; False where the model already ends in one.
+    """
+    probabilities = np.asarray(raw, dtype=np.float32)
+    if from_logits:
+        shifted = np.exp(probabilities - probabilities.max(axis=-1, keepdims=True))  # no overflow
+        probabilities = shifted / shifted.sum(axis=-1, keepdims=True)
+    return [{"probabilities": row} for row in probabilities]
+
+
+def top_k(prediction: Prediction, classes: Sequence[str], k: int = 3) -> list[tuple[str, float]]:
+    """The k most probable (class name, probability), best first; ties in the order of the classes."""
+    probabilities = np.asarray(prediction["probabilities"])
+    best = np.argsort(-probabilities, kind="stable")[:k]
+    return [(classes[i], float(probabilities[i])) for i in best]
+
+
+def summary(prediction: Prediction, classes: Sequence[str]) -> dict:
+    """The best class and, as text, the five best with their probabilities."""
+    best = top_k(prediction, classes, 5)
+    return {
+        "label": best[0][0],
+        "probability": round(best[0][1], 4),
+        "top5": ", ".join(f"{name} {probability:.3f}" for name, probability in best),
+    }
+
+
+def draw(image: np.ndarray, prediction: Prediction, classes: Sequence[str]) -> np.ndarray:
+    """The image (uint8 [H, W, 3]) over a band with the three most probable classes; uint8 [H', W', 3]."""
+    return viz.annotate(image, top_k(prediction, classes))
+
+
+answers = Answers(
+    prepare=lambda cfg, image: preprocess.resize(image, cfg.model.input_size, cfg.data.crop_fraction),
+    decode=lambda cfg, raw, sizes: decode(raw),
+    summary=summary,
+    draw=draw,
+)

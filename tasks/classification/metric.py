@@ -1,0 +1,171 @@
+"""The metrics of a classifier, counted over samples."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from warnings import warn
+
+import numpy as np
+
+from mobilenet_tf import viz
+from mobilenet_tf.task import Prediction, as_text
+from mobilenet_tf.utils.errors import UserError
+
+EPSILON = 1e-7  # smallest probability in the log loss, Keras's own
+
+ECE_BINS = 15  # Guo et al. 2017
+
+WORST = 40  # mistakes kept for the sheet
+
+THUMBNAIL = 208  # pixels
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrongly classified sample; `confidence` is the probability of the predicted class."""
+
+    id: str
+    truth: int
+    predicted: int
+    confidence: float
+    thumbnail: np.ndarray | None  # uint8 [h, w, 3]
+
+
+class ClassificationMetric:
+    """Scores of a classifier, averaged over samples.
+
+    Equal probabilities rank in the order of the classes, as argmax does, so a constant output earns nothing from ties
+    (int8 models have many). A sample with a NaN or infinite probability counts as wrong, with probability 0 for its
+    truth, and appears in no column of the confusion matrix. `macro_f1` and `balanced_accuracy` average over the classes
+    that occur in the split.
+
+    confusion: int64 [C, C], rows = truth. support: int64 [C], samples of each class.
+    """
+
+    def __init__(self, classes: Sequence[str]):
+        self.classes = list(classes)
+        size = len(self.classes)
+        self.confusion = np.zeros((size, size), np.int64)
+        self.support = np.zeros(size, np.int64)
+        self._top5 = 0
+        self._log_loss = 0.0
+        self._bins = np.zeros((ECE_BINS, 3))  # count, sum of confidences, number right
+        self._mistakes: list[tuple[float, int, Mistake]] = []  # heap, the least confident first
+        self._not_finite = 0
+
+    def update(self, sample: dict, prediction: Prediction) -> None:
+        """Count one sample: `label` int (and `id`, `image` for the sheet); `probabilities` float32 [C].
+
+        Raises ValueError for a label or probabilities that do not fit the classes.
+        """
+        truth, probabilities = self._checked(sample, prediction)
+        self.support[truth] += 1
+        if not np.isfinite(probabilities).all():
+            self._not_finite += 1
+            self._log_loss -= np.log(EPSILON)
+            return
+        predicted = int(probabilities.argmax())
+        confidence = float(probabilities[predicted])
+        own = probabilities[truth]
+        rank = np.count_nonzero(probabilities > own) + np.count_nonzero(probabilities[:truth] == own)
+        self.confusion[truth, predicted] += 1
+        self._top5 += int(rank < 5)
+        self._log_loss -= np.log(np.clip(own, EPSILON, 1.0))
+        bin_index = int(np.clip(np.ceil(confidence * ECE_BINS) - 1, 0, ECE_BINS - 1))  # (lower, upper]
+        self._bins[bin_index] += (1, confidence, predicted == truth)
+        if predicted != truth:
+            self._keep(sample, truth, predicted, confidence)
+
+    def _checked(self, sample: dict, prediction: Prediction) -> tuple[int, np.ndarray]:
+        size = len(self.classes)
+        truth = int(sample["label"])
+        probabilities = np.asarray(prediction["probabilities"], np.float64)
+        if not 0 <= truth < size:
+            raise ValueError(f"label must be between 0 and {size - 1} for {size} classes. Received: {truth}")
+        if probabilities.shape != (size,):
+            raise ValueError(f"probabilities must be [{size}]. Received: {list(probabilities.shape)}")
+        finite = probabilities[np.isfinite(probabilities)]
+        if finite.size and (finite.min() < -1e-3 or finite.max() > 1 + 1e-3):
+            low, high = finite.min(), finite.max()
+            raise ValueError(f"probabilities must lie in 0..1; logits need decode. Received: {low:.4g} to {high:.4g}")
+        return truth, probabilities
+
+    def _keep(self, sample: dict, truth: int, predicted: int, confidence: float) -> None:
+        order = (confidence, -int(self.support.sum()))  # among equals the earlier sample stays
+        if len(self._mistakes) == WORST and order < self._mistakes[0][:2]:
+            return
+        image = np.asarray(sample.get("image", 0))
+        is_image = image.ndim == 3 and image.shape[-1] == 3  # and no cached features
+        small = viz.thumbnail(image, THUMBNAIL) if is_image else None
+        mistake = Mistake(as_text(sample.get("id", "")), truth, predicted, confidence, small)
+        push = heapq.heappush if len(self._mistakes) < WORST else heapq.heapreplace
+        push(self._mistakes, (*order, mistake))
+
+    @property
+    def worst(self) -> list[Mistake]:
+        """The most confident mistakes, the worst first; at most 40."""
+        return [mistake for *_, mistake in sorted(self._mistakes, key=lambda entry: entry[:2], reverse=True)]
+
+    def per_class(self) -> list[dict]:
+        """One {name, precision, recall, f1, support} a class.
+
+        None where a score is undefined: precision of a class never predicted, recall of a class without samples, F1 of
+        a class with neither.
+        """
+        right = self.confusion.diagonal()
+        predicted = self.confusion.sum(axis=0)
+        return [
+            {
+                "name": name,
+                "precision": _ratio(right[i], predicted[i]),
+                "recall": _ratio(right[i], self.support[i]),
+                "f1": _ratio(2 * right[i], predicted[i] + self.support[i]),
+                "support": int(self.support[i]),
+            }
+            for i, name in enumerate(self.classes)
+        ]
+
+    def result(self) -> dict[str, float]:
+        """top1, top5 (more than 5 classes only), log_loss, macro_f1, balanced_accuracy, ece and count.
+
+        ece: expected calibration error over 15 equal-width bins of the top probability (Guo et al. 2017, eq. 3).
+        Warns as `warnings` says. Raises UserError where no sample was counted.
+        """
+        count = int(self.support.sum())
+        if not count:
+            raise UserError("an evaluation must have at least one sample. Received: 0 samples")
+        for line in self.warnings:
+            warn(line, stacklevel=2)
+        present = [row for row in self.per_class() if row["support"]]
+        gaps = np.abs(self._bins[:, 1] - self._bins[:, 2])  # count x |confidence - accuracy|
+        scores = {
+            "top1": int(self.confusion.trace()) / count,
+            "top5": self._top5 / count,
+            "log_loss": float(self._log_loss) / count,
+            "macro_f1": float(np.mean([row["f1"] for row in present])),
+            "balanced_accuracy": float(np.mean([row["recall"] for row in present])),
+            "ece": float(gaps.sum()) / max(1, count - self._not_finite),
+            "count": count,
+        }
+        return {name: value for name, value in scores.items() if name != "top5" or len(self.classes) > 5}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes the scores doubtful, one line each."""
+        lines = []
+        count = int(self.support.sum())
+        if self._not_finite:
+            lines.append(
+                f"{self._not_finite} of {count} predictions hold NaN or infinite probabilities: counted as wrong"
+            )
+        predicted = np.flatnonzero(self.confusion.sum(axis=0))
+        if len(predicted) == 1 and np.count_nonzero(self.support) > 1:
+            name = self.classes[predicted[0]]
+            lines.append(f"all predictions are {name!r}: the model is untrained, or its input is scaled wrongly")
+        return lines
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return float(part / whole) if whole else None

@@ -1,0 +1,124 @@
+"""Decoding and non-max suppression inside the model, as the runtimes of phones have them."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from mobilenet_tf.inference.artifact import POST_PROCESS
+from mobilenet_tf.tasks.detection.boxes import MAX_LOG_SIZE
+from mobilenet_tf.tasks.detection.inference import OUTPUTS
+
+
+def deployable(model: keras.Model, outputs: str, anchors: np.ndarray, **options) -> keras.Model:
+    """The detector as it is exported: ending in "raw" heads, or in "detections", see `DetectionPostProcess`."""
+    if outputs == "raw":
+        return model
+    raw = {name: model.output[name] for name in ("class_logits", "box_regressions")}
+    found = DetectionPostProcess(anchors.tolist(), **options, dtype="float32", name="detections")(raw)
+    return keras.Model(model.inputs, found, name=model.name)
+
+
+@keras.saving.register_keras_serializable(package="mobilenet_tf")
+class DetectionPostProcess(layers.Layer):
+    """Raw outputs of a detector -> the four outputs of TFLite's detection models, best first.
+
+    detection_boxes [N, K, 4] yxyx in 0..1, detection_classes [N, K] from 0, detection_scores [N, K], all float32, and
+    num_detections [N]: what is behind it is zeros, in TFLite anything. K is `max_detections`.
+    In TFLite it becomes the one operation TFLite_Detection_PostProcess; elsewhere it is the TensorFlow graph below.
+    Each anchor stands for its best class, and non-max suppression runs over all of them together: the operation's way
+    for one class at a time loses classes when the interpreter has several threads (ai-edge-litert 2.3: with two threads
+    and five classes, four of them). ONNX has one class at a time, and no rows behind the last detection.
+    Source: tensorflow/lite/kernels/detection_postprocess.cc.
+
+    anchors: [A, 4] yxyx in 0..1. scores: "softmax" (class 0 of the logits is the background) or "sigmoid".
+    """
+
+    def __init__(
+        self,
+        anchors,
+        *,
+        scores: str,
+        variances: tuple[float, float],
+        score_threshold: float,
+        iou_threshold: float,
+        max_detections: int,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.options = {
+            "scores": scores,
+            "variances": tuple(variances),
+            "score_threshold": score_threshold,
+            "iou_threshold": iou_threshold,
+            "max_detections": max_detections,
+        }
+        self.anchors = np.asarray(anchors, np.float32)
+
+    def get_config(self):
+        return {**super().get_config(), **self.options, "anchors": self.anchors.tolist()}
+
+    def compute_output_spec(self, raw):
+        most = self.options["max_detections"]
+        shapes = ((None, most, 4), (None, most), (None, most), (None,))
+        return {name: keras.KerasTensor(shape, "float32") for name, shape in zip(OUTPUTS, shapes, strict=True)}
+
+    def call(self, raw):
+        logits, background = raw["class_logits"], self.options["scores"] == "softmax"
+        scores = tf.nn.softmax(logits) if background else tf.nn.sigmoid(logits)
+        low, high = self.anchors[:, :2], self.anchors[:, 2:]
+        prior = np.concatenate([(low + high) / 2, high - low], -1)  # centres and sizes
+        operation = tf.function(
+            self._suppress,
+            autograph=False,
+            experimental_implements=self._implements(logits.shape[-1] - background),
+        )
+        return dict(zip(OUTPUTS, operation(raw["box_regressions"], scores, tf.constant(prior)), strict=True))
+
+    def _implements(self, classes: int) -> str:
+        """What TFLite's converter makes of the function: the operation and its attributes, as a NameAttrList."""
+        options = self.options
+        centre, size = (1 / variance for variance in options["variances"])
+        scales = {"y_scale": centre, "x_scale": centre, "h_scale": size, "w_scale": size}
+        floats = scales | {
+            "nms_score_threshold": options["score_threshold"],
+            "nms_iou_threshold": options["iou_threshold"],
+        }
+        integers = {
+            "max_detections": options["max_detections"],
+            "max_classes_per_detection": 1,
+            "num_classes": classes,
+        }
+        attributes = [f'attr {{ key: "{key}" value {{ f: {value} }} }}' for key, value in floats.items()]
+        attributes += [f'attr {{ key: "{key}" value {{ i: {value} }} }}' for key, value in integers.items()]
+        attributes.append('attr { key: "use_regular_nms" value { b: false } }')
+        return " ".join([f'name: "{POST_PROCESS}"', *attributes])
+
+    def _suppress(self, codes, scores, prior):
+        """The same in TensorFlow: (boxes, classes, scores, count)."""
+        options = self.options
+        variance = options["variances"]
+        centres = codes[..., :2] * variance[0] * prior[:, 2:] + prior[:, :2]
+        half = tf.exp(tf.minimum(codes[..., 2:] * variance[1], MAX_LOG_SIZE)) * prior[:, 2:] / 2
+        boxes = tf.concat([centres - half, centres + half], -1)
+        scores = scores[..., 1:] if options["scores"] == "softmax" else scores
+        best = tf.reduce_max(scores, -1)
+        kept, count = tf.image.non_max_suppression_padded(
+            boxes,
+            best,
+            options["max_detections"],
+            options["iou_threshold"],
+            options["score_threshold"],
+            pad_to_max_output_size=True,
+            canonicalized_coordinates=True,
+        )
+        real = tf.sequence_mask(count, options["max_detections"], tf.float32)
+        classes = tf.gather(tf.argmax(scores, -1, tf.int32), kept, batch_dims=1)
+        return (
+            tf.gather(boxes, kept, batch_dims=1) * real[..., None],
+            tf.cast(classes, tf.float32) * real,
+            tf.gather(best, kept, batch_dims=1) * real,
+            tf.cast(count, tf.float32),
+        )

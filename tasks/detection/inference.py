@@ -1,0 +1,93 @@
+"""What a detector is shown, and what it says of a picture. No TensorFlow here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mobilenet_tf import viz
+from mobilenet_tf.data import preprocess
+from mobilenet_tf.task import Answers, Prediction
+from mobilenet_tf.tasks.detection import boxes
+from mobilenet_tf.tasks.detection.anchors import anchors_for
+from mobilenet_tf.tasks.detection.config import Config
+
+FILL = {"stretch": "stretch", "pad": "fit"}  # data.resize -> how `preprocess` and `transforms` name it
+OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")  # with decoding inside
+SHOWN_FROM = 0.3  # score of the detections that are drawn, listed and counted in the confusion matrix
+
+
+def anchors(cfg: Config) -> np.ndarray:
+    """The anchors of the model, float32 [A, 4]."""
+    keys = cfg.model
+    return anchors_for(keys.backbone, input_size=keys.input_size, head=keys.head, anchors=keys.anchors.model_dump())
+
+
+def decoding(cfg: Config) -> dict:
+    """How raw outputs become detections: the keys of `boxes.detections`."""
+    return {"scores": cfg.model.scores, "variances": cfg.model.variances, **cfg.detections.model_dump()}
+
+
+def decode(cfg: Config, raw: dict, sizes: np.ndarray) -> list[Prediction]:
+    """Raw outputs -> {"boxes" yxyx within 0..1 of the original image, "labels", "scores", "size" (H, W)} an image.
+
+    raw: the heads, or what a model with decoding inside gives.
+    """
+    found = decoded(raw) if OUTPUTS[0] in raw else boxes.detections(raw, anchors(cfg), **decoding(cfg))
+    return [
+        {**prediction, "boxes": restored(cfg, prediction["boxes"], size), "size": np.asarray(size)}
+        for prediction, size in zip(found, sizes, strict=True)
+    ]
+
+
+def decoded(raw: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """What a model of "detections" gives -> one {"boxes" [K, 4], "scores" [K], "labels" int32 [K]} an image."""
+    found = []
+    for corners, classes, scores, count in zip(*(raw[name] for name in OUTPUTS), strict=True):
+        kept = slice(0, int(count))
+        labels = np.rint(classes[kept]).astype(np.int32)
+        found.append({"boxes": corners[kept].clip(0, 1), "scores": scores[kept], "labels": labels})
+    return found
+
+
+def restored(cfg: Config, found: np.ndarray, size) -> np.ndarray:
+    """Boxes in the input -> in the original image of `size` (H, W), where the input is padded."""
+    if cfg.data.resize == "stretch":
+        return found
+    shown = preprocess.shown_size("fit", cfg.model.input_size, size)
+    return (found / np.tile(np.array(shown) / np.array(cfg.model.input_size), 2)).clip(0, 1)
+
+
+def summary(prediction: Prediction, classes: Sequence[str]) -> dict:
+    """How many objects were found; which, with their scores; their boxes xmin ymin xmax ymax in pixels."""
+    shown = [i for i, score in enumerate(prediction["scores"]) if score >= SHOWN_FROM]
+    corners = np.rint(prediction["boxes"] * np.tile(prediction["size"], 2)).astype(int)[:, [1, 0, 3, 2]]
+    return {
+        "count": len(shown),
+        "objects": ", ".join(f"{classes[prediction['labels'][i]]} {prediction['scores'][i]:.2f}" for i in shown),
+        "boxes": "; ".join(" ".join(map(str, corners[i])) for i in shown),
+    }
+
+
+def draw(image: np.ndarray, prediction: Prediction, classes: Sequence[str]) -> np.ndarray:
+    """The image (uint8 [H, W, 3]) with the detections from a score of 0.3 on."""
+    return viz.draw_boxes(image, shown_boxes(prediction, classes))
+
+
+def shown_boxes(prediction: Prediction, classes: Sequence[str]) -> list[viz.Box]:
+    """The detections that are drawn, with their classes and scores."""
+    rows = zip(prediction["boxes"], prediction["labels"], prediction["scores"], strict=True)
+    return [
+        viz.Box(box, f"{classes[label]} {score:.2f}", viz.COLOURS[label % len(viz.COLOURS)])
+        for box, label, score in rows
+        if score >= SHOWN_FROM
+    ]
+
+
+answers = Answers(
+    prepare=lambda cfg, image: preprocess.place(image, cfg.model.input_size, FILL[cfg.data.resize]),
+    decode=decode,
+    summary=summary,
+    draw=draw,
+)

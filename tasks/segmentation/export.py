@@ -1,0 +1,37 @@
+"""The segmentation model as it is exported."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from mobilenet_tf.tasks.segmentation.inference import LOGITS
+from mobilenet_tf.utils.errors import UserError
+
+
+def deployable(model: keras.Model, output: str = "logits", size: tuple[int, int] | None = None) -> keras.Model:
+    """The model as it is exported: images to one output, "logits", "softmax" (both [N, H, W, C]) or "class_map".
+
+    The class map is uint8 [N, H, W], the class with the largest logit. `size` is the output's (height, width), where
+    it is not to be the image's. Leaves the auxiliary classifier out. Raises UserError.
+    """
+    if output not in ("logits", "softmax", "class_map"):
+        raise UserError(f"export.outputs must be logits, softmax or class_map. Received: {output}")
+    x = model.output[LOGITS] if isinstance(model.output, dict) else model.output
+    if size:
+        x = layers.Resizing(*size, interpolation="bilinear", dtype="float32", name="resize")(x)
+    if output == "softmax":
+        x = layers.Softmax(dtype="float32", name="softmax")(x)
+    if output == "class_map":
+        x = ClassMap(name="class_map")(x)
+    return keras.Model(model.inputs, {output: x}, name=model.name)
+
+
+@keras.saving.register_keras_serializable(package="mobilenet_tf")
+class ClassMap(layers.Layer):
+    """Logits [N, H, W, C] -> the best class, uint8 [N, H, W]."""
+
+    def call(self, logits):
+        # not keras.ops.argmax, whose care for -0.0 takes operations that TFLite lacks
+        return tf.cast(tf.argmax(logits, -1, output_type=tf.int32), tf.uint8)

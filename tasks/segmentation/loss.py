@@ -1,0 +1,61 @@
+"""What a segmenter is trained on and judged by: loss and the metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from mobilenet_tf.tasks.segmentation.inference import LOGITS
+from mobilenet_tf.tasks.segmentation.model import AUXILIARY
+
+
+def loss(*, hard: float | None = None, dice: float = 0.0, auxiliary: float = 0.4) -> Callable:
+    """fn(targets, raw) -> scalar: cross entropy over the pixels that count, plus `dice` times the Dice loss.
+
+    targets: {"mask": uint8 [N, H, W], "weights": float32 [N, H, W], 0 where a pixel is ignored}.
+    raw: logits [N, H, W, C], or a dict with "logits" and "auxiliary", whose loss counts `auxiliary` times.
+    hard: OHEM: the mean over this share of the pixels, those of the largest loss (Shrivastava et al. 2016).
+    """
+
+    def one(targets, logits):
+        logits, weights = tf.cast(logits, tf.float32), targets["weights"]
+        counted = weights > 0
+        labels = tf.where(counted, tf.cast(targets["mask"], tf.int32), 0)
+        losses = weights * tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        if hard:
+            losses, weights = _hardest(losses, weights, hard)
+        total = tf.math.divide_no_nan(tf.reduce_sum(losses), tf.reduce_sum(weights))
+        return total + dice * _dice(labels, logits, counted) if dice else total
+
+    def compute(targets, raw):
+        if not isinstance(raw, dict):
+            return one(targets, raw)
+        return one(targets, raw[LOGITS]) + auxiliary * one(targets, raw[AUXILIARY])
+
+    return compute
+
+
+def _hardest(losses, weights, share):
+    losses, weights = tf.reshape(losses, [-1]), tf.reshape(weights, [-1])
+    counted = tf.math.count_nonzero(weights, dtype=tf.float32)
+    kept, places = tf.math.top_k(losses, tf.cast(tf.math.ceil(share * counted), tf.int32), sorted=False)
+    return kept, tf.gather(weights, places)
+
+
+def _dice(labels, logits, counted):
+    """1 - the mean Dice coefficient of the classes in the batch; Milletari et al. 2016."""
+    classes = logits.shape[-1]
+    counted = tf.cast(counted, tf.float32)[..., None]
+    probabilities = tf.nn.softmax(logits) * counted
+    truth = tf.one_hot(labels, classes) * counted
+    overlap, truth, predicted = (
+        tf.reduce_sum(tf.reshape(x, [-1, classes]), 0) for x in (probabilities * truth, truth, probabilities)
+    )
+    present = tf.cast(truth > 0, tf.float32)
+    return 1 - tf.math.divide_no_nan(
+        tf.reduce_sum(present * 2 * overlap / (truth + predicted + 1)), tf.reduce_sum(present)
+    )
+
+
+# Boundaries
