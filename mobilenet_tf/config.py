@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import math
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from mobilenet_tf import migrations
+from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError
 
 UNITS = ("epochs", "steps", "samples")
@@ -266,9 +266,8 @@ class Config(Section):
 
     def save(self, path: Path) -> None:
         """Writes the resolved config, atomically."""
-        temporary = Path(f"{path}.tmp")
-        temporary.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True), encoding="utf-8")
-        os.replace(temporary, path)
+        with files.replacing(path) as temporary:
+            temporary.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def shipped() -> dict[str, Path]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError
 
 
@@ -21,7 +22,7 @@ def save(path: Path, groups: dict[str, Sequence], state: dict) -> None:
         UserError: the disk is full or the folder cannot be written.
     """
     arrays = {key: np.asarray(v) for group, variables in groups.items() for key, v in _named(group, variables)}
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = files.temporary_path(path)
     try:
         with open(temporary, "wb") as file:
             np.savez(file, state=np.array(json.dumps(state)), **arrays)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,26 +16,35 @@ from mobilenet_tf.utils.errors import UserError
 
 
 def size(path: str | Path) -> int:
-    """The size in bytes of a model file, or of all files in a model folder."""
+    """Returns the size in bytes of a model file, or of all files in a model folder."""
     path = Path(path)
     return (
         sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
     )
 
 
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, for a file or a folder, that takes its place when the block succeeds.
+def temporary_path(path: str | Path) -> Path:
+    """Returns a hidden path beside `path` that no other process uses, on this machine or on one that shares the folder.
 
-    Raises UserError when the place cannot be written.
+    It keeps the suffix, from which Keras and others tell the format.
     """
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")  # keeps the suffix, which Keras insists on
+    return path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary path for a file or a folder that takes the place of `path` when the block succeeds.
+
+    Folders above `path` are made where they are missing. Raises UserError where `path` cannot be written.
+    """
+    path = Path(path)
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        if path.is_dir():  # os.replace takes no folder that has something in it
-            old = path.with_name(f".{os.getpid()}-old-{path.name}")
+        if path.is_dir():  # os.replace refuses to replace a folder that is not empty
+            old = temporary_path(path)
             os.replace(path, old)
             os.replace(temporary, path)
             _remove(old)
@@ -47,24 +57,24 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, values: dict) -> None:
-    """Writes JSON atomically."""
+    """Writes a dict as JSON, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict:
-    """What `write_json` wrote."""
+    """Returns the dict in a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_csv(path: Path, rows: Sequence[Mapping]) -> Path:
-    """Writes a table atomically; the columns are the keys of all rows."""
+    """Writes rows as a CSV table, atomically, and returns the path; the columns are the keys of all rows."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     with replacing(path) as temporary:
-        temporary.write_bytes(text.getvalue().encode("utf-8", "replace"))  # names of files may hold lone surrogates
+        temporary.write_bytes(text.getvalue().encode("utf-8", "replace"))  # file names may hold lone surrogates
     return path
 
 

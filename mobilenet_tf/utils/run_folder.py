@@ -1,0 +1,73 @@
+"""The names of the files in a run folder. No TensorFlow here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder that holds everything that comes of one training run; its properties are the paths within it."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config of the run, as YAML."""
+        return self.path / "config.yaml"
+
+    @property
+    def model(self) -> Path:
+        """The finished model with the best weights, in float32."""
+        return self.path / "model.keras"
+
+    @property
+    def metrics(self) -> Path:
+        """The metrics of the finished model by split, as JSON."""
+        return self.path / "metrics.json"
+
+    @property
+    def log(self) -> Path:
+        """One row an epoch: loss, validation metrics, learning rate."""
+        return self.path / "log.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of what an interrupted run continues from."""
+        return self.path / "checkpoints"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """The whole training state after the last finished epoch."""
+        return self.checkpoints / "last.npz"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """The model of the epoch with the best validation metric so far."""
+        return self.checkpoints / "best.keras"
+
+    @property
+    def teacher(self) -> Path:
+        """The teacher's path and its own validation metrics, as JSON; only in runs that distill."""
+        return self.path / "teacher.json"
+
+    @property
+    def exports(self) -> Path:
+        """The folder of exported files and of their report."""
+        return self.path / "exports"
+
+    @property
+    def plots(self) -> Path:
+        """The folder of plots: of the training, and in folders of their own of each evaluated split."""
+        return self.path / "plots"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def cache(self) -> Path:
+        """The folder of features that were computed once; it is removed when the run is finished."""
+        return self.path / "cache"

@@ -1,0 +1,65 @@
+"""Atomic files and the names in a run folder."""
+
+import os
+import re
+from pathlib import Path
+
+from mobilenet_tf import config
+from mobilenet_tf.training import checkpoint
+from mobilenet_tf.utils import files
+from mobilenet_tf.utils.run_folder import RunFolder
+
+
+def test_temporary_names_differ_even_where_process_ids_do_not(tmp_path, monkeypatch):
+    """Two hosts that share a folder may have processes with the same id."""
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    names = {files.temporary_path(tmp_path / "model.keras") for _ in range(100)}
+    assert len(names) == 100
+    assert all(path.parent == tmp_path and re.fullmatch(r"\.7-\w+-model\.keras", path.name) for path in names)
+
+
+def test_everything_atomic_has_its_temporary_name_from_one_function(tmp_path, monkeypatch):
+    asked, temporary_path = [], files.temporary_path
+
+    def spy(path):
+        asked.append(Path(path).name)
+        return temporary_path(path)
+
+    monkeypatch.setattr(files, "temporary_path", spy)
+    files.write_json(tmp_path / "metrics.json", {})
+    files.write_csv(tmp_path / "log.csv", [])
+    config.load("demo").save(tmp_path / "config.yaml")
+    checkpoint.save(tmp_path / "last.npz", {}, {"epoch": 1})
+    assert asked == ["metrics.json", "log.csv", "config.yaml", "last.npz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(asked)
+
+
+def test_a_block_within_a_block_replaces_the_same_file(tmp_path):
+    """Two writers in one process do not take each other's temporary file."""
+    path = tmp_path / "file.txt"
+    with files.replacing(path) as outer:
+        outer.write_text("outer")
+        with files.replacing(path) as inner:
+            inner.write_text("inner")
+        assert path.read_text() == "inner"
+    assert path.read_text() == "outer" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_run_folder_knows_its_files():
+    run = RunFolder(Path("runs") / "demo")
+    names = {name for name, value in vars(RunFolder).items() if isinstance(value, property)}
+    found = {name: getattr(run, name).relative_to(run.path).as_posix() for name in names}
+    assert found == {
+        "config": "config.yaml",
+        "model": "model.keras",
+        "metrics": "metrics.json",
+        "log": "log.csv",
+        "checkpoints": "checkpoints",
+        "last_checkpoint": "checkpoints/last.npz",
+        "best_checkpoint": "checkpoints/best.keras",
+        "teacher": "teacher.json",
+        "exports": "exports",
+        "plots": "plots",
+        "tensorboard": "tensorboard",
+        "cache": "cache",
+    }
