@@ -1,0 +1,159 @@
+"""Which images each task's readers draw for validation and test: named here, so that no change moves one unnoticed."""
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobilenet_tf.utils.errors import UserError
+
+LABELS = "badcabacbadadbcb"  # of the images 0.png, 1.png, ..., in no order
+SPLITS = ("train", "validation", "test")
+SEED = 3
+
+
+def image(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((8, 8, 3), 9, np.uint8)).save(path)
+
+
+def folder(root: Path, parent: str = "") -> Path:
+    """root/parent/label/number.png"""
+    for number, label in enumerate(LABELS):
+        image(root / parent / label / f"{number}.png")
+    return root
+
+
+def csv(root: Path, columns: str, cells, split: str = "") -> Path:
+    """root/list.csv, whose rows are number.png and `cells(number, label)`, and `split` where there is one."""
+    lines = [f"path,{columns}" + ",split" * bool(split)]
+    for number, label in enumerate(LABELS):
+        image(root / f"{number}.png")
+        lines.append(f"{number}.png,{cells(number, label)}" + f",{split}" * bool(split))
+    (root / "list.csv").write_text("\n".join(lines))
+    return root / "list.csv"
+
+
+def attribute(number, label):
+    return "" if number % 5 == 4 else number % 2
+
+
+def masks(root: Path, parent: str = "") -> Path:
+    """root/images/parent/number.png and root/masks/parent/number.png"""
+    for number in range(len(LABELS)):
+        image(root / "images" / parent / f"{number}.png")
+        path = root / "masks" / parent / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
+    (root / "classes.txt").write_text("a\nb\n")
+    return root
+
+
+def coco(root: Path) -> Path:
+    for number in range(len(LABELS)):
+        image(root / f"{number}.png")
+    numbers = range(len(LABELS))
+    content = {
+        "images": [{"id": n, "file_name": f"{n}.png", "height": 8, "width": 8} for n in numbers],
+        "annotations": [{"id": n, "image_id": n, "category_id": 1, "bbox": [1, 1, 4, 4]} for n in numbers],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    (root / "boxes.json").write_text(json.dumps(content))
+    return root
+
+
+def voc(root: Path) -> Path:
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>4</xmax><ymax>4</ymax></bndbox>"
+    for number in range(len(LABELS)):
+        image(root / "JPEGImages" / f"{number}.png")
+        path = root / "Annotations" / f"{number}.xml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(
+            f"<annotation><filename>{number}.png</filename><object><name>a</name>{box}</object></annotation>"
+        )
+    return root
+
+
+def yolo(root: Path) -> Path:
+    for number in range(len(LABELS)):
+        image(root / "images" / f"{number}.png")
+        path = root / "labels" / f"{number}.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("0 0.5 0.5 0.5 0.5")
+    (root / "data.yaml").write_text("train: images\nnames: [a]")
+    return root
+
+
+SEEN = {"validation": 0.0, "test": 0.0}  # no identity is held out: other images of the same ones are
+CASES = {
+    "classification folder": ("classification", "folder", folder, {}),
+    "classification folder, train": ("classification", "folder", lambda root: folder(root, "train"), {}),
+    "classification csv": ("classification", "csv", lambda root: csv(root, "label", lambda n, label: label), {}),
+    "classification csv, train": (
+        "classification", "csv", lambda root: csv(root, "label", lambda n, label: label, "train"), {}
+    ),
+    "attributes csv": ("attributes", "csv", lambda root: csv(root, "odd", attribute), {}),
+    "attributes csv, train": ("attributes", "csv", lambda root: csv(root, "odd", attribute, "train"), {}),
+    "detection coco": ("detection", "coco", coco, {"annotations": {"train": "boxes.json"}}),
+    "detection voc": ("detection", "voc", voc, {}),
+    "detection yolo": ("detection", "yolo", yolo, {}),
+    "segmentation folder": ("segmentation", "folder", masks, {}),
+    "segmentation folder, train": ("segmentation", "folder", lambda root: masks(root, "train"), {}),
+    "embedding folder": ("embedding", "folder", folder, {"held_out": SEEN, "picture_fraction": 0.2}),
+    "embedding folder, some held out": (
+        "embedding", "folder", folder, {"held_out": {"validation": 0.0, "test": ["b", "c"]}, "min_pictures": 2}
+    ),
+    "embedding csv": (
+        "embedding", "csv", lambda root: csv(root, "identity", lambda n, label: label),
+        {"held_out": SEEN, "picture_fraction": 0.2},
+    ),
+    "embedding csv, train": (
+        "embedding", "csv", lambda root: csv(root, "identity", lambda n, label: label, "train"),
+        {"held_out": {"validation": 0.0, "test": ["b", "c"]}},
+    ),
+}  # fmt: skip
+FRACTION = {"classification": 0.2, "attributes": 0.2, "detection": 0.2, "segmentation": 0.2}
+
+
+def drawn(case: str, root: Path) -> dict[str, str]:
+    """{split: the names of its images, in their order}; "-" where the reader refuses the split."""
+    task, reader, write, options = CASES[case]
+    data = importlib.import_module(f"mobilenet_tf.tasks.{task}.data")
+    options = options | ({"validation_fraction": FRACTION[task]} if task in FRACTION else {})
+    root, found = write(root), {}
+    for split in SPLITS:
+        try:
+            source = data.read(reader, root, split, seed=SEED, **options)
+        except UserError:
+            found[split] = "-"
+        else:
+            ids = (item["path" if "path" in item else "id"] for item in source.items.as_numpy_iterator())
+            found[split] = " ".join(Path(name.decode()).stem for name in ids)
+    return found
+
+
+DRAWN = {  # as version 0.1.0 drew them
+    "classification folder": {"train": "1 11 6 0 15 5 3 10", "validation": "9 13 14 12", "test": "4 8 7 2"},
+    "classification folder, train": {"train": "1 11 4 6 0 15 5 8 3 7 10 2", "validation": "9 13 14 12", "test": "-"},
+    "classification csv": {"train": "1 4 9 0 8 13 7 2", "validation": "11 5 3 10", "test": "6 15 14 12"},
+    "classification csv, train": {"train": "1 4 6 9 0 8 13 15 7 14 2 12", "validation": "11 5 3 10", "test": "-"},
+    "attributes csv": {"train": "3 4 5 6 7 8 9 10 12 14", "validation": "2 11 15", "test": "0 1 13"},
+    "attributes csv, train": {"train": "0 1 3 4 5 6 7 8 9 10 12 13 14", "validation": "2 11 15", "test": "-"},
+    "detection coco": {"train": "0 1 2 3 4 5 6 7 8 10 12 13 14", "validation": "9 11 15", "test": "9 11 15"},
+    "detection voc": {"train": "0 1 10 11 12 13 14 15 2 4 6 7 8", "validation": "3 5 9", "test": "3 5 9"},
+    "detection yolo": {"train": "0 1 10 11 12 13 14 15 2 4 6 7 8", "validation": "3 5 9", "test": "3 5 9"},
+    "segmentation folder": {"train": "0 11 12 13 14 15 2 4 7 8", "validation": "3 5 9", "test": "1 10 6"},
+    "segmentation folder, train": {"train": "0 1 10 11 12 13 14 15 2 4 6 7 8", "validation": "3 5 9", "test": "-"},
+    "embedding folder": {"train": "1 11 4 15 5 8 7 2", "validation": "9 13 14 12", "test": "6 0 3 10"},
+    "embedding folder, some held out": {"train": "1 11 4 6 12 2", "validation": "9 10", "test": "0 13 15 5 8 14 3 7"},
+    "embedding csv": {"train": "1 4 6 8 13 15 14 12", "validation": "11 5 3 10", "test": "9 0 7 2"},
+    "embedding csv, train": {"train": "1 4 6 9 10 12", "validation": "11 2", "test": "0 3 5 7 8 13 14 15"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_images_of_every_split_are_those_that_were_always_drawn(tmp_path, case):
+    assert drawn(case, tmp_path) == DRAWN[case]
