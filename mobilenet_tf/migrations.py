@@ -15,7 +15,7 @@ from typing import Any
 
 from mobilenet_tf.utils.errors import UserError
 
-SCHEMA = 1  # of the configs that this version writes; one without a number is of schema 1
+SCHEMA = 2  # of the configs that this version writes; one without a number is of schema 1
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,10 @@ class Rename:
     task: str | None = None  # None: of all tasks
 
 
-RENAMES: tuple[Rename, ...] = ()
+RENAMES: tuple[Rename, ...] = (
+    Rename(2, "data.resize", "data.resize", {"pad": "letterbox"}, task="detection"),
+    Rename(2, "data.resize", "data.resize", {"fit": "letterbox"}, task="segmentation"),
+)
 
 
 def migrate(values: dict, origin: str, *, warn: bool = False) -> dict:

@@ -141,7 +141,7 @@ def test_missing_pictures_end_a_strict_run_and_all_of_them_any_run(tmp_path):
         data.read("coco", tmp_path, "validation")
 
 
-@pytest.mark.parametrize("resize", ["stretch", "pad"])
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
 def test_the_report_counts_boxes_as_the_model_sees_them(tmp_path, resize):
     write_coco(tmp_path)
     cfg = config.override(BASE, [f"data.root={tmp_path}", f"data.resize={resize}"], "small")
@@ -151,7 +151,7 @@ def test_the_report_counts_boxes_as_the_model_sees_them(tmp_path, resize):
     assert train["classes"] == dict(zip(NAMES, (1, 2), strict=True))
     assert sum(train["sizes"]) == sum(train["aspects"]) == 3
     # a's cat is 16x20 of 80x40: in 96x96 stretched 19.2x48, padded (scale 1.2) 19.2x24
-    square_pixels = {"stretch": (19.2 * 48) ** 0.5, "pad": (19.2 * 24) ** 0.5}[resize]
+    square_pixels = {"stretch": (19.2 * 48) ** 0.5, "letterbox": (19.2 * 24) ** 0.5}[resize]
     assert train["sizes"][np.digitize(square_pixels, check.SIZES) - 1] >= 1
     assert 0 <= train["anchor_recall"] <= 1
     for name in ("samples.png", "boxes.png", "classes.png"):

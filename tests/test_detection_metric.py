@@ -326,7 +326,7 @@ def scored(cfg, source, predict) -> DetectionMetric:
     return metric
 
 
-@pytest.mark.parametrize("resize", ["stretch", "pad"])
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
 def test_a_set_on_disk_scores_one_in_its_own_coordinates(tmp_path, resize):
     """Predictions in the original picture; the input may be padded."""
     cfg = small_config("data.reader=coco", f"data.root={write_coco(tmp_path)}", f"data.resize={resize}")
@@ -388,7 +388,7 @@ def test_drawing_and_the_row_of_a_prediction():
 
 
 def test_untrained_predictions_decode_to_the_original_picture():
-    cfg = small_config("data.resize=pad", "detections.score_threshold=0")
+    cfg = small_config("data.resize=letterbox", "detections.score_threshold=0")
     network = task.model(cfg, task.source(cfg, "validation"))
     raw = {key: value.numpy() for key, value in network(np.zeros((2, 64, 64, 3), np.float32)).items()}
     for prediction, size in zip(

@@ -14,9 +14,9 @@ EVALUATIONS = [
     ("demo", "data.crop_fraction=null"),
     ("demo", "model.input_size=[65, 130]"),
     ("ssdlite_scenes", "data.resize=stretch"),
-    ("ssdlite_scenes", "data.resize=pad"),
+    ("ssdlite_scenes", "data.resize=letterbox"),
     ("lraspp_scenes", "data.resize=stretch"),
-    ("lraspp_scenes", "data.resize=fit"),
+    ("lraspp_scenes", "data.resize=letterbox"),
     ("lraspp_scenes", "data.resize=pad"),
     ("attributes_scenes", "data.crop_fraction=0.7"),
     ("embedding_scenes", "data.crop_fraction=null"),
@@ -38,9 +38,9 @@ def test_predict_sees_what_evaluation_sees(name, change):
 def test_both_show_a_picture_at_the_same_size():
     for _ in range(60):
         size, whole = (tuple(map(int, rng.integers(1, 700, 2))) for _ in range(2))
-        for resize in ("stretch", "fit", "pad"):
-            want = transforms.shown_size(resize, size, whole).numpy()
-            assert preprocess.shown_size(resize, size, whole) == tuple(want), (resize, size, whole)
+        for resize in ("stretch", "letterbox", "pad"):
+            want = transforms.resized_shape(resize, size, whole).numpy()
+            assert preprocess.resized_shape(resize, size, whole) == tuple(want), (resize, size, whole)
 
 
 @pytest.mark.parametrize("antialias", [False, True])

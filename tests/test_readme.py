@@ -157,7 +157,7 @@ def test_segment(device, photograph, tmp_path):
     cfg, task, model, path = exported("segmentation", tmp_path, ["model.head=lraspp"], seen)
     check_predict(cfg, task, model, path, photograph)
     metadata = artifact.read(path)
-    for resize in ("stretch", "fit", "pad"):
+    for resize in ("stretch", "letterbox", "pad"):
         cfg = config.override(cfg.to_dict(), [f"data.resize={resize}"], resize)
         artifact.write(path, replace(metadata, config=cfg.to_dict()))
         lines = device("segment.py", path, photograph, tmp_path / "mask.png")

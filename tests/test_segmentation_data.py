@@ -126,7 +126,7 @@ def test_a_wrong_mask_is_one_clear_line(folder, broken, message):
 def test_a_missing_mask_and_an_unreadable_picture(folder):
     (folder / "train/images/2.jpg").write_bytes(b"no picture")
     source = data.read("folder", folder, "train")
-    batches = list(evaluation_batches(source, transforms.place((8, 8)), batch_size=4))
+    batches = list(evaluation_batches(source, transforms.letterbox((8, 8)), batch_size=4))
     assert [len(batch["id"]) for batch in batches] == [2] and len(source.corrupt) == 1
     (folder / "train/masks/0.png").unlink()
     with pytest.raises(UserError, match="0.jpg must have a mask .*0.png"):
@@ -335,7 +335,7 @@ def checkerboard(height=40, width=60, step=10):
     return ((rows + columns) % 2 * 7).astype(np.uint8)
 
 
-@pytest.mark.parametrize("resize", ["stretch", "fit", "pad"])
+@pytest.mark.parametrize("resize", ["stretch", "letterbox", "pad"])
 def test_masks_are_picked_never_mixed_and_stay_over_their_image(resize):
     mask = checkerboard()
     image = np.repeat(mask[..., None] * 30, 3, -1).astype(np.uint8)
@@ -355,7 +355,7 @@ def test_masks_are_picked_never_mixed_and_stay_over_their_image(resize):
     assert 0 < grey < seen
 
 
-@pytest.mark.parametrize("resize, shown", [("stretch", (48, 48)), ("fit", (32, 48)), ("pad", (40, 47))])
+@pytest.mark.parametrize("resize, shown", [("stretch", (48, 48)), ("letterbox", (32, 48)), ("pad", (40, 47))])
 def test_evaluation_shows_the_whole_picture_and_keeps_the_truth(resize, shown):
     mask = checkerboard(40, 60 if resize != "pad" else 47)
     cfg = config.override(CFG | {"data": {"reader": "scenes", "resize": resize}}, ["model.input_size=[48, 48]"], "test")

@@ -78,14 +78,15 @@ def test_the_auxiliary_classifier_counts_by_its_weight():
 
 
 @pytest.mark.parametrize(
-    "resize, size", [("stretch", (90, 30)), ("fit", (40, 80)), ("pad", (31, 47)), ("pad", (99, 70))]
+    "resize, size", [("stretch", (90, 30)), ("letterbox", (40, 80)), ("pad", (31, 47)), ("pad", (99, 70))]
 )
 def test_masks_come_back_at_the_original_size_and_place(resize, size):
     from mobilenet_tf.data import transforms
 
     mask = np.zeros(size, np.uint8)
     mask[: size[0] // 2, size[1] // 3 :] = 2
-    shown = transforms.place((48, 64), resize)({"image": np.zeros((*size, 3), np.uint8), "mask": mask})["mask"].numpy()
+    record = {"image": np.zeros((*size, 3), np.uint8), "mask": mask}
+    shown = transforms.letterbox((48, 64), resize)(record)["mask"].numpy()
     logits = np.eye(3, dtype=np.float32)[np.where(shown == 255, 1, shown)]
     for raw in (logits[None], shown[None], {"logits": logits[None]}):
         [prediction] = inference.decode(raw, np.array([size]), resize)
@@ -194,7 +195,7 @@ def test_vocs_colours_and_untouched_background():
 
 
 def test_report_and_drawing(tmp_path):
-    metric = SegmentationMetric(CLASSES, "fit")
+    metric = SegmentationMetric(CLASSES, "letterbox")
     for i in range(WORST + 3):
         truth = disc(size=40)
         image = rng.uniform(0, 255, (48, 64, 3)).astype(np.float32)

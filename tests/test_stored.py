@@ -3,6 +3,7 @@
 import json
 import sys
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,27 @@ def test_a_key_by_both_names_is_refused(renamed):
     values["train"]["ema"] = 0.5
     with pytest.raises(Exception, match="train.ema_decay is the old name of train.ema"):
         config.override(values, [], "stored")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("ssdlite_scenes", "pad", "letterbox"),
+        ("ssdlite_scenes", "stretch", "stretch"),
+        ("lraspp_scenes", "fit", "letterbox"),
+        ("lraspp_scenes", "pad", "pad"),
+    ],
+)
+def test_ways_to_resize_are_read_by_their_old_names(name, old, new, tmp_path):
+    values = config.load(name).to_dict()
+    values |= {"schema": 1, "data": {**values["data"], "resize": old}}
+    assert config.override(values, [], "stored").data.resize == new
+    values.pop("schema")  # as a user wrote it
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values))
+    with pytest.warns(UserWarning, match=f"write data.resize as {old} as {new}") if old != new else nullcontext():
+        assert config.load(tmp_path / "mine.yaml").data.resize == new
+    with pytest.warns(UserWarning, match="override: write data.resize") if old != new else nullcontext():
+        assert config.load(name, [f"data.resize={old}"]).data.resize == new
 
 
 def test_shipped_configs_use_the_names_of_today():

@@ -1,4 +1,4 @@
-"""What each transform gives for a seed, held to what it gave before: `python tests/test_transform_pixels.py` records it.
+"""What each transform gives for a seed, held to what it gave before. Running this file as a script records it.
 
 The stored arrays are the outputs of version 0.1.0 for a drawn JPEG of 41 x 57 pixels with a mask and three boxes.
 """
@@ -47,19 +47,19 @@ OPS = {
     "resize": transforms.resize(SIZE),
     "resize, central": transforms.resize(SIZE, 0.8),
     "crop": transforms.random_resized_crop(SIZE, (0.1, 0.9)),
-    "place, stretch": transforms.place(FULL, "stretch"),
-    "place, fit": transforms.place(SIZE, "fit"),
-    "place, pad": transforms.place((50, 60), "pad"),
-    "place, pad shrinks": transforms.place(FULL, "pad"),
+    "place, stretch": transforms.letterbox(FULL, "stretch"),
+    "place, fit": transforms.letterbox(SIZE, "letterbox"),
+    "place, pad": transforms.letterbox((50, 60), "pad"),
+    "place, pad shrinks": transforms.letterbox(FULL, "pad"),
     "scale crop, stretch": transforms.random_scale_crop(SIZE, (0.5, 2.0), "stretch", FULL),
-    "scale crop, fit": transforms.random_scale_crop(FULL, (0.5, 2.0), "fit", SIZE),
+    "scale crop, fit": transforms.random_scale_crop(FULL, (0.5, 2.0), "letterbox", SIZE),
     "scale crop, pad": transforms.random_scale_crop(FULL, (0.5, 2.0), "pad", FULL),
     "flip": transforms.random_flip(),
     "rand augment": transforms.rand_augment(2, 7),
     "view": without_mask(augment.random_view(FULL)),
     "view, padded": without_mask(augment.random_view(FULL, zoom_out=1.0, pad=True)),
     "view, crop": without_mask(augment.random_view(FULL, zoom_out=0.0)),
-    "vertical flip": without_mask(augment.random_vertical_flip()),
+    "vertical flip": without_mask(transforms.random_flip(axis=0)),
     **{
         f"affine {i} {sign:+.0f}": lambda record, move=move, sign=sign: (
             record | move({**record, "image": tf.cast(record["image"], tf.float32)}, 0.6, sign)

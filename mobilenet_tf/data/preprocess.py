@@ -1,4 +1,4 @@
-"""What `transforms.resize`, `place` and `shown_size` do to a picture in evaluation, in NumPy. No TensorFlow here.
+"""What `transforms.resize`, `letterbox` and `resized_shape` do to an image in evaluation, in NumPy. No TensorFlow here.
 
 `predict` starts fast because of it; a test holds both to the same numbers.
 """
@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-GREY = 127.5  # of the image where there is none
+GRAY = 127.5  # of the image where there is none
 
 
 def resize(image: np.ndarray, size: tuple[int, int], crop_fraction: float | None = None) -> np.ndarray:
     """Image [h, w, 3] -> float32 [*size, 3]: all of it stretched to `size` (H, W), or its central part.
 
-    With `crop_fraction` the result is what resizing the shorter side to size / crop_fraction and cutting out the centre
+    With `crop_fraction` the result is what resizing the shorter side to size / crop_fraction and cutting out the center
     gives.
     """
     if crop_fraction is not None:
@@ -27,18 +27,19 @@ def resize(image: np.ndarray, size: tuple[int, int], crop_fraction: float | None
     return scale_to(image, size)
 
 
-def place(image: np.ndarray, size: tuple[int, int], resize: str = "fit") -> np.ndarray:
-    """Image [h, w, 3] -> float32 [*size, 3] with all of it at the top left, in its `shown_size`; the rest is grey."""
-    rows, columns = shown_size(resize, size, image.shape[:2])
-    placed = np.full((*size, 3), GREY, np.float32)
-    placed[:rows, :columns] = scale_to(image, (rows, columns))
-    return placed
+def letterbox(image: np.ndarray, size: tuple[int, int], resize: str = "letterbox") -> np.ndarray:
+    """Image [h, w, 3] -> float32 [*size, 3]: all of it at the top left, in its `resized_shape`; the rest is gray."""
+    rows, columns = resized_shape(resize, size, image.shape[:2])
+    canvas = np.full((*size, 3), GRAY, np.float32)
+    canvas[:rows, :columns] = scale_to(image, (rows, columns))
+    return canvas
 
 
-def shown_size(resize: str, size: tuple[int, int], whole: tuple[int, int]) -> tuple[int, int]:
-    """The (height, width) at which `place` shows an image of (height, width) `whole` in `size`.
+def resized_shape(resize: str, size: tuple[int, int], whole: tuple[int, int]) -> tuple[int, int]:
+    """The (height, width) at which `letterbox` shows an image of (height, width) `whole` in `size`.
 
-    resize: "stretch" (all of `size`), "fit" (as much as the shape allows) or "pad" (as it is, unless it is larger).
+    resize: "stretch" (all of `size`), "letterbox" (as much as the shape allows) or "pad" (as it is, unless it is
+    larger).
     """
     (rows, columns), (height, width) = map(int, size), map(int, whole)
     if resize == "stretch":
@@ -51,7 +52,7 @@ def shown_size(resize: str, size: tuple[int, int], whole: tuple[int, int]) -> tu
 
 
 def scale_to(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """[h, w, C] -> float32 [*size, C], bilinear with half-pixel centres; shrunk by more than 2, with a wider filter."""
+    """[h, w, C] -> float32 [*size, C], bilinear with half-pixel centers; shrunk by more than 2, with a wider filter."""
     return bilinear(image, size, max(have / want for have, want in zip(image.shape[:2], size, strict=True)) > 2)
 
 
@@ -62,34 +63,35 @@ def bilinear(image: np.ndarray, size: tuple[int, int], antialias: bool = False) 
 
 def bands(image: np.ndarray, size: tuple[int, int], antialias: bool = False, rows: int = 32) -> Iterator[np.ndarray]:
     """The rows of `bilinear`, 32 at a time: a photograph's logits would take gigabytes at once."""
-    places, weights = _taps(image.shape[0], size[0], antialias)
+    indices, weights = _taps(image.shape[0], size[0], antialias)
     columns = _taps(image.shape[1], size[1], antialias)
     for start in range(0, size[0], rows):
         band = slice(start, start + rows)
-        yield _line_up(_line_up(image, 0, places[:, band], weights[:, band]), 1, *columns)
+        yield _line_up(_line_up(image, 0, indices[:, band], weights[:, band]), 1, *columns)
 
 
-def _line_up(image, axis, places, weights):
-    """The sum over k of the pixels at places[k] along an axis times weights[k]."""
+def _line_up(image, axis, indices, weights):
+    """The sum over k of the pixels at indices[k] along an axis, times weights[k]."""
     shape = [-1 if i == axis else 1 for i in range(image.ndim)]
-    total = image.take(places[0], axis) * weights[0].reshape(shape)
-    for place, weight in zip(places[1:], weights[1:], strict=True):
-        total += image.take(place, axis) * weight.reshape(shape)
+    total = image.take(indices[0], axis) * weights[0].reshape(shape)
+    for index, weight in zip(indices[1:], weights[1:], strict=True):
+        total += image.take(index, axis) * weight.reshape(shape)
     return total
 
 
 def _taps(have: int, want: int, antialias: bool) -> tuple[np.ndarray, np.ndarray]:
-    """What a line of `have` pixels gives to each of `want`: places int [K, want] and weights float32 [K, want].
+    """Which of a line's `have` pixels make up each of `want`: their indices int [K, want], weights float32 [K, want].
 
-    The weights are a triangle around the pixel's centre that ends at the next pixel's: of the line, or antialiased of
-    the result where that is coarser. In float32 as TensorFlow's: in float64 a pixel would differ by up to 0.01.
+    The weights form a triangle around the pixel's center that ends at the center of the next pixel of the line, or,
+    antialiased, of the result where that is coarser. They are float32 as TensorFlow's: in float64 a pixel would differ
+    by up to 0.01.
     """
     sides = np.float32(have), np.float32(want)
     scale = 1 / (sides[1] / sides[0]) if antialias else sides[0] / sides[1]  # its two kernels round so
     width = max(scale, np.float32(1)) if antialias else np.float32(1)
-    centre = (np.arange(want, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
-    places = np.ceil(centre - width).astype(int) + np.arange(int(2 * width) + 1)[:, None]
-    weights = np.maximum(0, 1 - np.abs(places.astype(np.float32) - centre) / width)
-    weights[(places < 0) | (places >= have)] = 0
+    center = (np.arange(want, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+    indices = np.ceil(center - width).astype(int) + np.arange(int(2 * width) + 1)[:, None]
+    weights = np.maximum(0, 1 - np.abs(indices.astype(np.float32) - center) / width)
+    weights[(indices < 0) | (indices >= have)] = 0
     used = weights.any(1)
-    return places[used].clip(0, have - 1), (weights / weights.sum(0))[used]
+    return indices[used].clip(0, have - 1), (weights / weights.sum(0))[used]

@@ -7,17 +7,19 @@ Random ones draw from sample["seed"] alone, so that a sample's augmentation can 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from mobilenet_tf.data import image_decoding, images
+from mobilenet_tf.data.preprocess import GRAY
 from mobilenet_tf.data.source import Sample, fold_in
 
 Op = Callable[[Sample], Sample]
 Mix = Callable[[tuple[tf.Tensor, tf.Tensor], tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 IGNORE = 255  # in masks
-GREY = 127.5  # of the image where there is none
 BOX_FIELDS = ("boxes", "labels", "crowd")  # one row a box
 MIN_VISIBLE = 0.25  # of a box's area: what a crop leaves less of is dropped
 
@@ -38,13 +40,171 @@ def compose(ops: Sequence[Op]) -> Op:
     return transform
 
 
-# Geometry
+# Geometry: a transform says which window, flip or affine map it wants; `apply` moves every field by it
+
+
+class Sampling(NamedTuple):
+    """How the pixels of a field are read: `resize` (values, size) -> values, the rule of a warp, and what is around."""
+
+    resize: Callable
+    interpolation: str
+    fill: float
+
+
+@dataclass(frozen=True)
+class CropResizePad:
+    """Shows the part of an image in a window, scaled to `shape`, with its corner at `offset` in an output of `size`.
+
+    window: int32 [4], top, left, height, width in pixels. whole: int32 [2], height and width of the image.
+    size: height, width of the output. shape, offset: int32 [2] each; None: all of `size`, from its corner on.
+    """
+
+    window: tf.Tensor
+    whole: tf.Tensor
+    size: tuple[int, int]
+    shape: tf.Tensor | None = None
+    offset: tf.Tensor | None = None
+
+    def pixels(self, values, sampling: Sampling):
+        """[H, W, ...] of the image -> [*size, ...]."""
+        return self.resize_pad(image_decoding.crop(values, self.window), sampling)
+
+    def resize_pad(self, part, sampling: Sampling):
+        """[height, width, ...] of the window -> [*size, ...]."""
+        rest = part.shape[2:]
+        part = sampling.resize(part, self.size if self.shape is None else self.shape)
+        if self.shape is not None:
+            after = tf.constant(self.size) - self.shape - self.offset
+            room = tf.concat([tf.stack([self.offset, after], 1), tf.zeros([len(rest), 2], tf.int32)], 0)
+            part = tf.pad(part, room, constant_values=sampling.fill)
+        return tf.ensure_shape(part, [*self.size, *rest])
+
+    def points(self, points):
+        """(y, x) [..., 2] as shares of the image's sides -> as shares of the window's."""
+        part = tf.cast(self.window, tf.float32) / tf.tile(tf.cast(self.whole, tf.float32), [2])
+        return (points - part[:2]) / part[2:]
+
+    def clip(self, boxes):
+        """Boxes as shares of the window -> (cut to it and as shares of the output, whether each is still seen)."""
+        boxes, seen = clip_boxes(boxes)
+        if self.shape is not None:
+            size = tf.constant(self.size, tf.float32)
+            scale, shift = (tf.tile(tf.cast(x, tf.float32) / size, [2]) for x in (self.shape, self.offset))
+            boxes = boxes * scale + shift
+        return boxes, seen
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Mirrors along an axis, 0 (top and bottom) or 1 (left and right), where `chosen`, bool []."""
+
+    axis: int
+    chosen: tf.Tensor
+
+    def pixels(self, values, sampling: Sampling):
+        return tf.cond(self.chosen, lambda: tf.reverse(values, [self.axis]), lambda: tf.identity(values))
+
+    def points(self, points):
+        mirrored = tf.one_hot(self.axis, 2, True, False) & self.chosen
+        return tf.where(mirrored, 1 - points, points)
+
+    def clip(self, boxes):
+        return boxes, tf.ones(tf.shape(boxes)[:1], tf.bool)
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Moves what lies at (x, y), in pixels from the center, to matrix float32 [2, 3] times (x, y, 1).
+
+    size: float32 [2], height and width of the image, which stay.
+    """
+
+    matrix: tf.Tensor
+    size: tf.Tensor
+
+    def pixels(self, values, sampling: Sampling):
+        backward = tf.linalg.inv(tf.concat([self.matrix, [[0.0, 0.0, 1.0]]], 0))  # output -> input, as the op wants it
+        center = (self.size[::-1] - 1) / 2
+        shift = backward[:2, 2] + center - tf.linalg.matvec(backward[:2, :2], center)
+        rows = tf.concat([backward[:2, :2], shift[:, None]], 1)
+        flat = len(values.shape) == 2
+        warped = tf.raw_ops.ImageProjectiveTransformV3(
+            images=(values[..., None] if flat else values)[None],
+            transforms=tf.concat([tf.reshape(rows, [1, 6]), tf.zeros([1, 2])], 1),
+            output_shape=tf.shape(values)[:2],
+            fill_value=float(sampling.fill),
+            interpolation=sampling.interpolation,
+            fill_mode="CONSTANT",
+        )[0]
+        return warped[..., 0] if flat else warped
+
+    def points(self, points):
+        away = (points[..., ::-1] - 0.5) * self.size[::-1]  # (x, y) in pixels from the center
+        moved = (tf.einsum("ij,...j->...i", self.matrix[:, :2], away) + self.matrix[:, 2]) / self.size[::-1] + 0.5
+        return moved[..., ::-1]
+
+    def clip(self, boxes):
+        return clip_boxes(boxes)
+
+
+Geometry = CropResizePad | Flip | Affine
+
+
+def apply(sample: Sample, geometry: Geometry) -> Sample:
+    """The sample with every field that has a place in the image moved by a geometry, each by its kernel."""
+    out = dict(sample)
+    for field, kernel in KERNELS.items():
+        if field in sample:
+            out |= kernel(sample, geometry)
+    return out
+
+
+def _image_kernel(sample, geometry):
+    return {"image": geometry.pixels(sample["image"], IMAGE_SAMPLING)}
+
+
+def _mask_kernel(sample, geometry):
+    return {"mask": geometry.pixels(sample["mask"], MASK_SAMPLING)}
+
+
+def _boxes_kernel(sample, geometry):
+    """The boxes around their moved corners, and all fields of those that are still seen."""
+    corners = tf.gather(sample["boxes"], [[0, 1], [0, 3], [2, 1], [2, 3]], axis=1)  # [N, 4, 2] (y, x)
+    moved = geometry.points(corners)
+    boxes, seen = geometry.clip(tf.concat([tf.reduce_min(moved, 1), tf.reduce_max(moved, 1)], 1))
+    fields = {**sample, "boxes": boxes}
+    return {key: tf.boolean_mask(fields[key], seen) for key in BOX_FIELDS if key in fields}
+
+
+KERNELS: dict[str, Callable[[Sample, Geometry], Sample]] = {
+    "image": _image_kernel,
+    "mask": _mask_kernel,
+    "boxes": _boxes_kernel,
+}
+
+
+def image_size(sample: Sample) -> tf.Tensor:
+    """The (height, width) int32 [2] of a sample's image, without decoding it straight after `Source.load`."""
+    if "encoded" not in sample:
+        return tf.shape(sample["image"])[:2]
+    return tf.maximum(sample["original_size"], images.MIN_SIDE)  # that of the blank for an unreadable item
+
+
+def crop_resize_pad(sample: Sample, window, size: tuple[int, int], shape=None, offset=None) -> Sample:
+    """The sample seen through a window, as `CropResizePad` says; of an encoded image only that part is decoded."""
+    whole, encoded = image_size(sample), sample.get("encoded")
+    if encoded is None:
+        return apply(sample, CropResizePad(window, whole, size, shape, offset))
+    part, window = image_decoding.decode_crop(encoded, window, size if shape is None else shape)
+    geometry = CropResizePad(window, whole, size, shape, offset)
+    others = {key: value for key, value in sample.items() if key != "image"}
+    return {**apply(others, geometry), "image": geometry.resize_pad(part, IMAGE_SAMPLING)}
 
 
 def resize(size: int | tuple[int, int], crop_fraction: float | None = None) -> Op:
     """Image -> float32 [*size, 3]: all of it, or (evaluation) its central part.
 
-    With `crop_fraction` the result is what resizing the shorter side to size / crop_fraction and cutting out the centre
+    With `crop_fraction` the result is what resizing the shorter side to size / crop_fraction and cutting out the center
     gives: the aspect ratio is kept. Without, the image is stretched to `size` (height, width; an int is square).
     """
     target = _pair(size)
@@ -52,12 +212,12 @@ def resize(size: int | tuple[int, int], crop_fraction: float | None = None) -> O
     def op(sample: Sample) -> Sample:
         whole = tf.shape(sample["image"])[:2]
         if crop_fraction is None:
-            return _show(sample, tf.concat([[0, 0], whole], 0), target)
+            return apply(sample, CropResizePad(_all_of(whole), whole, target))
         shape = tf.constant(target, tf.float32)
         scale = tf.reduce_min(tf.cast(whole, tf.float32) / shape)
         part = tf.cast(tf.round(shape * scale * crop_fraction), tf.int32)
         part = tf.clip_by_value(part, 1, whole)
-        return _show(sample, tf.concat([(whole - part) // 2, part], 0), target)
+        return apply(sample, CropResizePad(tf.concat([(whole - part) // 2, part], 0), whole, target))
 
     return op
 
@@ -72,87 +232,78 @@ def random_resized_crop(
     target = _pair(size)
 
     def op(sample: Sample) -> Sample:
-        encoded = sample.get("encoded")
-        if encoded is None:
-            return _show(sample, _random_window(tf.shape(sample["image"]), sample["seed"], scale, ratio), target)
-        shape = tf.maximum(sample["original_size"], images.MIN_SIDE)  # that of the blank for an unreadable item
-        window = _random_window(tf.concat([shape, [3]], 0), sample["seed"], scale, ratio)
-        image, window = image_decoding.decode_crop(encoded, window, target)
-        return _show(sample, window, target, shown=image, whole=shape)
+        shape = tf.concat([image_size(sample), [3]], 0)
+        return crop_resize_pad(sample, _random_window(shape, sample["seed"], scale, ratio), target)
 
     return op
 
 
-def place(size: tuple[int, int], resize: str = "fit") -> Op:
-    """Image -> float32 [*size, 3] with all of the image at the top left, its size that of `shown_size`.
+def letterbox(size: tuple[int, int], resize: str = "letterbox") -> Op:
+    """Image -> float32 [*size, 3] with all of the image at the top left, its size that of `resized_shape`.
 
-    What is left over is grey in the image and 255 in the mask.
+    What is left over is gray in the image and 255 in the mask.
     """
 
     def op(sample: Sample) -> Sample:
         whole = tf.shape(sample["image"])[:2]
-        return view(sample, tf.concat([[0, 0], whole], 0), shown_size(resize, size, whole), [0, 0], size)
+        shape = resized_shape(resize, size, whole)
+        return apply(sample, CropResizePad(_all_of(whole), whole, size, shape, tf.constant([0, 0])))
 
     return op
 
 
 def random_scale_crop(size: tuple[int, int], scale: tuple[float, float], resize: str, full: tuple[int, int]) -> Op:
-    """A random part -> float32 [*size, 3], its size `scale` times that which `place(full, resize)` would give.
+    """A random part -> float32 [*size, 3], its size `scale` times that which `letterbox(full, resize)` would give.
 
-    A picture that becomes smaller than `size` comes to a random place in it; the rest is grey, 255 in the mask.
+    An image that becomes smaller than `size` comes to a random place in it; the rest is gray, 255 in the mask.
     The mask's pixels are picked, never mixed. Source: deeplab/core/preprocess_utils.py.
     """
 
     def op(sample: Sample) -> Sample:
         seed, target = sample["seed"], tf.constant(size, tf.float32)
-        whole = tf.cast(tf.shape(sample["image"])[:2], tf.float32)
+        shape = tf.shape(sample["image"])[:2]
+        whole = tf.cast(shape, tf.float32)
         factor = tf.random.stateless_uniform([], fold_in(seed, 0), *scale)
-        factor *= tf.cast(shown_size(resize, full, tf.shape(sample["image"])[:2]), tf.float32) / whole  # [2]
+        factor *= tf.cast(resized_shape(resize, full, shape), tf.float32) / whole  # [2]
         part = tf.clip_by_value(tf.round(target / factor), 1, whole)
         shown = tf.clip_by_value(tf.round(part * factor), 1, target)
         draws = tf.random.stateless_uniform([2, 2], fold_in(seed, 1))
         corner, offset = tf.floor(draws[0] * (whole - part + 1)), tf.floor(draws[1] * (target - shown + 1))
         window, shown, offset = (tf.cast(x, tf.int32) for x in (tf.concat([corner, part], 0), shown, offset))
-        return view(sample, window, shown, offset, size)
+        return apply(sample, CropResizePad(window, shape, size, shown, offset))
 
     return op
 
 
-def shown_size(resize: str, size: tuple[int, int], whole) -> tf.Tensor:
-    """The (height, width) int32 [2] at which `place` shows an image of (height, width) `whole` in `size`.
+def resized_shape(resize: str, size: tuple[int, int], whole) -> tf.Tensor:
+    """The (height, width) int32 [2] at which `letterbox` shows an image of (height, width) `whole` in `size`.
 
-    resize: "stretch" (all of `size`), "fit" (as much as the shape allows) or "pad" (as it is, unless it is larger).
+    resize: "stretch" (all of `size`), "letterbox" (as much as the shape allows) or "pad" (as it is, unless it is
+    larger).
     """
     size, whole = tf.constant(size, tf.int64), tf.cast(whole, tf.int64)
     across = size * whole[::-1]  # compares the shapes without division
     rounded = (2 * whole * size[::-1] + whole[::-1]) // (2 * whole[::-1])
-    fit = tf.where(across <= across[::-1], size, tf.maximum(rounded, 1))
-    shown = {"stretch": size, "fit": fit, "pad": tf.where(tf.reduce_all(whole <= size), whole, fit)}[resize]
-    return tf.cast(shown, tf.int32)
+    inside = tf.where(across <= across[::-1], size, tf.maximum(rounded, 1))
+    padded = tf.where(tf.reduce_all(whole <= size), whole, inside)
+    return tf.cast({"stretch": size, "letterbox": inside, "pad": padded}[resize], tf.int32)
 
 
-def random_flip() -> Op:
-    """Mirrors left and right, every other time."""
+def random_flip(axis: int = 1) -> Op:
+    """Mirrors every other time: left and right, or (axis 0) top and bottom."""
 
     def op(sample: Sample) -> Sample:
-        flip = tf.random.stateless_uniform([], sample["seed"]) < 0.5
-
-        def maybe(flipped, value):
-            return tf.cond(flip, lambda: flipped(value), lambda: tf.identity(value))
-
-        out = {**sample, "image": maybe(lambda image: tf.reverse(image, [1]), sample["image"])}
-        if "mask" in sample:
-            out["mask"] = maybe(lambda mask: tf.reverse(mask, [1]), sample["mask"])
-        if "boxes" in sample:
-            mirror = tf.constant([0.0, 1.0, 0.0, 1.0])
-            out["boxes"] = maybe(lambda boxes: mirror + tf.constant([1.0, -1, 1, -1]) * _swap_x(boxes), sample["boxes"])
-        return out
+        return apply(sample, Flip(axis, tf.random.stateless_uniform([], sample["seed"]) < 0.5))
 
     return op
 
 
 def _pair(size):
     return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _all_of(whole):
+    return tf.concat([[0, 0], whole], 0)
 
 
 def _random_window(shape, seed, scale, ratio):
@@ -168,92 +319,43 @@ def _random_window(shape, seed, scale, ratio):
     return tf.concat([begin[:2], extent[:2]], 0)
 
 
-def _show(sample, window, size, *, shown=None, whole=None):
-    """The sample seen through `window` (top, left, height, width in pixels of the `whole` image), at `size`."""
-    whole = tf.shape(sample["image"])[:2] if whole is None else whole
-    shown = image_decoding.crop(sample["image"], window) if shown is None else shown
-    out = {**sample, "image": _scale(shown, size)}
-    if "mask" in sample:
-        out["mask"] = _nearest(image_decoding.crop(sample["mask"], window), size)
-    if "boxes" in sample:
-        part = tf.cast(window, tf.float32) / tf.tile(tf.cast(whole, tf.float32), [2])
-        boxes = (sample["boxes"] - tf.tile(part[:2], [2])) / tf.tile(part[2:], [2])
-        out |= clip_boxes({**out, "boxes": boxes})
-    return out
-
-
-def view(sample: Sample, window, shown, offset, size: tuple[int, int], part=None) -> Sample:
-    """The sample seen through `window`, scaled to `shown` (height, width), at `offset` (top, left) in `size`.
-
-    window: int32 [4], top, left, height, width in pixels. part: what it shows, where that has been cut out already, of
-    an image of "original_size".
-    """
-    room = tf.stack([offset, tf.constant(size) - shown - offset], 1)  # [2, 2]: before and after, of rows and columns
-    whole = tf.shape(sample["image"])[:2] if part is None else tf.maximum(sample["original_size"], images.MIN_SIDE)
-    part = image_decoding.crop(sample["image"], window) if part is None else part
-    shrink = tf.reduce_max(tf.shape(part)[:2] / shown)
-    image = tf.cond(
-        shrink > 2,
-        lambda: tf.image.resize(part, shown, antialias=True),
-        lambda: tf.image.resize(part, shown),
-    )
-    image = tf.pad(image, tf.concat([room, [[0, 0]]], 0), constant_values=GREY)
-    out = {**sample, "image": tf.ensure_shape(image, [*size, 3])}
-    if "mask" in sample:
-        mask = tf.pad(
-            _pick(image_decoding.crop(sample["mask"], window), tf.unstack(shown)), room, constant_values=IGNORE
-        )
-        out["mask"] = tf.ensure_shape(mask, size)
-    if "boxes" in sample:
-        share = tf.cast(window, tf.float32) / tf.tile(tf.cast(whole, tf.float32), [2])
-        out |= clip_boxes({**out, "boxes": (sample["boxes"] - tf.tile(share[:2], [2])) / tf.tile(share[2:], [2])})
-        scale, shift = (tf.tile(tf.cast(x, tf.float32) / tf.constant(size, tf.float32), [2]) for x in (shown, offset))
-        out["boxes"] = out["boxes"] * scale + shift
-    return out
-
-
-def _scale(image, size):
-    """[h, w, 3] -> float32 [*size, 3], bilinear. Up to a factor of 2 no pixel goes unused without a wider filter."""
-    shrink = tf.reduce_max(tf.shape(image)[:2] / tf.constant(size))
-    scaled = tf.cond(
+def _bilinear(image, size):
+    """[h, w, 3] -> float32 [*size, 3]. Up to a factor of 2 no pixel goes unused without a wider filter."""
+    shrink = tf.reduce_max(tf.shape(image)[:2] / tf.convert_to_tensor(size))
+    return tf.cond(
         shrink > 2,
         lambda: tf.image.resize(image, size, antialias=True),
         lambda: tf.image.resize(image, size),
     )
-    return tf.ensure_shape(scaled, [*size, 3])
 
 
 def _nearest(mask, size):
-    return tf.ensure_shape(_pick(mask, size), size)
-
-
-def _pick(mask, size):
-    """[h, w] -> [*size]: of each pixel of the result the one that lies under its centre."""
-    whole = tf.shape(mask)
+    """[h, w] -> [*size]: of each pixel of the result the one that lies under its center."""
+    whole, size = tf.shape(mask), size if isinstance(size, tuple) else tf.unstack(size)
     rows, columns = ((2 * tf.range(n) + 1) * whole[axis] // (2 * n) for axis, n in enumerate(size))
     return tf.gather(tf.gather(mask, rows), columns, axis=1)
 
 
-def _swap_x(boxes):
-    return tf.gather(boxes, [0, 3, 2, 1], axis=-1)
+IMAGE_SAMPLING = Sampling(_bilinear, "BILINEAR", GRAY)
+MASK_SAMPLING = Sampling(_nearest, "NEAREST", IGNORE)
 
 
-def clip_boxes(sample):
-    """The fields of the boxes still seen, cut to the image."""
-    boxes = tf.clip_by_value(sample["boxes"], 0.0, 1.0)
-    seen = _area(boxes) >= tf.maximum(MIN_VISIBLE * _area(sample["boxes"]), 1e-8)
-    return {key: tf.boolean_mask(value, seen) for key, value in {**sample, "boxes": boxes}.items() if key in BOX_FIELDS}
+def clip_boxes(boxes):
+    """Boxes [..., 4] cut to 0..1, and whether enough of each is left to be seen, bool [...]."""
+    clipped = tf.clip_by_value(boxes, 0.0, 1.0)
+    return clipped, box_area(clipped) >= tf.maximum(MIN_VISIBLE * box_area(boxes), 1e-8)
 
 
-def _area(boxes):
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+def box_area(boxes):
+    """The areas [...] of boxes [..., 4]."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
-# Colour
+# Color
 
 
 def color_jitter(brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0) -> Op:
-    """Random changes of colour, image -> float32.
+    """Random changes of color, image -> float32.
 
     brightness: added, up to this share of the range; contrast, saturation: factors of 1 ± this; hue: turned by up to
     this share of the circle (0.5 at most).
@@ -301,7 +403,7 @@ def random_erasing(probability: float, scale=(0.02, 1 / 3), ratio=(0.3, 10 / 3))
 def rand_augment(layers: int, magnitude: float) -> Op:
     """`layers` operations drawn from 14, each at strength `magnitude` (0..10). Image -> float32.
 
-    Turned and moved parts show grey in the image and 255 in the mask. Source: Cubuk et al. 2019; strengths of
+    Turned and moved parts show gray in the image and 255 in the mask. Source: Cubuk et al. 2019; strengths of
     torchvision.transforms.RandAugment.
     """
     strength = magnitude / 10
@@ -339,7 +441,7 @@ def _blend(base):
     return _pixels(lambda image, strength, sign: base(image) + (1 + sign * 0.9 * strength) * (image - base(image)))
 
 
-def _grey(image):
+def _gray(image):
     return tf.tile(tf.image.rgb_to_grayscale(image), [1, 1, 3])
 
 
@@ -378,41 +480,14 @@ def _solarize(image, strength, sign):
 
 
 def _affine(matrix):
-    """A geometric augmentation, from (strength * sign) -> 2 x 3: where (x, y) from the centre, in image sides, goes."""
+    """A geometric augmentation, from (strength * sign) -> 2 x 3: where (x, y) from the center, in image sides, goes."""
 
     def augment(sample, strength, sign):
         size = tf.cast(tf.shape(sample["image"])[:2], tf.float32)
         (a, b, c), (d, e, f) = matrix(strength * sign)
-        forward = tf.reshape(
-            tf.stack([a, b, c * size[1], d, e, f * size[0], 0.0, 0.0, 1.0]), [3, 3]
-        )  # in pixels, x first
-        backward = tf.linalg.inv(forward)  # output -> input, as the op wants it
-        centre = (size[::-1] - 1) / 2
-        shift = backward[:2, 2] + centre - tf.linalg.matvec(backward[:2, :2], centre)
-        rows = tf.concat([backward[:2, :2], shift[:, None]], 1)
-        out = {**sample, "image": _warp(sample["image"], rows, "BILINEAR", GREY)}
-        if "mask" in sample:
-            out["mask"] = _warp(sample["mask"][..., None], rows, "NEAREST", IGNORE)[..., 0]
-        if "boxes" in sample:
-            y, x = tf.gather(sample["boxes"], [0, 0, 2, 2], axis=1), tf.gather(sample["boxes"], [1, 3, 1, 3], axis=1)
-            corners = (tf.stack([x, y], -1) - 0.5) * size[::-1]  # [N, 4, 2] (x, y) in pixels from the centre
-            moved = (tf.einsum("ij,nkj->nki", forward[:2, :2], corners) + forward[:2, 2]) / size[::-1] + 0.5
-            low, high = tf.reduce_min(moved, 1)[:, ::-1], tf.reduce_max(moved, 1)[:, ::-1]
-            out |= clip_boxes({**out, "boxes": tf.concat([low, high], 1)})
-        return out
+        return apply(sample, Affine(tf.reshape(tf.stack([a, b, c * size[1], d, e, f * size[0]]), [2, 3]), size))
 
     return augment
-
-
-def _warp(image, rows, interpolation, fill):
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=image[None],
-        transforms=tf.concat([tf.reshape(rows, [1, 6]), tf.zeros([1, 2])], 1),
-        output_shape=tf.shape(image)[:2],
-        fill_value=float(fill),
-        interpolation=interpolation,
-        fill_mode="CONSTANT",
-    )[0]
 
 
 def _rotation(amount):
@@ -428,8 +503,8 @@ AUGMENTATIONS = [
     _affine(lambda amount: ((1.0, 0.0, 0.0), (0.0, 1.0, 0.45 * amount))),  # move in y
     _affine(_rotation),
     _blend(tf.zeros_like),  # brightness
-    _blend(_grey),  # saturation
-    _blend(lambda image: tf.zeros_like(image) + tf.reduce_mean(_grey(image))),  # contrast
+    _blend(_gray),  # saturation
+    _blend(lambda image: tf.zeros_like(image) + tf.reduce_mean(_gray(image))),  # contrast
     _blend(_smooth),  # sharpness
     _pixels(_autocontrast),
     _pixels(_equalize),
@@ -491,8 +566,8 @@ def _beta(alpha, shape, seed):
 
 
 def _spans(length, part, seed):
-    """[N, length]: true from a random centre - part * length / 2 to centre + part * length / 2."""
-    centre = tf.random.stateless_uniform(tf.shape(part), seed) * tf.cast(length, tf.float32)
+    """[N, length]: true from a random center - part * length / 2 to center + part * length / 2."""
+    center = tf.random.stateless_uniform(tf.shape(part), seed) * tf.cast(length, tf.float32)
     half = part * tf.cast(length, tf.float32) / 2
-    place = tf.range(length, dtype=tf.float32)[None] + 0.5
-    return tf.abs(place - centre[:, None]) < half[:, None]
+    position = tf.range(length, dtype=tf.float32)[None] + 0.5
+    return tf.abs(position - center[:, None]) < half[:, None]

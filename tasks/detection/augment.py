@@ -1,38 +1,36 @@
-"""SSD's random changes of a picture and its boxes, and mosaics of a batch. Every draw comes from sample["seed"]."""
+"""SSD's random changes of an image and its boxes, and mosaics of a batch. Every draw comes from sample["seed"]."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-from mobilenet_tf.data import image_decoding, images
 from mobilenet_tf.data.source import Batch, Sample, fold_in
-from mobilenet_tf.data.transforms import BOX_FIELDS, MIN_VISIBLE, Op, view
+from mobilenet_tf.data.transforms import BOX_FIELDS, Op, box_area, clip_boxes, crop_resize_pad, image_size
 
 OVERLAPS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)  # smallest IoU of a crop with some box; 1: no crop
 TRIALS = 40  # crops drawn for one of them
-ROUNDS = 5  # of OVERLAPS drawn, before the picture stays whole
-CROP_SIDES, CROP_RATIOS = (0.3, 1.0), (0.5, 2.0)  # of the picture's; width / height
-MOSAIC_SIDE = (0.5, 1.0)  # of the four pictures' together, that a mosaic shows
+ROUNDS = 5  # of OVERLAPS drawn, before the image stays whole
+CROP_SIDES, CROP_RATIOS = (0.3, 1.0), (0.5, 2.0)  # shares of the image's sides; width / height
+MOSAIC_SIDE = (0.5, 1.0)  # share of the four images' sides together that a mosaic shows
 
 
 def random_view(
     size: tuple[int, int], *, zoom_out: float = 0.5, zoom_out_max: float = 4.0, iou_crop: float = 1.0, pad: bool = False
 ) -> Op:
-    """Zoom-out, then IoU-constrained crop -> float32 [*size, 3]; scaled once. Boxes stay whose centre is in sight.
+    """Zoom-out, then IoU-constrained crop -> float32 [*size, 3]; scaled once. Boxes stay whose center is in sight.
 
-    Straight after `Source.load` only the part of a JPEG that is seen is decoded. The ground is grey.
+    Straight after `Source.load` only the part of a JPEG that is seen is decoded. The rest is gray.
 
     Args:
-        zoom_out: probability of a canvas whose sides are up to `zoom_out_max` times the picture's, it anywhere on it.
+        zoom_out: probability of a canvas whose sides are up to `zoom_out_max` times the image's, which lies anywhere
+            on it.
         iou_crop: probability of a crop; one of the smallest overlaps with a box is drawn from `OVERLAPS`.
-        pad: start from a canvas of the shape of `size` instead of the picture's own.
+        pad: start from a canvas of the shape of `size` instead of the image's own.
     Source: arXiv:1512.02325, sections 2.2 and 3.6; torchvision/references/detection/transforms.py.
     """
 
     def op(sample: Sample) -> Sample:
-        seed, encoded = sample["seed"], sample.get("encoded")
-        whole = tf.shape(sample["image"])[:2] if encoded is None else sample["original_size"]
-        whole = tf.maximum(whole, images.MIN_SIDE)  # an unreadable item's is 0
+        seed, whole = sample["seed"], image_size(sample)
         pixels = tf.cast(whole, tf.float32)
         window = _canvas(pixels, size) if pad else tf.constant([0.0, 0.0, 1.0, 1.0])
         window = _sometimes(zoom_out, fold_in(seed, 0), lambda s: _zoomed_out(window, zoom_out_max, s), window)
@@ -41,14 +39,11 @@ def random_view(
         wanted = tf.boolean_mask(boxes, tf.logical_not(sample["crowd"]))
         none = tf.constant([0.0, 0.0, 1.0, 1.0])
         crop = _sometimes(iou_crop, fold_in(seed, 1), lambda s: crop_window(wanted, shape, s), none)
-        kept = centre_inside(_seen_from(crop, boxes), tf.constant([[0.0, 0.0, 1.0, 1.0]]))[:, 0]
+        kept = center_inside(_seen_from(crop, boxes), tf.constant([[0.0, 0.0, 1.0, 1.0]]))[:, 0]
         sample = sample | {key: tf.boolean_mask(sample[key], kept) for key in BOX_FIELDS if key in sample}
         window = tf.concat([window[:2] + crop[:2] * window[2:], crop[2:] * window[2:]], 0)
-        part, shown, offset = _pixels(window * tf.tile(pixels, [2]), whole, size)
-        if encoded is None:
-            return view(sample, part, shown, offset, size)
-        image, part = image_decoding.decode_crop(encoded, part, shown)
-        return view(sample, part, shown, offset, size, part=image)
+        part, shape, offset = _pixels(window * tf.tile(pixels, [2]), whole, size)
+        return crop_resize_pad(sample, part, size, shape, offset)
 
     return op
 
@@ -59,7 +54,7 @@ def _sometimes(probability, seed, draw, otherwise):
 
 
 def _canvas(pixels, size):
-    """The window, in sides of the picture, that keeps its shape in `size`, the picture at its top left."""
+    """The window, in sides of the image, that keeps its shape in `size`, with the image at its top left."""
     scale = tf.reduce_min(tf.constant(size, tf.float32) / pixels)
     return tf.concat([[0.0, 0.0], tf.constant(size, tf.float32) / (scale * pixels)], 0)
 
@@ -88,7 +83,7 @@ def crop_window(boxes: tf.Tensor, shape: tf.Tensor, seed: tf.Tensor) -> tf.Tenso
     corners = draws[:, 2:] * (1 - sides)
     crops = tf.concat([corners, corners + sides], 1)  # [R, 4]
     ratio = sides[:, 1] * shape[1] / (sides[:, 0] * shape[0])
-    overlap = tf.where(centre_inside(boxes, crops), _iou(boxes, crops), -1.0)  # [N, R]
+    overlap = tf.where(center_inside(boxes, crops), _iou(boxes, crops), -1.0)  # [N, R]
     alone = tf.equal(tf.shape(boxes)[0], 0)
     fits = (ratio >= CROP_RATIOS[0]) & (ratio <= CROP_RATIOS[1])
     fits &= alone | (tf.reduce_max(tf.pad(overlap, [[1, 0], [0, 0]], constant_values=-1.0), 0) >= least)
@@ -98,50 +93,33 @@ def crop_window(boxes: tf.Tensor, shape: tf.Tensor, seed: tf.Tensor) -> tf.Tenso
     return tf.where(keep_whole, [0.0, 0.0, 1.0, 1.0], tf.concat([corners[found], sides[found]], 0))
 
 
-def centre_inside(boxes: tf.Tensor, crops: tf.Tensor) -> tf.Tensor:
-    """Whether the centres of boxes [N, 4] lie in crops [R, 4]: bool [N, R]."""
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    inside = (centre[:, None] > crops[None, :, :2]) & (centre[:, None] < crops[None, :, 2:])
+def center_inside(boxes: tf.Tensor, crops: tf.Tensor) -> tf.Tensor:
+    """Whether the centers of boxes [N, 4] lie in crops [R, 4]: bool [N, R]."""
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2
+    inside = (center[:, None] > crops[None, :, :2]) & (center[:, None] < crops[None, :, 2:])
     return tf.reduce_all(inside, -1)
 
 
 def _iou(a, b):
     low, high = tf.maximum(a[:, None, :2], b[None, :, :2]), tf.minimum(a[:, None, 2:], b[None, :, 2:])
     common = tf.reduce_prod(tf.maximum(high - low, 0.0), -1)
-    union = _area(a)[:, None] + _area(b)[None] - common
+    union = box_area(a)[:, None] + box_area(b)[None] - common
     return tf.math.divide_no_nan(common, union)
 
 
-def _area(boxes):
-    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
-
-
 def _pixels(window, whole, size):
-    """(the part of the picture in a window, int32 [4]; its (height, width) in `size`; its (top, left) there)."""
+    """(the part of the image in a window, int32 [4]; its (height, width) in `size`; its (top, left) there)."""
     target = tf.constant(size, tf.float32)
     low = tf.clip_by_value(tf.cast(tf.round(window[:2]), tf.int32), 0, whole - 1)
     high = tf.clip_by_value(tf.cast(tf.round(window[:2] + window[2:]), tf.int32), low + 1, whole)
     scale = target / window[2:]
     offset = tf.clip_by_value(tf.round((tf.cast(low, tf.float32) - window[:2]) * scale), 0, target - 1)
-    shown = tf.clip_by_value(tf.round(tf.cast(high - low, tf.float32) * scale), 1, target - offset)
-    return tf.concat([low, high - low], 0), tf.cast(shown, tf.int32), tf.cast(offset, tf.int32)
-
-
-def random_vertical_flip() -> Op:
-    """Mirrors top and bottom, every other time."""
-
-    def op(sample: Sample) -> Sample:
-        flip = tf.random.stateless_uniform([], sample["seed"]) < 0.5
-        top, left, bottom, right = tf.unstack(sample["boxes"], axis=1)
-        mirrored = tf.stack([1 - bottom, left, 1 - top, right], 1)
-        image = tf.cond(flip, lambda: tf.reverse(sample["image"], [0]), lambda: tf.identity(sample["image"]))
-        return {**sample, "image": image, "boxes": tf.where(flip, mirrored, sample["boxes"])}
-
-    return op
+    shape = tf.clip_by_value(tf.round(tf.cast(high - low, tf.float32) * scale), 1, target - offset)
+    return tf.concat([low, high - low], 0), tf.cast(shape, tf.int32), tf.cast(offset, tf.int32)
 
 
 def photometric(probability: float = 0.5) -> Op:
-    """Brightness, contrast, saturation and hue, each with this probability; contrast before or after the colours.
+    """Brightness, contrast, saturation and hue, each with this probability; contrast before or after the colors.
 
     Strengths of arXiv:1512.02325's code: ±32 of 255, factors 0.5 to 1.5 twice, ±18 degrees.
     """
@@ -173,7 +151,7 @@ def mark_mosaic(probability: float) -> Op:
 
 
 def mosaic(batch: Batch) -> Batch:
-    """Where batch["mosaic"] says so, a random part of four pictures side by side: an image and the next three.
+    """Where batch["mosaic"] says so, a random part of four images side by side: an image and the next three.
 
     Images [N, H, W, 3]; boxes [N, T, 4] become [N, 4T, 4], with label -1 and no area where there is none or under a
     quarter of it is seen. Source: arXiv:2004.10934, section 3.3.
@@ -189,12 +167,12 @@ def mosaic(batch: Batch) -> Batch:
     corner = draws[:, 1:] * (1 - side)
     windows = tf.concat([corner, corner + side], 1)
     parts = tf.image.crop_and_resize(canvas, windows, tf.range(count), size)
-    places = tf.constant([[0.0, 0.0], [0.0, 0.5], [0.5, 0.0], [0.5, 0.5]])
-    boxes = [tf.roll(batch["boxes"], -i, 0) / 2 + tf.tile(places[i], [2]) for i in range(4)]
+    quarters = tf.constant([[0.0, 0.0], [0.0, 0.5], [0.5, 0.0], [0.5, 0.5]])
+    boxes = [tf.roll(batch["boxes"], -i, 0) / 2 + tf.tile(quarters[i], [2]) for i in range(4)]
     boxes = (tf.concat(boxes, 1) - tf.tile(corner, [1, 2])[:, None]) / side[:, None]
-    clipped = tf.clip_by_value(boxes, 0.0, 1.0)
+    clipped, seen = clip_boxes(boxes)
     labels = tf.concat([tf.roll(batch["labels"], -i, 0) for i in range(4)], 1)
-    labels = tf.where(_area(clipped) >= tf.maximum(MIN_VISIBLE * _area(boxes), 1e-8), labels, -1)
+    labels = tf.where(seen, labels, -1)
     crowd = tf.concat([tf.roll(batch["crowd"], -i, 0) for i in range(4)], 1)
     room = [[0, 0], [0, 3 * tf.shape(batch["labels"])[1]]]
     one = chosen[:, None]

@@ -134,7 +134,7 @@ def _annotations(cfg: Config, read: Source) -> tuple[int, np.ndarray, np.ndarray
     """(images, boxes [B, 4] as they lie in the input, labels [B], crowd [B], images without boxes) of a source."""
     whole = "images" in (read.ground_truth or {})
     boxes, labels, crowd, sizes, rows = _from_files(read) if whole else _from_records(read)
-    if cfg.data.resize == "pad":
+    if cfg.data.resize == "letterbox":
         shape = np.array(cfg.model.input_size)
         scale = (shape / sizes).min(1, keepdims=True)
         boxes = boxes * np.tile(sizes * scale / shape, 2)[rows]

@@ -103,7 +103,11 @@ class Data(config.Section):
     counts: dict[SplitName, int] = Field(
         {"train": 800, "validation": 100, "test": 200}, description="scenes: pictures per split"
     )
-    resize: Literal["stretch", "pad"] = Field("stretch", description="pad keeps the aspect ratio")
+    resize: Literal["stretch", "letterbox"] = Field(
+        "stretch",
+        description="How images come to model.input_size. stretch: every side is scaled by itself; letterbox: the "
+        "aspect ratio is kept and the rest is gray",
+    )
     skip_empty: bool = Field(False, description="leave training pictures without boxes out")
     on_corrupt: Literal["skip", "error"] = "skip"
     augment: Augment = Augment()

@@ -13,7 +13,6 @@ from mobilenet_tf.tasks.detection import boxes
 from mobilenet_tf.tasks.detection.anchors import anchors_for
 from mobilenet_tf.tasks.detection.config import Config
 
-FILL = {"stretch": "stretch", "pad": "fit"}  # data.resize -> how `preprocess` and `transforms` name it
 OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")  # with decoding inside
 SHOWN_FROM = 0.3  # score of the detections that are drawn, listed and counted in the confusion matrix
 
@@ -55,7 +54,7 @@ def restored(cfg: Config, found: np.ndarray, size) -> np.ndarray:
     """Boxes in the input -> in the original image of `size` (H, W), where the input is padded."""
     if cfg.data.resize == "stretch":
         return found
-    shown = preprocess.shown_size("fit", cfg.model.input_size, size)
+    shown = preprocess.resized_shape("letterbox", cfg.model.input_size, size)
     return (found / np.tile(np.array(shown) / np.array(cfg.model.input_size), 2)).clip(0, 1)
 
 
@@ -86,7 +85,7 @@ def shown_boxes(prediction: Prediction, classes: Sequence[str]) -> list[viz.Box]
 
 
 answers = Answers(
-    prepare=lambda cfg, image: preprocess.place(image, cfg.model.input_size, FILL[cfg.data.resize]),
+    prepare=lambda cfg, image: preprocess.letterbox(image, cfg.model.input_size, cfg.data.resize),
     decode=decode,
     summary=summary,
     draw=draw,

@@ -13,7 +13,7 @@ from mobilenet_tf.task import Task
 from mobilenet_tf.tasks.detection import augment, data, export, model, report, scoring
 from mobilenet_tf.tasks.detection import loss as losses
 from mobilenet_tf.tasks.detection.config import Config
-from mobilenet_tf.tasks.detection.inference import FILL, SHOWN_FROM, anchors, answers, decoding, restored
+from mobilenet_tf.tasks.detection.inference import SHOWN_FROM, anchors, answers, decoding, restored
 from mobilenet_tf.tasks.detection.metric import DetectionMetric
 
 
@@ -25,8 +25,8 @@ def source(cfg: Config, split: str) -> Source:
 
 def transform(cfg: Config, training: bool):
     """Sample -> Sample with a float32 image [H, W, 3] of the input size, in 0..255, and its boxes."""
-    size, keys, resize = cfg.model.input_size, cfg.data.augment, FILL[cfg.data.resize]
-    whole = transforms.place(size, resize) if resize == "fit" else transforms.resize(size)
+    size, keys, resize = cfg.model.input_size, cfg.data.augment, cfg.data.resize
+    whole = transforms.letterbox(size, resize) if resize == "letterbox" else transforms.resize(size)
     if not training:
         return whole
     ops = [whole]
@@ -34,11 +34,11 @@ def transform(cfg: Config, training: bool):
         ops = [transforms.random_scale_crop(size, keys.scale_crop, resize, size)]
     elif keys.zoom_out or keys.iou_crop:
         options = {"zoom_out": keys.zoom_out, "zoom_out_max": keys.zoom_out_max, "iou_crop": keys.iou_crop}
-        ops = [augment.random_view(size, **options, pad=resize == "fit")]
+        ops = [augment.random_view(size, **options, pad=resize == "letterbox")]
     if keys.flip:
         ops.append(transforms.random_flip())
     if keys.vertical_flip:
-        ops.append(augment.random_vertical_flip())
+        ops.append(transforms.random_flip(axis=0))
     if keys.photometric:
         ops.append(augment.photometric(keys.photometric))
     if keys.mosaic:
@@ -78,8 +78,8 @@ def deploy(cfg: Config, model):
 
 def shown(cfg: Config, image: np.ndarray, size) -> np.ndarray:
     """The part of the input [H, W, 3] that shows the original image of `size` (H, W), in its shape again."""
-    if cfg.data.resize == "pad":
-        rows, columns = preprocess.shown_size("fit", cfg.model.input_size, size)
+    if cfg.data.resize == "letterbox":
+        rows, columns = preprocess.resized_shape("letterbox", cfg.model.input_size, size)
         return image[:rows, :columns]
     height, width = np.asarray(size) * max(cfg.model.input_size) / max(size)
     picture = Image.fromarray(np.rint(image).clip(0, 255).astype(np.uint8))

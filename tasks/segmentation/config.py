@@ -55,8 +55,10 @@ class Data(config.Section):
     counts: dict[Literal["train", "validation", "test"], int] = Field(
         {"train": 800, "validation": 100, "test": 200}, description="scenes: pictures per split"
     )
-    resize: Literal["stretch", "fit", "pad"] = Field(
-        "fit", description="to model.input_size. fit: shape kept, rest grey; pad: size kept, unless it is larger"
+    resize: Literal["stretch", "letterbox", "pad"] = Field(
+        "letterbox",
+        description="How images come to model.input_size. stretch: every side is scaled by itself; letterbox: the "
+        "aspect ratio is kept and the rest is gray; pad: the size is kept too, unless it is larger",
     )
     on_corrupt: Literal["skip", "error"] = "skip"
     augment: Augment = Augment()

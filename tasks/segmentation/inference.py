@@ -26,7 +26,7 @@ def decode(raw, sizes: np.ndarray, resize: str) -> list[Prediction]:
     raw = np.asarray(raw[LOGITS] if isinstance(raw, dict) else raw)
     predictions = []
     for scores, size in zip(raw, np.asarray(sizes), strict=True):
-        rows, columns = preprocess.shown_size(resize, scores.shape[:2], size)
+        rows, columns = preprocess.resized_shape(resize, scores.shape[:2], size)
         scores = scores[:rows, :columns]
         predictions.append({"mask": _enlarge(scores, size) if scores.ndim == 3 else _nearest(scores, size)})
     return predictions
@@ -54,7 +54,7 @@ def summary(prediction: Prediction, classes: Sequence[str]) -> dict:
 
 
 answers = Answers(
-    prepare=lambda cfg, image: preprocess.place(image, cfg.model.input_size, cfg.data.resize),
+    prepare=lambda cfg, image: preprocess.letterbox(image, cfg.model.input_size, cfg.data.resize),
     decode=lambda cfg, raw, sizes: decode(raw, sizes, cfg.data.resize),
     summary=summary,
     draw=draw,

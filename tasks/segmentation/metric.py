@@ -10,7 +10,7 @@ from warnings import warn
 import numpy as np
 
 from mobilenet_tf import viz
-from mobilenet_tf.data.preprocess import shown_size
+from mobilenet_tf.data.preprocess import resized_shape
 from mobilenet_tf.data.transforms import IGNORE
 from mobilenet_tf.task import Prediction, as_text
 from mobilenet_tf.utils.errors import UserError
@@ -39,7 +39,7 @@ class SegmentationMetric:
     confusion: int64 [C, C], rows = truth.
     """
 
-    def __init__(self, classes: Sequence[str], resize: str = "fit"):
+    def __init__(self, classes: Sequence[str], resize: str = "letterbox"):
         self.classes, self.resize = list(classes), resize
         size = len(self.classes)
         self.confusion = np.zeros((size, size), np.int64)
@@ -69,7 +69,7 @@ class SegmentationMetric:
         image = np.asarray(sample.get("image", 0))
         if image.ndim != 3 or (len(self._worst) == WORST and order < self._worst[0][:2]):
             return
-        rows, columns = shown_size(self.resize, image.shape[:2], truth.shape)
+        rows, columns = resized_shape(self.resize, image.shape[:2], truth.shape)
         name = as_text(sample.get("id", b""))
         scored = Scored(name, score, viz.thumbnail(image[:rows, :columns], THUMBNAIL), truth.copy(), mask.copy())
         (heapq.heappush if len(self._worst) < WORST else heapq.heapreplace)(self._worst, (*order, scored))

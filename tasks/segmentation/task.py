@@ -30,7 +30,7 @@ def transform(cfg: Config, training: bool):
     """
     size, augment, resize = cfg.model.input_size, cfg.data.augment, cfg.data.resize
     if not training:
-        place = transforms.place(size, resize)
+        place = transforms.letterbox(size, resize)
         return lambda sample: place(sample | ({"truth": sample["mask"]} if "mask" in sample else {}))
     ops = [transforms.random_scale_crop(augment.crop or size, augment.scale, resize, size)]
     if augment.flip:
