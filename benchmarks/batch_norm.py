@@ -39,8 +39,8 @@ def experiment(root: Path, steps: int, size: int, weights: str | None, rate: flo
     data = {"reader": "folder", "root": str(root), "augment": {"color_jitter": 0.2}}
     cfg = config.override({"task": "classification", "model": model, "data": data, "train": train}, [], "benchmark")
     keras.utils.set_random_seed(0)
-    source, test = task.source(cfg, "train"), task.source(cfg, "test")
-    network, scored = task.model(cfg, source), task.model(cfg, source)
+    source, test = task(cfg).source("train"), task(cfg).source("test")
+    network, scored = task(cfg).model(source), task(cfg).model(source)
     norms, twins = (
         [layer for layer in graph.leaves(n) if isinstance(layer, BatchNormalization)] for n in (network, scored)
     )
@@ -51,10 +51,10 @@ def experiment(root: Path, steps: int, size: int, weights: str | None, rate: flo
     def after_step(batch, logs):
         uncapped(), capped(), ramp.step.assign_add(1.0)
 
-    trainer = Trainer(network, task.loss(cfg))
+    trainer = Trainer(network, task(cfg).loss())
     schedule = optim.schedule(cfg.train.schedule, rate, steps, steps, cfg.train.batch_size)
     trainer.compile(optim.optimizer(cfg.train.optimizer, schedule, network), jit_compile=False)
-    transform, encode = task.transform(cfg, training=True), task.encode(cfg, source)
+    transform, encode = task(cfg).transform(training=True), task(cfg).encode(source)
     batches = training_batches(source, transform, encode, batch_size=cfg.train.batch_size, seed=0)
     history = trainer.fit(
         batches,
@@ -67,7 +67,7 @@ def experiment(root: Path, steps: int, size: int, weights: str | None, rate: flo
     predictor, statistics = keras_predictor(scored), Statistics(scored, twins)
 
     def score() -> str:
-        numbers = evaluate.evaluate(task, cfg, predictor, test, limit=1000)
+        numbers = evaluate.evaluate(task(cfg), predictor, test, limit=1000)
         return f"{numbers['top1']:.3f} ({min(numbers['log_loss'], 99.99):5.2f})"
 
     seen = [v.numpy() for v in ramp.shadows]

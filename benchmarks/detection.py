@@ -77,10 +77,10 @@ def ours(size, batch, candidates):
     cfg = config.load(CONFIG, overrides)
     source = SimpleNamespace(classes=[str(i) for i in range(CLASSES)])
     images, boxes, labels = data(size, batch)
-    model, sample = task.model(cfg, source), {"image": images, "boxes": boxes, "labels": labels}
+    model, sample = task(cfg).model(source), {"image": images, "boxes": boxes, "labels": labels}
 
     def training():
-        objective, encode = task.loss(cfg), task.encode(cfg, source)
+        objective, encode = task(cfg).loss(), task(cfg).encode(source)
         trainer = Trainer(model, objective)
         trainer.compile(keras.optimizers.SGD(LEARNING_RATE, momentum=0.9), jit_compile=False)
         trainer.make_train_function()
@@ -118,13 +118,13 @@ def ours(size, batch, candidates):
         calls, folder, sizes = {}, Path(tempfile.mkdtemp()), np.array([[size, size]], np.int32)
         for outputs in ("raw", "detections"):
             metadata = artifact.Metadata("detection", source.classes, (size, size), outputs=outputs)
-            deployed = task.deploy(config.load(CONFIG, [*overrides, f"export.outputs={outputs}"]), model)
+            deployed = task(config.load(CONFIG, [*overrides, f"export.outputs={outputs}"])).serving_model(model)
             path = convert.export(deployed, folder / f"{outputs}.tflite", "tflite", metadata=metadata)
             for threads in THREADS:
                 predictor = load_predictor(path, threads=threads)
                 calls[f"{outputs} {threads}"] = lambda predictor=predictor: predictor(images[:1])
         raw = calls["raw 1"]()
-        calls["decode"] = lambda: task.decode(cfg, raw, sizes)
+        calls["decode"] = lambda: task(cfg).decode(raw, sizes)
         return calls
 
     return {"training": training, "inference": inference}

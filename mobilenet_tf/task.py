@@ -1,81 +1,141 @@
-"""What a task is: a record of callables. The harness receives one and knows nothing else of it."""
+"""What a task is: the methods that turn a MobileNet into an application. The harness knows nothing else of it.
+
+A task is a class whose one argument is the config of an experiment: `task(cfg).source("train")`. The first half of its
+methods, `Inference`, needs no TensorFlow and lies in the task's inference.py, so that `predict` starts fast.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+import numpy as np
+
+from mobilenet_tf.config import Config
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from mobilenet_tf.data.source import Batch, Sample, Source
+    from mobilenet_tf.inference.predict import Predictor
+
+Prediction = dict[str, Any]  # of one image, by name: arrays, numbers
+C = TypeVar("C", bound=Config)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answers:
-    """What `predict` needs of a task besides a model file. `cfg` is the task's own `Config`. Imports no TensorFlow.
+class Inference(Protocol[C]):
+    """What `predict` needs of a task besides a model file."""
 
-    prepare:   (cfg, image uint8 [H, W, 3]) -> float32 [*input_size, 3] in 0..255: `Task.transform` in evaluation.
-    decode:    (cfg, raw, sizes int32 [N, 2]) -> list of predictions (dicts of numpy arrays), one an image, in the
-               coordinates of the original images, whose (height, width) `sizes` are.
-    summary:   (prediction, classes) -> flat dict, one row of predict's table, JSON and CSV.
-    draw:      (image, prediction, classes) -> image.
-    relate:    (cfg, the first picture's prediction, prediction) -> prediction with what comparing the two tells, for
-               `predict`; or None.
-    rank:      the column that sorts the rows of `predict`, the highest first; None leaves them in their order.
-    """
+    cfg: C
+    compares: ClassVar[bool] = False  # whether every image is compared with the first one
+    sort_by: ClassVar[str | None] = None  # the column that sorts the rows of `predict`, the highest first
 
-    prepare: Callable
-    decode: Callable
-    summary: Callable
-    draw: Callable
-    relate: Callable | None = None
-    rank: str | None = None
+    def __init__(self, cfg: C):
+        self.cfg = cfg
 
+    @abstractmethod
+    def preprocess(self, image: np.ndarray) -> np.ndarray:
+        """An image uint8 [H, W, 3] -> float32 [*input_size, 3] in 0..255: `Task.transform` in evaluation."""
 
-@dataclass(frozen=True, kw_only=True)
-class Task(Answers):
-    """The parts that turn a MobileNet into an application: answers, and what training and scoring need besides.
+    @abstractmethod
+    def decode(self, raw: Any, sizes: np.ndarray) -> list[Prediction]:
+        """A model's raw outputs -> one prediction an image, in the coordinates of the original images.
 
-    source:    (cfg, split) -> Source. Splits are "train", "validation" and "test".
-    transform: (cfg, training) -> (Sample -> Sample). One definition for training, evaluation, calibration and predict.
-    encode:    (cfg, source) -> (batch of Samples -> (images, targets)). Runs in the graph; targets may be nested.
-    order:     (cfg) -> fn(the source's items as arrays [count], seed int32 [2]) -> places int64 [M] of an epoch's
-               samples, as many as fill its batches; or None: shuffled.
-    mix:       (cfg) -> ((images, targets), seed) -> (images, targets), or None: mixup and the like, on batches.
-    model:     (cfg, source) -> keras.Model from images [N, H, W, 3] in 0..255 to raw outputs; its backbone is the
-               nested layer "backbone".
-    loss:      (cfg) -> fn(targets, raw) -> scalar or [N].
-    metric:    (cfg, source) -> object with update(sample, prediction) and result() -> dict of numbers.
-    monitor:   (name, mode): the metric that picks the best checkpoint; mode is "max" or "min".
-    report:    (metric, classes, folder) -> list of the pictures written.
-    deploy:    (cfg, model) -> keras.Model: the model as it is exported, ending in what `export.outputs` names.
-    agree:     (reference, candidate predictions of one image) -> 0..1: how far they say the same; NaN where there is
-               nothing to compare, as between two detectors that find nothing.
-    views:     (cfg, predictor) -> predictor: how `evaluate` looks at a picture, for tasks that can do it several times.
-    distill:   (cfg) -> fn(teacher's raw outputs, student's) -> scalar or [N]: what pulls a student to its teacher; or
-               None, where a task cannot be taught so.
-    tune:      (cfg, metric) -> cfg: what is settled after training, such as thresholds, by the best weights' metric on
-               the validation split; it travels in all files that are made of the run.
-    shared_classes: whether all splits have the classes of the training split, as all have but those of open sets.
-    """
+        sizes: int32 [N, 2], the height and width of each original image.
+        """
 
-    name: str
-    source: Callable
-    transform: Callable
-    encode: Callable
-    mix: Callable
-    model: Callable
-    loss: Callable
-    metric: Callable
-    monitor: tuple[str, str]
-    report: Callable
-    deploy: Callable
-    agree: Callable
-    views: Callable = lambda cfg, predictor: predictor
-    order: Callable = lambda cfg: None
-    distill: Callable | None = None
-    tune: Callable = lambda cfg, metric: cfg
-    shared_classes: bool = True
+    @abstractmethod
+    def to_row(self, prediction: Prediction, classes: Sequence[str]) -> dict[str, Any]:
+        """A prediction as one flat row of the table, JSON and CSV that `predict` writes."""
+
+    @abstractmethod
+    def draw(self, image: np.ndarray, prediction: Prediction, classes: Sequence[str]) -> np.ndarray:
+        """The image, uint8 [H, W, 3], with the prediction drawn on it."""
+
+    def compare(self, first: Prediction, prediction: Prediction) -> Prediction:
+        """The prediction with what comparing it with the first image's tells; called where `compares` is true."""
+        return prediction
 
 
-Prediction = dict[str, Any]
+class Metric(Protocol):
+    """Numbers over the samples of a split."""
+
+    def update(self, sample: Mapping[str, np.ndarray], prediction: Prediction) -> None:
+        """Adds one sample and what the model predicts for it."""
+        ...
+
+    def result(self) -> dict[str, float]:
+        """The numbers over all samples that were added, `count` among them."""
+        ...
+
+
+class Task(Inference[C], Protocol[C]):
+    """What training, scoring and export need of a task besides `Inference`."""
+
+    name: ClassVar[str]
+    monitor: ClassVar[tuple[str, str]]  # the metric that picks the best checkpoint, and "max" or "min"
+    closed_set: ClassVar[bool] = True  # whether all splits have the classes of the training split
+
+    @abstractmethod
+    def source(self, split: str) -> Source:
+        """The samples of "train", "validation" or "test"."""
+
+    @abstractmethod
+    def transform(self, training: bool) -> Callable[[Sample], Sample]:
+        """The preprocessing of one sample, in evaluation or with the random changes of training."""
+
+    @abstractmethod
+    def encode(self, source: Source) -> Callable[[Batch], tuple[tf.Tensor, Any]]:
+        """fn(batch of samples) -> (images, targets). It runs in the graph; targets may be nested."""
+
+    @abstractmethod
+    def model(self, source: Source) -> keras.Model:
+        """The network from images [N, H, W, 3] in 0..255 to raw outputs; its backbone is the layer "backbone"."""
+
+    @abstractmethod
+    def loss(self) -> Callable[[Any, Any], tf.Tensor]:
+        """fn(targets, raw outputs) -> a scalar, or one number a sample."""
+
+    @abstractmethod
+    def metric(self, source: Source) -> Metric:
+        """A new, empty metric for samples of that source."""
+
+    @abstractmethod
+    def report(self, metric: Any, classes: Sequence[str], folder: Path) -> list[Path]:
+        """Writes the pictures and tables of a finished evaluation; returns their paths."""
+
+    @abstractmethod
+    def serving_model(self, model: keras.Model) -> keras.Model:
+        """The model as it is exported, ending in what `export.outputs` names."""
+
+    @abstractmethod
+    def agreement(self, reference: Prediction, candidate: Prediction) -> float:
+        """How far two predictions of one image say the same, 0 to 1; NaN where there is nothing to compare."""
+
+    def mix(self) -> Callable[[tuple, tf.Tensor], tuple] | None:
+        """fn((images, targets), seed) -> (images, targets): mixup and the like on batches; None where there is none."""
+        return None
+
+    def sampler(self) -> Callable[[dict[str, np.ndarray], np.ndarray], np.ndarray] | None:
+        """fn(the source's items as arrays [count], seed int32 [2]) -> indices int64 [M] of one epoch's samples, as many
+        as fill its batches. None: every sample once, shuffled.
+        """
+        return None
+
+    def tta(self, predictor: Predictor) -> Predictor | Callable[[np.ndarray], Any]:
+        """The predictor that `evaluate` scores: itself, or one that averages over several views of an image."""
+        return predictor
+
+    def distillation_loss(self) -> Callable[[Any, Any], tf.Tensor] | None:
+        """fn(teacher's raw outputs, student's) -> a scalar, or one number a sample; None: it cannot be distilled."""
+        return None
+
+    def calibrate_thresholds(self, metric: Any) -> C:
+        """The config with thresholds settled by the best weights' metric on the validation split, if it has any."""
+        return self.cfg
 
 
 def as_text(value: Any) -> str:

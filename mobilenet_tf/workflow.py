@@ -11,7 +11,7 @@ from pathlib import Path
 from mobilenet_tf import config
 from mobilenet_tf.config import Config
 from mobilenet_tf.inference import artifact
-from mobilenet_tf.task import Answers, Task
+from mobilenet_tf.task import Inference, Task
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.progress import track
@@ -19,14 +19,14 @@ from mobilenet_tf.utils.progress import track
 BATCH = 32  # pictures predicted at a time
 
 
-def find_task(name: str) -> Task:
-    """The Task record of `mobilenet_tf.tasks.<name>.task`."""
-    return importlib.import_module(f"mobilenet_tf.tasks.{name}.task").task
+def find_task(name: str) -> type[Task]:
+    """The class `Task` of `mobilenet_tf.tasks.<name>.task`."""
+    return importlib.import_module(f"mobilenet_tf.tasks.{name}.task").Task
 
 
-def find_answers(name: str) -> Answers:
-    """The Answers record of `mobilenet_tf.tasks.<name>.inference`, without TensorFlow."""
-    return importlib.import_module(f"mobilenet_tf.tasks.{name}.inference").answers
+def find_inference(name: str) -> type[Inference]:
+    """The class `Inference` of `mobilenet_tf.tasks.<name>.inference`: what `predict` needs, without TensorFlow."""
+    return importlib.import_module(f"mobilenet_tf.tasks.{name}.inference").Inference
 
 
 def train_run(name_or_path: str, overrides: Sequence[str] = (), folder: Path | None = None):
@@ -92,20 +92,20 @@ def evaluate_model(
     from mobilenet_tf.inference.predict import load_predictor
     from mobilenet_tf.training.evaluate import evaluate
 
-    task, predictor = find_task(cfg.task), load_predictor(model, threads=threads)
-    source = task.source(cfg, split)
-    if task.shared_classes and predictor.metadata and list(predictor.metadata.classes) != list(source.classes):
+    task, predictor = find_task(cfg.task)(cfg), load_predictor(model, threads=threads)
+    source = task.source(split)
+    if task.closed_set and predictor.metadata and list(predictor.metadata.classes) != list(source.classes):
         raise UserError(
             f"the classes of the data must be those of {model}: {_names(predictor.metadata.classes)}. "
             f"Received: {_names(source.classes)}"
         )
-    if task.shared_classes and predictor.metadata is None:
+    if task.closed_set and predictor.metadata is None:
         raw = predictor(np.zeros((1, *(predictor.input_size or cfg.model.input_size), 3), np.float32))
         width = raw.shape[-1] if isinstance(raw, np.ndarray) and raw.dtype.kind == "f" else len(source.classes)
         if width != len(source.classes):
             raise UserError(f"{model} must have {_names(source.classes)} as its outputs. Received: {width} outputs")
-    metric = task.metric(cfg, source)
-    numbers = evaluate(task, cfg, task.views(cfg, predictor), source, limit=limit, metric=metric)
+    metric = task.metric(source)
+    numbers = evaluate(task, task.tta(predictor), source, limit=limit, metric=metric)
     if plots:
         plots.mkdir(parents=True, exist_ok=True)
         task.report(metric, source.classes, plots)
@@ -121,23 +121,23 @@ def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[st
         One `export.Verification` a file, in the order of `formats` (default: `export.formats` of the config).
     """
     cfg = open_config(run, overrides)
-    from mobilenet_tf.export import convert, report
+    from mobilenet_tf.export import report
+    from mobilenet_tf.export.formats import FORMATS, find_format
     from mobilenet_tf.export.exporter import Deployment
     from mobilenet_tf.inference.predict import load_predictor
 
     names = list(formats or cfg.export.formats)
-    unknown = [name for name in names if name not in convert.FORMATS]
-    if unknown:
-        raise UserError(f"formats must be among {', '.join(convert.FORMATS)}. Received: {', '.join(unknown)}")
-    task, folder = find_task(cfg.task), folder or exports_of(run)
-    deployment = Deployment(task, cfg, artifact.locate(run)[0])
+    for name in names:
+        find_format(name, "formats")
+    task, folder = find_task(cfg.task)(cfg), folder or exports_of(run)
+    deployment = Deployment(task, artifact.locate(run)[0])
     paths, results = [], []
     for name in names:
-        paths.append(deployment.write(name, folder / convert.FORMATS[name].filename))
+        paths.append(deployment.write(name, folder / FORMATS[name].filename))
         results.append(deployment.verify(name, paths[-1]))
     results, notes = report.measure(results, paths)
     predictors = {"model": deployment.reference, **{path.name: load_predictor(path) for path in paths}}
-    pictures = report.drawings(task, cfg, deployment.metadata.classes, deployment.images, predictors)
+    pictures = report.drawings(task, deployment.metadata.classes, deployment.images, predictors)
     title = f"{deployment.file.parent.name}: {task.name}"
     report.write(folder / "report.html", title, results, pictures, notes)
     return results
@@ -152,7 +152,7 @@ def analyse_run(run: Path, *, overrides: Sequence[str] = (), folder: Path | None
     from mobilenet_tf.export import sensitivity
     from mobilenet_tf.export.exporter import Deployment
 
-    result = sensitivity.analyse(Deployment(find_task(cfg.task), cfg, artifact.locate(run)[0]))
+    result = sensitivity.analyse(Deployment(find_task(cfg.task)(cfg), artifact.locate(run)[0]))
     sensitivity.save(result, folder or exports_of(run))
     return result
 
@@ -199,7 +199,11 @@ def predict_files(
     from mobilenet_tf.data import images
     from mobilenet_tf.inference.predict import load_predictor
 
-    answers, predictor, paths = find_answers(cfg.task), load_predictor(model, threads=threads), find_pictures(patterns)
+    inference, predictor, paths = (
+        find_inference(cfg.task)(cfg),
+        load_predictor(model, threads=threads),
+        find_pictures(patterns),
+    )
     classes, rows, first = predictor.metadata.classes, [], None
     for start in track(range(0, len(paths), BATCH), "predict"):
         loaded = {}
@@ -207,23 +211,25 @@ def predict_files(
             try:
                 loaded[path] = images.read(path)
             except UserError as error:
-                if answers.relate and path == paths[0]:
+                if inference.compares and path == paths[0]:
                     raise
                 rows.append({"file": str(path), "error": str(error)})
         if not loaded:
             continue
-        inputs = np.stack([answers.prepare(cfg, image) for image in loaded.values()])
+        inputs = np.stack([inference.preprocess(image) for image in loaded.values()])
         sizes = np.array([image.shape[:2] for image in loaded.values()], np.int32)
-        predictions = answers.decode(cfg, predictor(inputs), sizes)
+        predictions = inference.decode(predictor(inputs), sizes)
         for (path, image), prediction in zip(loaded.items(), predictions, strict=True):
-            if answers.relate:
+            if inference.compares:
                 first = first or prediction
-                prediction = answers.relate(cfg, first, prediction)
-            rows.append({"file": str(path)} | answers.summary(prediction, classes))
+                prediction = inference.compare(first, prediction)
+            rows.append({"file": str(path)} | inference.to_row(prediction, classes))
             if pictures:
                 pictures.mkdir(parents=True, exist_ok=True)
-                viz.save_image(answers.draw(image, prediction, classes), pictures / f"{path.stem}.png")
-    return sorted(rows, key=lambda row: row.get(answers.rank, -np.inf), reverse=True) if answers.rank else rows
+                viz.save_image(inference.draw(image, prediction, classes), pictures / f"{path.stem}.png")
+    if inference.sort_by:
+        rows.sort(key=lambda row: row.get(inference.sort_by, -np.inf), reverse=True)
+    return rows
 
 
 def inspect_model(model: Path, samples: Sequence[str] = ()):
@@ -243,7 +249,7 @@ def _sample_batches(model: Path, patterns: Sequence[str]):
     from mobilenet_tf.data import images
 
     cfg, paths = open_config(model), find_pictures(patterns)
-    transform = find_task(cfg.task).transform(cfg, training=False)
+    transform = find_task(cfg.task)(cfg).transform(training=False)
     for start in track(range(0, len(paths), BATCH), "look"):
         loaded = [images.read(path) for path in paths[start : start + BATCH]]
         yield np.stack([transform({"image": image})["image"] for image in loaded])

@@ -17,7 +17,8 @@ from mobilenet_tf.export import verification
 from mobilenet_tf.inference import artifact
 from mobilenet_tf.inference.predict import keras_predictor, load_keras, load_predictor
 from mobilenet_tf.models.heads import classifier
-from mobilenet_tf.tasks.attributes.task import encode, task
+from mobilenet_tf.tasks.attributes.inference import agreement
+from mobilenet_tf.tasks.attributes.task import task
 from mobilenet_tf.training.evaluate import evaluation_inputs
 from mobilenet_tf.training.train import train
 from mobilenet_tf.utils.errors import UserError
@@ -86,19 +87,19 @@ def test_mistakes_are_one_line(change, message):
 
 def test_labels_weigh_what_the_config_says():
     balanced = config.override(BASE, ["loss={name: cross_entropy, positive_weights: balanced}"], "test")
-    source = task.source(balanced, "train")
+    source = task(balanced).source("train")
     batch = {"image": np.zeros((2, 32, 32, 3)), "attributes": np.array([[1, 0, -1], [1, 1, 1]], np.float32)}
-    _, targets = encode(balanced, source)(batch)
+    _, targets = task(balanced).encode(source)(batch)
     labels = np.stack([source.load(item)["attributes"] for item in source.items])
     ratio = (1 - labels).sum(0) / labels.sum(0)
     np.testing.assert_allclose(targets["weights"], [[ratio[0], 1, 1], ratio], rtol=1e-6)
-    _, targets = encode(config.override(BASE, [], "test"), source)(batch)
+    _, targets = task(config.override(BASE, [], "test")).encode(source)(batch)
     np.testing.assert_array_equal(targets["weights"], np.ones((2, 3)))
     given = config.override(BASE, ["loss={name: cross_entropy, positive_weights: [2, 2]}"], "test")
     with pytest.raises(
         UserError, match="positive_weights must have one number for each of the 3 attributes. Received: 2"
     ):
-        encode(given, source)
+        task(given).encode(source)
 
 
 def listing(folder, count, labelled):
@@ -125,7 +126,7 @@ def run(tmp_path_factory):
 def scene_inputs(folder, split, count):
     """Images of a run's split, as its network takes them."""
     cfg = workflow.open_config(folder)
-    return np.concatenate(evaluation_inputs(task, cfg, task.source(cfg, split), count))
+    return np.concatenate(evaluation_inputs(task(cfg), task(cfg).source(split), count))
 
 
 def test_a_run_tunes_its_thresholds_and_every_file_has_them(run):
@@ -144,9 +145,9 @@ def test_a_run_tunes_its_thresholds_and_every_file_has_them(run):
 
 def test_given_thresholds_stay():
     cfg = config.override(BASE, ["thresholds=[0.1, 0.2, 0.3]"], "test")
-    metric = task.metric(cfg, task.source(cfg, "test"))
-    assert task.tune(cfg, metric) is cfg and metric.thresholds == [0.1, 0.2, 0.3]
-    assert task.tune(config.override(BASE, ["tune=null"], "test"), metric).thresholds is None
+    metric = task(cfg).metric(task(cfg).source("test"))
+    assert task(cfg).calibrate_thresholds(metric) is cfg and metric.thresholds == [0.1, 0.2, 0.3]
+    assert task(config.override(BASE, ["tune=null"], "test")).calibrate_thresholds(metric).thresholds is None
 
 
 def test_exports_say_what_the_model_says(run, tmp_path):
@@ -177,8 +178,8 @@ def probability(logits):
 
 
 def test_agreement_is_counted_by_attribute():
-    first, second = task.decode(config.override(BASE, [], "test"), np.array([[1.0, -1, 3], [1, 1, 3]]), None)
-    assert task.agree(first, second) == pytest.approx(2 / 3) and task.agree(first, first) == 1
+    first, second = task(config.override(BASE, [], "test")).decode(np.array([[1.0, -1, 3], [1, 1, 3]]), None)
+    assert agreement(first, second) == pytest.approx(2 / 3) and agreement(first, first) == 1
 
 
 def test_predictions_name_what_is_present(run, tmp_path):
@@ -187,8 +188,8 @@ def test_predictions_name_what_is_present(run, tmp_path):
     assert len(rows) == 3 and all(row["count"] == row["attributes"].count(".") for row in rows)
     assert len(list((tmp_path / "drawn").glob("*.png"))) == 3
     cfg = workflow.open_config(run)
-    inputs = np.stack([task.transform(cfg, training=False)({"image": scenes.render(1, 0, 32)["image"]})["image"]])
-    chances = task.decode(cfg, load_predictor(run)(inputs), None)[0]["probabilities"]
+    inputs = np.stack([task(cfg).transform(training=False)({"image": scenes.render(1, 0, 32)["image"]})["image"]])
+    chances = task(cfg).decode(load_predictor(run)(inputs), None)[0]["probabilities"]
     expected = [f"{n} {p:.3f}" for n, p, t in zip(KEPT, chances, cfg.thresholds, strict=True) if p >= np.float32(t)]
     assert set(rows[0]["attributes"].split(", ")) - {""} == set(expected)
 
@@ -202,10 +203,10 @@ def test_a_teacher_teaches_from_unlabelled_pictures_alone(run, tmp_path):
     teach = [f"distill.teacher={run}", "distill.weight=1", "model.dropout=0", "train.evaluate_every=30"]
     teach += [f"model.weights={tmp_path / 'backbone.keras'}"]  # to a head on a random one all pictures look alike
     cfg = config.override(BASE, [data, stage, *teach], "test")
-    source = task.source(cfg, "train")
-    images = np.concatenate(evaluation_inputs(task, cfg, source, 40))
+    source = task(cfg).source("train")
+    images = np.concatenate(evaluation_inputs(task(cfg), source, 40))
     with shortened():
-        models = load_keras(run / "model.keras"), task.model(cfg, source), train(task, cfg, tmp_path / "run").model
+        models = load_keras(run / "model.keras"), task(cfg).model(source), train(task, cfg, tmp_path / "run").model
     teacher, fresh, taught = (probability(keras_predictor(model)(images)) for model in models)
     off, alike = np.abs(taught - teacher).mean(), np.abs(teacher.mean(0) - teacher).mean()
     assert off < 0.5 * min(np.abs(fresh - teacher).mean(), alike), "more than the teacher's mean answer was learned"

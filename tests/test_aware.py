@@ -369,9 +369,9 @@ def test_a_run_trains_resumes_and_exports_without_calibration(small_config, tmp_
     small = ["data.counts={train: 16, validation: 8, test: 8}", "quantize.aware=true", "export.outputs=softmax"]
     small += ["model.backbone=mobilenet_v2", "model.alpha=0.35"]  # with additions and expansions
     cfg = small_config(*small)
-    source = task.source(cfg, "validation")
-    seen = np.concatenate(evaluation_inputs(task, cfg, source, 8))
-    told_apart(adjusted(lively(task.model(cfg, source)), seen), seen).save(tmp_path / "network.keras")
+    source = task(cfg).source("validation")
+    seen = np.concatenate(evaluation_inputs(task(cfg), source, 8))
+    told_apart(adjusted(lively(task(cfg).model(source)), seen), seen).save(tmp_path / "network.keras")
     small += [f"train.network={tmp_path / 'network.keras'}"]
     stage = "{duration: 1, learning_rate: 0.001, augment: false, train: head}"
     train(task, small_config(*small, f"train.stages=[{stage}]"), tmp_path / "first")

@@ -8,9 +8,11 @@ from mobilenet_tf.inference.predict import keras_predictor, load_keras
 from mobilenet_tf.models import builder, graph
 from mobilenet_tf.models.layers import BatchNormalization
 from mobilenet_tf.tasks.classification.task import task
+from mobilenet_tf.training import train as training
 from mobilenet_tf.training.batch_norm import Statistics, kept, trained_layers
 from mobilenet_tf.training.evaluate import ALIKE
-from mobilenet_tf.training.train import UNFIT, _Loop, train
+from mobilenet_tf.training.inputs import UNFIT
+from mobilenet_tf.training.train import train
 
 pytestmark = pytest.mark.usefixtures("few_rows")
 
@@ -90,16 +92,16 @@ def test_images_are_kept_as_bytes_up_to_a_limit(monkeypatch):
 def test_what_a_stage_freezes_keeps_statistics_that_belong_to_its_weights(small_config, tmp_path, monkeypatch):
     """As the first of two stages left them, in the averaged network and in the live one."""
     all_then_head = "[{duration: 30 steps, learning_rate: 0.01}, {train: head, duration: 1, learning_rate: 0.1}]"
-    stage, found = _Loop.stage, []
+    train_stage, found = training._train_stage, []
 
-    def watched(loop, index, resume_from):
+    def watched(state, data, index, *rest):
         if index:  # around the second stage
-            found.append(published_and_live(loop))
-        stage(loop, index, resume_from)
+            found.append(averaged_and_live(state))
+        train_stage(state, data, index, *rest)
         if index:
-            found.append(published_and_live(loop))
+            found.append(averaged_and_live(state))
 
-    monkeypatch.setattr(_Loop, "stage", watched)
+    monkeypatch.setattr(training, "_train_stage", watched)
     train(task, small_config(f"train.stages={all_then_head}"), tmp_path)
     before, after = found
     for one, other in zip(before, after, strict=True):
@@ -107,9 +109,9 @@ def test_what_a_stage_freezes_keeps_statistics_that_belong_to_its_weights(small_
     assert not any(map(np.array_equal, *before)), "the averaged network is another than the live one"
 
 
-def published_and_live(loop):
-    loop.publish()
-    return statistics_of(loop.serving), statistics_of(loop.network)
+def averaged_and_live(state):
+    state.sync_ema_weights()
+    return statistics_of(state.serving), statistics_of(state.network)
 
 
 def statistics_of(model):

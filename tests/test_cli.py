@@ -165,11 +165,11 @@ def test_predict_agrees_with_evaluation(capsys, small_run, small_config, tmp_pat
     from mobilenet_tf.tasks.classification.task import task
 
     cfg = small_config()
-    source = task.source(cfg, "test")
+    source = task(cfg).source("test")
     sample = source.load(next(iter(source.items)))
     Image.fromarray(sample["image"].numpy()).save(tmp_path / "one.png")
-    batch = next(iter(evaluation_batches(source, task.transform(cfg, training=False), batch_size=1)))
-    expected = task.decode(cfg, load_predictor(small_run)(batch["image"].numpy()), None)[0]["probabilities"]
+    batch = next(iter(evaluation_batches(source, task(cfg).transform(training=False), batch_size=1)))
+    expected = task(cfg).decode(load_predictor(small_run)(batch["image"].numpy()), None)[0]["probabilities"]
     row = json.loads(call(capsys, "predict", small_run, tmp_path / "one.png", "--json")[1])[0]
     assert row["probability"] == pytest.approx(float(expected.max()), abs=1e-3)
 

@@ -74,12 +74,12 @@ def test_shipped_configs_take_a_real_step(name):
     cfg = config.load(name, [*small, *scenes])
     if cfg.model.anchors.boxes:  # of six maps; at 32 px there are two
         cfg = config.override(cfg.to_dict(), [f"model.anchors.boxes={json.dumps(cfg.model.anchors.boxes[:2])}"], name)
-    source = task.source(cfg, "train")
-    batches = training_batches(source, task.transform(cfg, True), task.encode(cfg, source), batch_size=4, seed=0)
+    source = task(cfg).source("train")
+    batches = training_batches(source, task(cfg).transform(True), task(cfg).encode(source), batch_size=4, seed=0)
     images, targets = next(iter(batches))
-    network = task.model(cfg, source)
+    network = task(cfg).model(source)
     with tf.GradientTape() as tape:
-        loss = tf.reduce_mean(task.loss(cfg)(targets, network(images, training=True)))
+        loss = tf.reduce_mean(task(cfg).loss()(targets, network(images, training=True)))
     gradients = tape.gradient(loss, network.trainable_variables)
     assert np.isfinite(loss) and loss > 0
     assert all(gradient is not None and np.isfinite(gradient).all() for gradient in gradients)

@@ -39,21 +39,21 @@ def test_overfits_eight_photographs(real_data, tmp_path):
         ],
     )
     keras.utils.set_random_seed(0)
-    source = task.source(cfg, "train")
-    [batch] = evaluation_batches(source, task.transform(cfg, training=False), batch_size=8)
-    model = task.model(cfg, source)
+    source = task(cfg).source("train")
+    [batch] = evaluation_batches(source, task(cfg).transform(training=False), batch_size=8)
+    model = task(cfg).model(source)
     for layer in graph.leaves(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.8
-    trainer = Trainer(model, task.loss(cfg))
+    trainer = Trainer(model, task(cfg).loss())
     rate = keras.optimizers.schedules.CosineDecay(0.002, sum(OVERFIT_STEPS))
     trainer.compile(keras.optimizers.Adam(rate, clipnorm=10), jit_compile=False)
-    inputs, targets = task.encode(cfg, source)(batch)
+    inputs, targets = task(cfg).encode(source)(batch)
     predictor = keras_predictor(model)
 
     def learned(steps: int) -> bool:
         for _ in range(steps):
             trainer.train_on_batch(inputs, targets)
-        return evaluate(task, cfg, predictor, source)["AP"] >= 0.8
+        return evaluate(task(cfg), predictor, source)["AP"] >= 0.8
 
     assert any(learned(steps) for steps in OVERFIT_STEPS)

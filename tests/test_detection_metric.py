@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from pycocotools.cocoeval import COCOeval
 from mobilenet_tf import config
 from mobilenet_tf.data.source import evaluation_batches
 from mobilenet_tf.tasks.detection import report, scoring
+from mobilenet_tf.tasks.detection.inference import SHOWN_FROM, draw, to_row
 from mobilenet_tf.tasks.detection.metric import DetectionMetric, picture_ap
 from mobilenet_tf.tasks.detection.task import task
 from mobilenet_tf.utils.errors import UserError
@@ -285,12 +287,13 @@ def test_confusion_counts_every_box_once():
 
 
 def test_agreement_of_two_predictions():
+    agreement = partial(scoring.agreement, score=SHOWN_FROM)
     first = {"boxes": np.array([[0, 0, 0.2, 0.2], [0.5, 0.5, 0.9, 0.9]]), "labels": [0, 1], "scores": [0.9, 0.8]}
     weak = {**first, "scores": [0.9, 0.2]}
-    assert task.agree(first, first) == 1.0
-    assert np.isnan(task.agree(none_found({}), none_found({}))), "two models that find nothing prove nothing"
-    assert task.agree(first, weak) == task.agree(weak, first) == pytest.approx(2 / 3)
-    assert task.agree(first, {**first, "labels": [1, 0]}) == task.agree(first, none_found({})) == 0.0
+    assert agreement(first, first) == 1.0
+    assert np.isnan(agreement(none_found({}), none_found({}))), "two models that find nothing prove nothing"
+    assert agreement(first, weak) == agreement(weak, first) == pytest.approx(2 / 3)
+    assert agreement(first, {**first, "labels": [1, 0]}) == agreement(first, none_found({})) == 0.0
 
 
 def test_quality_of_one_picture():
@@ -317,8 +320,8 @@ def small_config(*overrides):
 
 
 def scored(cfg, source, predict) -> DetectionMetric:
-    metric = task.metric(cfg, source)
-    for batch in evaluation_batches(source, task.transform(cfg, False), batch_size=cfg.train.batch_size):
+    metric = task(cfg).metric(source)
+    for batch in evaluation_batches(source, task(cfg).transform(False), batch_size=cfg.train.batch_size):
         rows = {key: value.numpy() for key, value in batch.items()}
         for i in range(len(rows["id"])):
             sample = {key: value[i] for key, value in rows.items()}
@@ -330,7 +333,7 @@ def scored(cfg, source, predict) -> DetectionMetric:
 def test_a_set_on_disk_scores_one_in_its_own_coordinates(tmp_path, resize):
     """Predictions in the original picture; the input may be padded."""
     cfg = small_config("data.reader=coco", f"data.root={write_coco(tmp_path)}", f"data.resize={resize}")
-    source = task.source(cfg, "validation")
+    source = task(cfg).source("validation")
     truth = scoring.by_image(coco_dict()["annotations"])
     sizes = {11: (40, 80), 7: (60, 48)}
     labels = {3: 0, 90: 1}
@@ -350,7 +353,7 @@ def test_a_set_on_disk_scores_one_in_its_own_coordinates(tmp_path, resize):
 
 def test_the_pictures_of_a_report(tmp_path):
     cfg = small_config("metric.voc=true")
-    source = task.source(cfg, "validation")
+    source = task(cfg).source("validation")
     rng = np.random.default_rng(0)
 
     def shaky(sample):
@@ -381,18 +384,18 @@ def test_drawing_and_the_row_of_a_prediction():
         "scores": np.array([0.9, 0.1]),  # the second is below what is shown
         "size": np.array([40, 80]),
     }
-    assert task.summary(prediction, CLASSES) == {"count": 1, "objects": "dog 0.90", "boxes": "40 10 80 30"}
+    assert to_row(prediction, CLASSES) == {"count": 1, "objects": "dog 0.90", "boxes": "40 10 80 30"}
     image = np.zeros((480, 640, 3), np.uint8)
-    drawn = task.draw(image, prediction, CLASSES)
+    drawn = draw(image, prediction, CLASSES)
     assert drawn.shape == image.shape and drawn[240, 320].any() and not drawn[100, 100].any()
 
 
 def test_untrained_predictions_decode_to_the_original_picture():
     cfg = small_config("data.resize=letterbox", "detections.score_threshold=0")
-    network = task.model(cfg, task.source(cfg, "validation"))
+    network = task(cfg).model(task(cfg).source("validation"))
     raw = {key: value.numpy() for key, value in network(np.zeros((2, 64, 64, 3), np.float32)).items()}
     for prediction, size in zip(
-        task.decode(cfg, raw, np.array([[40, 80], [60, 30]])), [(40, 80), (60, 30)], strict=True
+        task(cfg).decode(raw, np.array([[40, 80], [60, 30]])), [(40, 80), (60, 30)], strict=True
     ):
         assert prediction["size"].tolist() == list(size) and len(prediction["boxes"]) == 100
         assert prediction["boxes"].min() >= 0 and prediction["boxes"].max() <= 1
@@ -403,7 +406,7 @@ def test_untrained_predictions_decode_to_the_original_picture():
 def test_the_untouched_coco_validation_file_scores_one_end_to_end(real_data, tmp_path):
     """80 categories, crowds, run lengths; through the reader, the input and the metric."""
     cfg = small_config("data.reader=coco", f"data.root={real_data / 'coco_mini'}", "train.batch_size=20")
-    source = task.source(cfg, "validation")
+    source = task(cfg).source("validation")
     metric = scored(cfg, source, perfect)
     numbers = metric.result()
     assert numbers["count"] == 100

@@ -8,7 +8,7 @@ from mobilenet_tf import config
 from mobilenet_tf.data import transforms
 from mobilenet_tf.data.source import Source, evaluation_batches, image_loader, training_batches
 from mobilenet_tf.tasks.detection import augment
-from mobilenet_tf.tasks.detection.task import restored, shown, transform
+from mobilenet_tf.tasks.detection.task import restored, shown, task
 
 SIZE = (96, 96)
 COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.float32)
@@ -196,14 +196,14 @@ def test_configured_pipelines_give_batches_and_repeat(overrides):
     runs = []
     for _ in range(2):
         stream = training_batches(
-            source, transform(cfg, True), lambda batch: (batch["image"], batch), batch_size=3, seed=1
+            source, task(cfg).transform(True), lambda batch: (batch["image"], batch), batch_size=3, seed=1
         )
         runs.append([batch for batch, _ in zip(stream, range(3), strict=False)])
     for (images, batch), (again, other) in zip(*runs, strict=True):
         np.testing.assert_array_equal(images, again)
         np.testing.assert_array_equal(batch["boxes"], other["boxes"])
         assert images.shape[1:] == (*SIZE, 3) and ("mosaic" in batch) == ("mosaic" in str(overrides))
-    evaluated = next(iter(evaluation_batches(source, transform(cfg, False), batch_size=5)))
+    evaluated = next(iter(evaluation_batches(source, task(cfg).transform(False), batch_size=5)))
     assert evaluated["image"].shape == (5, *SIZE, 3) and evaluated["labels"].shape == (5, 3)
     assert evaluated["labels"][0].numpy().tolist() == [-1, -1, -1]
 
@@ -212,11 +212,11 @@ def test_configured_pipelines_give_batches_and_repeat(overrides):
 def test_padded_input_goes_back_to_the_original_picture(shape):
     cfg = small_config("data.resize=letterbox")
     record = sample(0, *shape)
-    placed = transform(cfg, False)(record)
+    placed = task(cfg).transform(False)(record)
     back = restored(cfg, placed["boxes"].numpy(), shape)
     np.testing.assert_allclose(back, record["boxes"], atol=1e-6)
     part = shown(cfg, placed["image"].numpy(), shape)
     assert abs(part.shape[0] / part.shape[1] - shape[0] / shape[1]) < 0.05
     stretched = small_config()
-    image = shown(stretched, transform(stretched, False)(record)["image"].numpy(), shape)
+    image = shown(stretched, task(stretched).transform(False)(record)["image"].numpy(), shape)
     assert abs(image.shape[0] / image.shape[1] - shape[0] / shape[1]) < 0.05

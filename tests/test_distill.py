@@ -19,8 +19,8 @@ from mobilenet_tf.utils.errors import UserError
 @pytest.fixture(scope="module")
 def teacher(small_run, small_config):
     cfg = small_config(f"distill.teacher={small_run}", "distill.weight=0.25", "distill.temperature=2")
-    source = task.source(cfg, "train")
-    return distill.load(task, cfg, source, task.model(cfg, source)), cfg, source
+    source = task(cfg).source("train")
+    return distill.load(task(cfg), source, task(cfg).model(source)), cfg, source
 
 
 def test_imitation_is_the_divergence_of_softened_probabilities():
@@ -66,16 +66,16 @@ def test_the_loss_is_shared_between_labels_and_teacher(teacher):
     taught, cfg, source = teacher
     images = tf.random.stateless_uniform((4, 32, 32, 3), [1, 2], 0, 255)
     targets, raw = tf.one_hot([0, 1, 2, 3], 10), tf.random.stateless_normal((4, 10), [3, 4])
-    labels = task.loss(cfg)
-    total = taught.loss(labels, remembered=False)(images, targets, raw)
+    labels = task(cfg).loss()
+    total = taught.loss(labels, cached=False)(images, targets, raw)
     parts = tf.reduce_mean(labels(targets, raw)), tf.reduce_mean(taught.imitation(taught.model(images), raw))
     assert float(total) == pytest.approx(0.75 * float(parts[0]) + 0.25 * float(parts[1]), rel=1e-5)
 
 
 def test_remembered_answers_are_those_that_the_teacher_gives(teacher):
     taught, cfg, source = teacher
-    transform = task.transform(cfg, training=False)
-    encode = taught.remember(task.encode(cfg, source), source, transform, batch_size=16)
+    transform = task(cfg).transform(training=False)
+    encode = taught.cached_outputs(task(cfg).encode(source), source, transform, batch_size=16)
     from mobilenet_tf.data.source import training_batches
 
     images, targets = next(iter(training_batches(source, transform, encode, batch_size=8, seed=3)))
@@ -94,34 +94,44 @@ def test_a_taught_run_names_its_teacher_and_its_score(small_run, small_config, t
     assert stored["teacher"].startswith(str(small_run))
     assert stored["validation"]["count"] == 24
     assert artifact.read(run.folder).config["distill"]["weight"] == 0.5
-    assert len(run.model.weights) == len(task.model(cfg, task.source(cfg, "train")).weights)  # without the teacher's
+    assert len(run.model.weights) == len(task(cfg).model(task(cfg).source("train")).weights)  # without the teacher's
 
 
 def test_the_teacher_alone_decides_where_it_has_all_the_weight(small_run, small_config):
     cfg = small_config(f"distill.teacher={small_run}", "distill.weight=1")
-    source = task.source(cfg, "train")
-    taught = distill.load(task, cfg, source, task.model(cfg, source))
+    source = task(cfg).source("train")
+    taught = distill.load(task(cfg), source, task(cfg).model(source))
     images = tf.zeros((2, 32, 32, 3))
     unknown = tf.fill((2, 10), float("nan"))
-    loss = taught.loss(task.loss(cfg), remembered=False)
+    loss = taught.loss(task(cfg).loss(), cached=False)
     assert float(loss(images, unknown, taught.model(images))) == pytest.approx(0, abs=1e-6)
 
 
 def test_teachers_that_do_not_fit_are_refused_in_one_line(small_run, small_config, tmp_path):
     cfg = small_config(f"distill.teacher={small_run}")
-    source = task.source(cfg, "train")
-    student = task.model(cfg, source)
+    source = task(cfg).source("train")
+    student = task(cfg).model(source)
 
     import dataclasses
 
     other = dataclasses.replace(source, classes=[*source.classes[1:], "dragon"])
     with pytest.raises(UserError, match="must know the classes of the data, 10 of them.*dragon"):
-        distill.load(task, cfg, other, student)
+        distill.load(task(cfg), other, student)
+
+    class Mute(task):
+        name = "mute"
+
+        def distillation_loss(self):
+            return None
+
+    class Other(task):
+        name = "other"
+
     with pytest.raises(UserError, match="must be null for task mute"):
-        distill.load(dataclasses.replace(task, name="mute", distill=None), cfg, source, student)
+        distill.load(Mute(cfg), source, student)
     with pytest.raises(UserError, match="must be a model of task other.*of task classification"):
-        distill.load(dataclasses.replace(task, name="other"), cfg, source, student)
+        distill.load(Other(cfg), source, student)
     with pytest.raises(UserError, match="must exist"):
-        distill.load(task, small_config(f"distill.teacher={tmp_path / 'none'}"), source, student)
+        distill.load(task(small_config(f"distill.teacher={tmp_path / 'none'}")), source, student)
     with pytest.raises(UserError, match=r"distill.weight"):
         config.override(cfg.to_dict(), ["distill.weight=1.5"], "test")

@@ -77,7 +77,7 @@ def run(tmp_path_factory):
 
 
 def validation_images():
-    return np.concatenate(evaluation_inputs(task, small(), task.source(small(), "validation"), 20))
+    return np.concatenate(evaluation_inputs(task(small()), task(small()).source("validation"), 20))
 
 
 @pytest.fixture(scope="module")
@@ -117,16 +117,16 @@ def test_embeddings_have_unit_length_and_centres_stay_behind(backbone):
 def test_each_loss_learns_a_handful_of_pictures(name):
     keras.utils.set_random_seed(0)
     cfg = small(f"loss.name={name}")
-    source = task.source(cfg, "train")
-    model = task.model(cfg, source)
+    source = task(cfg).source("train")
+    model = task(cfg).model(source)
     for layer in graph.leaves(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.7
-    batch = next(iter(evaluation_batches(source, task.transform(cfg, False), batch_size=20)))
-    trainer = Trainer(model, task.loss(cfg))
+    batch = next(iter(evaluation_batches(source, task(cfg).transform(False), batch_size=20)))
+    trainer = Trainer(model, task(cfg).loss())
     trainer.compile(keras.optimizers.Adam(0.005), jit_compile=False)  # XLA is slow on CPU
-    trainer.fit(*(x.numpy() for x in task.encode(cfg, source)(batch)), batch_size=20, epochs=60, verbose=0)
-    assert score(task, cfg, keras_predictor(model), [batch], task.metric(cfg, source))["roc_auc"] > 0.95
+    trainer.fit(*(x.numpy() for x in task(cfg).encode(source)(batch)), batch_size=20, epochs=60, verbose=0)
+    assert score(task(cfg), keras_predictor(model), [batch], task(cfg).metric(source))["roc_auc"] > 0.95
 
 
 def test_the_threshold_of_the_validation_split_travels(run):

@@ -27,10 +27,10 @@ EVALUATIONS = [
 def test_predict_sees_what_evaluation_sees(name, change):
     cfg = config.load(name, [change])
     task = workflow.find_task(cfg.task)
-    transform = task.transform(cfg, training=False)
+    transform = task(cfg).transform(training=False)
     for shape in SHAPES:
         image = rng.integers(0, 256, (*shape, 3), np.uint8)
-        want, got = transform({"image": tf.constant(image)})["image"], task.prepare(cfg, image)
+        want, got = transform({"image": tf.constant(image)})["image"], task(cfg).preprocess(image)
         assert got.dtype == np.float32 and got.shape == (*cfg.model.input_size, 3)
         assert np.abs(got - np.asarray(want, np.float32)).max() < 1e-3, shape
 

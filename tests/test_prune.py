@@ -65,7 +65,7 @@ def test_channels_that_the_projection_ignores_go_first():
 
 def test_an_expansion_that_a_head_looks_at_stays_whole():
     cfg = config.load("ssdlite_scenes", ["model.input_size=[64, 64]"])
-    model = detection.task.model(cfg, detection.task.source(cfg, "validation"))
+    model = detection.task(cfg).model(detection.task(cfg).source("validation"))
     first_map = model.get_layer("backbone").output["s16_expand"]
     pruned = prune(model, "mobilenet_v2", 0.1)
     assert "block_13_expand" not in pruned.widths and "block_12_expand" in pruned.widths
@@ -77,10 +77,10 @@ def test_an_expansion_that_a_head_looks_at_stays_whole():
 def expanded(small_config, tmp_path_factory):
     """(config, folder) of a run of a network that has expansions, as it is before the first step. Read only."""
     cfg = small_config("model.backbone=mobilenet_v2", "model.alpha=0.35")
-    source = task.source(cfg, "train")
+    source = task(cfg).source("train")
     path = tmp_path_factory.mktemp("expanded")
     cfg.save(path / "config.yaml")
-    task.model(cfg, source).save(path / "model.keras")
+    task(cfg).model(source).save(path / "model.keras")
     artifact.write(path, metadata(task, cfg, source.classes))
     return cfg, path
 

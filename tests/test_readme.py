@@ -56,11 +56,11 @@ def exported(task_name, path, overrides=(), evening=None, classes=("a", "b", "c"
     cfg = config.override(values, overrides, "small")
     task = workflow.find_task(task_name)
     source = type("Named", (), {"classes": list(classes)})
-    model = lively(task.model(cfg, source))
+    model = lively(task(cfg).model(source))
     if evening is not None:
         model = evened(model, evening)
     metadata = Metadata(task_name, list(classes), (64, 96), config=cfg.to_dict(), outputs=cfg.export.outputs)
-    model = task.deploy(cfg, model)
+    model = task(cfg).serving_model(model)
     return cfg, task, model, export(model, path / "model.tflite", "tflite", metadata=metadata)
 
 
@@ -77,9 +77,9 @@ def check_predict(cfg, task, model, path, photograph):
 def network_row(cfg, task, model, path, photograph) -> dict:
     """What the network says of the photograph in the evaluation, as a row of predict."""
     image, metadata = images.read(photograph), replace(artifact.read(path), config=cfg.to_dict())
-    inputs = task.transform(cfg, training=False)({"image": image})["image"][None].numpy()
-    [ours] = task.decode(cfg, keras_predictor(model, metadata)(inputs), np.array([image.shape[:2]]))
-    return task.summary(task.relate(cfg, ours, ours) if task.relate else ours, metadata.classes)
+    inputs = task(cfg).transform(training=False)({"image": image})["image"][None].numpy()
+    [ours] = task(cfg).decode(keras_predictor(model, metadata)(inputs), np.array([image.shape[:2]]))
+    return task(cfg).to_row(task(cfg).compare(ours, ours), metadata.classes)
 
 
 @pytest.fixture
@@ -162,8 +162,8 @@ def test_segment(device, photograph, tmp_path):
         artifact.write(path, replace(metadata, config=cfg.to_dict()))
         lines = device("segment.py", path, photograph, tmp_path / "mask.png")
         mask = np.asarray(Image.open(tmp_path / "mask.png"))
-        inputs = task.transform(cfg, training=False)({"image": image})["image"][None].numpy()
-        [ours] = task.decode(cfg, load_predictor(path)(inputs), np.array([image.shape[:2]]))
+        inputs = task(cfg).transform(training=False)({"image": image})["image"][None].numpy()
+        [ours] = task(cfg).decode(load_predictor(path)(inputs), np.array([image.shape[:2]]))
         assert mask.shape == image.shape[:2] and (mask == ours["mask"]).mean() > 0.9, resize
         assert len(np.unique(mask)) > 1
         assert sum(float(line.split(": ")[1]) for line in lines) == pytest.approx(1, abs=0.01)
@@ -174,8 +174,8 @@ def test_attributes(device, photograph, tmp_path):
     thresholds = [0.2, 0.4, 0.6, 0.8]
     cfg, task, model, path = exported("attributes", tmp_path, [f"thresholds={thresholds}", "data.augment.flip=false"])
     check_predict(cfg, task, model, path, photograph)
-    inputs = task.transform(cfg, training=False)({"image": images.read(photograph)})["image"][None].numpy()
-    [ours] = task.decode(cfg, load_predictor(path)(inputs), np.array([[64, 96]]))
+    inputs = task(cfg).transform(training=False)({"image": images.read(photograph)})["image"][None].numpy()
+    [ours] = task(cfg).decode(load_predictor(path)(inputs), np.array([[64, 96]]))
     for line, name, score, present in zip(
         device("attributes.py", path, photograph), "abcd", ours["probabilities"], ours["present"], strict=True
     ):
@@ -189,7 +189,7 @@ def test_compare(device, photograph, tmp_path):
     cfg, task, model, path = exported("embedding", tmp_path, ["verification.threshold=0.25"])
     check_predict(cfg, task, model, path, photograph)
     others = sorted(photograph.parent.glob("*.jpg"))[:3]
-    seen = [task.transform(cfg, training=False)({"image": images.read(p)})["image"] for p in (photograph, *others)]
+    seen = [task(cfg).transform(training=False)({"image": images.read(p)})["image"] for p in (photograph, *others)]
     vectors = np.asarray(load_predictor(path)(np.stack(seen)))
     vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
     for other, vector in zip(others, vectors[1:], strict=True):

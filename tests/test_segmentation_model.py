@@ -289,22 +289,22 @@ def test_overfits_four_street_scenes(real_data):
         [f"data.root={real_data / 'camvid_mini'}", "train.batch_size=4", *(f"model.{key}" for key in overrides)],
     )
     keras.utils.set_random_seed(0)
-    source = task.source(cfg, "train")
+    source = task(cfg).source("train")
     source = replace(source, items=source.items.take(4), count=4)
-    [batch] = evaluation_batches(source, task.transform(cfg, training=False), batch_size=4)
-    model = task.model(cfg, source)
+    [batch] = evaluation_batches(source, task(cfg).transform(training=False), batch_size=4)
+    model = task(cfg).model(source)
     for layer in graph.leaves(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.8
-    trainer = Trainer(model, task.loss(cfg))
+    trainer = Trainer(model, task(cfg).loss())
     trainer.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.008, 200)), jit_compile=False)
-    images, targets = task.encode(cfg, source)(batch)
+    images, targets = task(cfg).encode(source)(batch)
     predictor = keras_predictor(model)
 
     def learned(steps: int) -> bool:
         for _ in range(steps):
             trainer.train_on_batch(images, targets)
-        return evaluate(task, cfg, predictor, source)["miou"] >= 0.85
+        return evaluate(task(cfg), predictor, source)["miou"] >= 0.85
 
     assert any(learned(steps) for steps in (80, 40, 40, 40))  # 200 at most, as the learning rate has it
 
@@ -316,7 +316,7 @@ def test_evaluation_takes_the_views_of_its_config():
     x = pictures(40, 48)
     root = ["data.root=."]
     plain = config.load("deeplabv3_mobilenet_v2_camvid", root)
-    assert task.views(plain, predict) is predict
+    assert task(plain).tta(predict) is predict
     cfg = config.load("deeplabv3_mobilenet_v2_camvid", [*root, "views.flip=true", "views.window=[32, 32]"])
     wanted = tta.several_views(tta.sliding_window(predict, (32, 32)), flip=True)(x)
-    np.testing.assert_allclose(task.views(cfg, predict)(x), wanted)
+    np.testing.assert_allclose(task(cfg).tta(predict)(x), wanted)

@@ -97,7 +97,7 @@ def test_width_rules(name, filters, alpha, expected):
 
 def test_last_layers_grow_but_never_shrink():
     assert [specs.V2.last(320, alpha) for alpha in (0.35, 1.0, 1.4)] == [1280, 1280, 1792]
-    assert [specs.never_thinner(specs.V3_SMALL.head, alpha) for alpha in (0.75, 1.0, 1.5)] == [1024, 1024, 1536]
+    assert [specs.min_width(specs.V3_SMALL.head, alpha) for alpha in (0.75, 1.0, 1.5)] == [1024, 1024, 1536]
     assert specs.V3_LARGE.last(160, 1.0) == 960
 
 

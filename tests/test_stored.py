@@ -15,7 +15,7 @@ from mobilenet_tf import config, migrations, workflow
 from mobilenet_tf.inference.predict import load_predictor
 
 sys.path.insert(0, str(Path(__file__).parent / "stored"))
-from build import picture
+from gradient import picture
 
 ARCHIVES = sorted((Path(__file__).parent / "stored").glob("*.zip"))
 ONE_STEP = "train.stages=[{train: all, duration: 1 step, learning_rate: 0.001}]"
@@ -35,7 +35,7 @@ def expected(stored: Path) -> dict:
 def test_they_answer_as_they_did(stored):
     for name, then in expected(stored).items():
         cfg = workflow.open_config(stored / name)
-        image = workflow.find_answers(cfg.task).prepare(cfg, picture())
+        image = workflow.find_inference(cfg.task)(cfg).preprocess(picture())
         raw = load_predictor(stored / name)(image[None])
         raw = raw if isinstance(raw, dict) else {"output": raw}
         assert raw.keys() == then["answers"].keys(), name

@@ -193,7 +193,7 @@ class Named:
 def test_object_detector(real_data, vision, as_image, tmp_path, format):
     cfg = tiny("detection", "detections.score_threshold=0.2", "export.outputs=detections")
     source = Named(5)
-    model = detection.deploy(cfg, lively(detection.model(cfg, source)))
+    model = detection(cfg).serving_model(lively(detection(cfg).model(source)))
     metadata = Metadata("detection", source.classes, cfg.model.input_size, outputs="detections")
     photographs = pictures(real_data / "coco_mini" / "val2017", 6, cfg.model.input_size)
     calibration = [np.stack(photographs[:4]).astype(np.float32)]
@@ -224,8 +224,8 @@ def test_image_segmenter(real_data, vision, as_image, tmp_path, format, outputs)
     cfg = tiny("segmentation", "model.head=lraspp", "model.input_size=[90,120]", f"export.outputs={outputs}")
     source = Named(4)
     photographs = pictures(real_data / "camvid_mini" / "val" / "images", 3, cfg.model.input_size)
-    model = evened(lively(segmentation.model(cfg, source)), np.stack(photographs))
-    model = segmentation.deploy(cfg, model)
+    model = evened(lively(segmentation(cfg).model(source)), np.stack(photographs))
+    model = segmentation(cfg).serving_model(model)
     metadata = Metadata("segmentation", source.classes, cfg.model.input_size, outputs=outputs)
     calibration = [np.stack(photographs[:4]).astype(np.float32)]
     options = {"calibration": calibration} if format == "tflite_int8" else {}
@@ -254,12 +254,12 @@ def of_faces(request, real_data, tmp_path):
     def exported(task, cfg, classes):
         photographs = np.stack(pictures(real_data / "faces_celeba" / "img_align_celeba", 6, cfg.model.input_size))
         keras.utils.set_random_seed(0)
-        model = task.deploy(cfg, adjusted(task.model(cfg, Named(4)), photographs))
+        model = task(cfg).serving_model(adjusted(task(cfg).model(Named(4)), photographs))
         metadata = Metadata(task.name, classes, cfg.model.input_size, config=cfg.to_dict(), outputs=cfg.export.outputs)
         calibration = [photographs.astype(np.float32)]
         options = {"inputs": "uint8", "calibration": calibration} if request.param == "tflite_int8" else {}
         path = export(model, tmp_path / "model.tflite", request.param, metadata=metadata, **options)
-        ours = task.decode(cfg, load_predictor(path)(photographs), [photographs.shape[1:3]] * len(photographs))
+        ours = task(cfg).decode(load_predictor(path)(photographs), [photographs.shape[1:3]] * len(photographs))
         return path, photographs, ours
 
     return exported

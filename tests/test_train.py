@@ -19,7 +19,8 @@ from mobilenet_tf.inference import artifact
 from mobilenet_tf.inference.predict import load_keras, load_predictor
 from mobilenet_tf.tasks.classification.task import task
 from mobilenet_tf.training import checkpoint, features
-from mobilenet_tf.training.train import computes, train
+from mobilenet_tf.training.devices import computes
+from mobilenet_tf.training.train import train
 from mobilenet_tf.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("few_rows")
@@ -57,7 +58,7 @@ def test_the_saved_numbers_are_those_of_the_saved_model(small_run, small_config)
     from mobilenet_tf.training.evaluate import evaluate
 
     cfg = small_config()
-    again = evaluate(task, cfg, load_predictor(small_run), task.source(cfg, "validation"))
+    again = evaluate(task(cfg), load_predictor(small_run), task(cfg).source("validation"))
     stored = json.loads((small_run / "metrics.json").read_text())["validation"]
     assert again == pytest.approx(stored, abs=1e-6)
     assert stored["count"] == 24
@@ -68,7 +69,7 @@ KILLED = """
 import sys, tensorflow as tf
 from mobilenet_tf import config
 from mobilenet_tf.tasks.classification.task import task
-from mobilenet_tf.train import computes, train
+from mobilenet_tf.training.train import train
 tf.config.experimental.enable_op_determinism()
 train(task, config.load(sys.argv[1]), sys.argv[2])
 """
@@ -123,7 +124,7 @@ def test_a_frozen_backbone_without_augmentation_trains_on_features_computed_once
     cached = train(task, small_config(stage, "model.dropout=0", "train.ema=null"), tmp_path / "cached")
     assert len(calls) == 2  # training and validation pictures, once each
     assert not (tmp_path / "cached" / "cache").exists()
-    monkeypatch.setattr("mobilenet_tf.training.train._Loop.has_features", lambda self: False)
+    monkeypatch.setattr("mobilenet_tf.training.inputs.has_features", lambda *_: False)
     plain = train(task, small_config(stage, "model.dropout=0", "train.ema=null"), tmp_path / "plain")
     assert same(cached.model.get_weights(), plain.model.get_weights(), atol=1e-4)
     assert cached.metrics["log_loss"] == pytest.approx(plain.metrics["log_loss"], abs=1e-4)
@@ -132,7 +133,7 @@ def test_a_frozen_backbone_without_augmentation_trains_on_features_computed_once
 def test_the_head_stage_leaves_the_backbone_as_it_was(small_config, tmp_path):
     run = train(task, small_config("train.stages=[{train: head, duration: 1, learning_rate: 0.1}]"), tmp_path)
     keras.utils.set_random_seed(small_config().seed)
-    fresh = task.model(small_config(), task.source(small_config(), "train"))
+    fresh = task(small_config()).model(task(small_config()).source("train"))
     for layer, other in zip(run.model.layers, fresh.layers, strict=True):
         assert same(layer.get_weights(), other.get_weights()) == (layer.name != "logits"), layer.name
 
@@ -150,10 +151,10 @@ def test_early_stopping_ends_a_stage_and_the_best_model_is_kept(small_config, tm
 def test_of_equal_evaluations_the_later_is_kept(small_config, tmp_path, monkeypatch):
     """Small validation splits tie often; the network that was trained longer is the surer one."""
     scores = iter([0.5, 0.75, 0.75, 0.25])
-    monkeypatch.setattr("mobilenet_tf.training.train._Loop.evaluate_pictures", lambda self: {"top1": next(scores)})
+    monkeypatch.setattr("mobilenet_tf.training.inputs.evaluate", lambda *_: {"top1": next(scores)})
     saved = []
     monkeypatch.setattr(
-        "mobilenet_tf.training.train._Loop.save_model", lambda self, path: saved.append(self.progress.epoch)
+        "mobilenet_tf.training.state.State.save_model", lambda self, *_, **__: saved.append(self.progress.epoch)
     )
     train(task, small_config("train.stages.0.duration=4"), tmp_path)
     assert saved[:-1] == [1, 2, 3], "and the last is model.keras"
@@ -166,7 +167,7 @@ def test_a_stage_whose_patience_was_out_when_the_run_was_killed_is_over(small_co
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mobilenet_tf.training.train.Progress.end_stage", killed)
+        patch.setattr("mobilenet_tf.training.state.Progress.end_stage", killed)
         with pytest.raises(KeyboardInterrupt):
             train(task, cfg, tmp_path)
     before = rows(tmp_path)
@@ -205,12 +206,13 @@ def test_resume_continues_another_run(small_config, tmp_path, capsys):
 
 
 def test_validation_must_have_the_classes_of_training(small_config, tmp_path):
-    def source(cfg, split):
-        found = task.source(cfg, split)
-        return dataclasses.replace(found, classes=[*found.classes, "yeti"]) if split == "validation" else found
+    class Odd(task):
+        def source(self, split):
+            found = super().source(split)
+            return dataclasses.replace(found, classes=[*found.classes, "yeti"]) if split == "validation" else found
 
     with pytest.raises(UserError, match=r"validation split must have the classes .* differ in yeti"):
-        train(dataclasses.replace(task, source=source), small_config(), tmp_path)
+        train(Odd, small_config(), tmp_path)
 
 
 def test_a_run_folder_that_cannot_be_written_is_one_line(small_config, tmp_path):
@@ -247,7 +249,7 @@ def test_mixed_precision_trains_and_saves_float32(small_config, tmp_path, precis
 
 
 def test_a_precision_that_the_processor_lacks_is_one_line(small_config, tmp_path, monkeypatch):
-    monkeypatch.setattr("mobilenet_tf.training.train.computes", lambda dtype: dtype == "float32")
+    monkeypatch.setattr("mobilenet_tf.training.devices.computes", lambda dtype: dtype == "float32")
     with pytest.raises(UserError, match=r"train\.precision must be auto or float32 .*Received: mixed_bfloat16"):
         train(task, small_config("train.precision=mixed_bfloat16"), tmp_path)
     assert computes("float32")

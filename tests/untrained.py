@@ -3,13 +3,14 @@
 import keras
 import numpy as np
 
+from mobilenet_tf.models.graph import all_layers
 from mobilenet_tf.models.layers import BatchNormalization
 
 
 def lively(model):
     """Random normalisation and random heads, in place; returns the model."""
     rng = np.random.default_rng(1)
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if isinstance(layer, BatchNormalization):
             count = layer.gamma.shape[0]
             layer.set_weights([rng.uniform(0.8, 1.3, count), rng.normal(0, 0.3, count), *layer.get_weights()[2:]])
@@ -27,7 +28,7 @@ def evened(model, pictures):
 
 def adjusted(model, pictures):
     """The pictures' statistics in every normalisation, in place: answers spread over them. Returns the model."""
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if isinstance(layer, BatchNormalization):
             layer.momentum = 0.0
     model(np.asarray(pictures, np.float32), training=True)

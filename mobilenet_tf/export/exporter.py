@@ -14,21 +14,23 @@ from mobilenet_tf.export import convert, verification
 from mobilenet_tf.inference import artifact, spread
 from mobilenet_tf.inference.predict import Predictor, keras_predictor, load_keras, load_predictor
 from mobilenet_tf.qat import calibrated, is_aware, strip
+from mobilenet_tf.task import Task
 from mobilenet_tf.training.evaluate import evaluate, evaluation_inputs
 
 
 class Deployment:
     """The model in a .keras file, its data and its task."""
 
-    def __init__(self, task, cfg, file: Path):
-        self.task, self.cfg, self.file = task, cfg, file
+    def __init__(self, task: Task, file: Path):
+        self.task, self.file = task, file
+        cfg = self.cfg = task.cfg
         metadata = artifact.read(file)
-        classes = metadata.classes if task.shared_classes else []  # an open set's are nobody's business but training's
+        classes = metadata.classes if task.closed_set else []  # an open set's are nobody's business but training's
         self.metadata = dataclasses.replace(metadata, outputs=cfg.export.outputs, classes=classes)
-        self.validation = task.source(cfg, "validation")
-        self.images = np.concatenate(evaluation_inputs(task, cfg, self.validation, cfg.export.parity_samples))
+        self.validation = task.source("validation")
+        self.images = np.concatenate(evaluation_inputs(task, self.validation, cfg.export.parity_samples))
         self.network = load_keras(file)
-        self.model = task.deploy(cfg, self.network)
+        self.model = task.serving_model(self.network)
         self.reference = keras_predictor(self.model, self.metadata)
         self.trained_for_int8 = is_aware(self.network)
         self._origins: dict[bool, tuple[Predictor, dict]] = {}
@@ -37,37 +39,37 @@ class Deployment:
     def calibration(self) -> list[np.ndarray]:
         """Batches of training pictures as evaluation feeds them to the model, of all classes where they have one."""
         count = self.cfg.export.calibration_samples
-        source = stratified(self.task.source(self.cfg, "train"), count)
-        return evaluation_inputs(self.task, self.cfg, source, count)
+        source = stratified(self.task.source("train"), count)
+        return evaluation_inputs(self.task, source, count)
 
     @cached_property
     def by_percentile(self):
         """The model with the roundings of int8, by `export.calibration_percentile`."""
         network = calibrated(self.network, self.calibration, self.cfg.export.calibration_percentile)
-        return self.task.deploy(self.cfg, network)
+        return self.task.serving_model(network)
 
     def write(self, name: str, path: Path, float_layers=None) -> Path:
         """Exports to the format of that name; `float_layers` in place of the config's."""
         chosen, options = convert.FORMATS[name], self.cfg.export
-        by_percentile = chosen.rounded and options.calibration_percentile and float_layers is None
-        needs = chosen.calibrated and not (chosen.rounded and (self.trained_for_int8 or by_percentile))
+        by_percentile = chosen.keeps_qat and options.calibration_percentile and float_layers is None
+        needs = chosen.needs_calibration and not (chosen.keeps_qat and (self.trained_for_int8 or by_percentile))
         return convert.export(
             self.by_percentile if by_percentile else self.model,
             path,
             name,
             metadata=self.metadata,
             calibration=self.calibration if needs else None,
-            inputs=options.inputs if chosen.rounded else "float32",
+            inputs=options.inputs if options.inputs in chosen.input_types else "float32",
             float_layers=options.float_layers if float_layers is None else float_layers,
         )
 
     def score(self, predictor: Predictor) -> dict[str, Any]:
         """The task's metrics on `export.verify_samples` of the validation split."""
-        return evaluate(self.task, self.cfg, predictor, self.validation, limit=self.cfg.export.verify_samples)
+        return evaluate(self.task, predictor, self.validation, limit=self.cfg.export.verify_samples)
 
     def origin(self, name: str) -> tuple[Predictor, dict[str, Any]]:
         """What a file of that format is held against, and its metrics: a model trained for int8 is float elsewhere."""
-        plain = self.trained_for_int8 and not convert.FORMATS[name].rounded
+        plain = self.trained_for_int8 and not convert.FORMATS[name].keeps_qat
         if plain not in self._origins:
             predictor = keras_predictor(strip(self.model), self.metadata) if plain else self.reference
             self._origins[plain] = predictor, self.score(predictor)
@@ -90,5 +92,5 @@ class Deployment:
     def agree(self, *raws) -> list[float]:
         """How far the answers from two models' raw outputs say the same, one number a picture."""
         sizes = np.array([self.metadata.input_size] * spread.count(raws[0]), np.int32)
-        answers = [self.task.decode(self.cfg, raw, sizes) for raw in raws]
-        return [self.task.agree(*pair) for pair in zip(*answers, strict=True)]
+        predictions = [self.task.decode(raw, sizes) for raw in raws]
+        return [self.task.agreement(*pair) for pair in zip(*predictions, strict=True)]

@@ -16,6 +16,7 @@ from PIL import Image
 from mobilenet_tf import viz
 from mobilenet_tf.analysis import benchmark, inspection
 from mobilenet_tf.export.verification import UNPROVEN, Verification, columns, verification_path
+from mobilenet_tf.task import Task
 from mobilenet_tf.utils import files
 
 RUNS, WARMUP = 20, 3  # timed calls of each file
@@ -50,14 +51,14 @@ def measure(verifications: Sequence[Verification], paths: Sequence[Path]) -> tup
             verification,
             latency_ms={str(time.threads or "auto"): round(time.median_ms, 3) for time in own},
             peak_memory=benchmark.peak_memory(path),
-            outside=[] if path.is_dir() else inspection.inspect(path).outside,
+            unsupported_ops=[] if path.is_dir() else inspection.inspect(path).unsupported_ops,
         )
         files.write_json(verification_path(path), full.to_dict())
         measured.append(full)
     return measured, benchmark.warnings(times)
 
 
-def drawings(task, cfg, classes: Sequence[str], images: np.ndarray, predictors: dict) -> list[list[tuple[str, str]]]:
+def drawings(task: Task, classes: Sequence[str], images: np.ndarray, predictors: dict) -> list[list[tuple[str, str]]]:
     """For each of the first images, (who, drawn picture as a data URL) of every predictor by its name.
 
     images: float32 [N, H, W, 3] in 0..255, as the evaluation feeds them to the model.
@@ -66,10 +67,10 @@ def drawings(task, cfg, classes: Sequence[str], images: np.ndarray, predictors: 
     sizes = np.array([images.shape[1:3]] * len(images), np.int32)
     rows: list[list[tuple[str, str]]] = [[] for _ in images]
     for name, predictor in predictors.items():
-        found = task.decode(cfg, predictor(images), sizes)
-        if task.relate:
-            found = [task.relate(cfg, found[0], prediction) for prediction in found]
-        for row, image, prediction in zip(rows, images, found, strict=True):
+        predictions = task.decode(predictor(images), sizes)
+        if task.compares:
+            predictions = [task.compare(predictions[0], prediction) for prediction in predictions]
+        for row, image, prediction in zip(rows, images, predictions, strict=True):
             drawn = task.draw(np.rint(image).clip(0, 255).astype(np.uint8), prediction, classes)
             row.append((name, _data_url(viz.thumbnail(drawn, SIDE))))
     return rows
@@ -95,7 +96,7 @@ def write(
     text = PAGE.substitute(
         title=escape(title),
         about=escape(
-            f"Model: {metric} {first.reference[metric]:.4f}. A file fails when it loses more than {first.limit}. "
+            f"Model: {metric} {first.reference[metric]:.4f}. A file fails when it loses more than {first.max_drop}. "
             f"Latency: median of {RUNS} calls, batch 1. Peak memory: of a process that loads the file and runs it once."
         ),
         header="".join(f"<th>{escape(name)}</th>" for name in header),

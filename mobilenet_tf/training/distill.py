@@ -55,40 +55,40 @@ class Teacher:
 
     path: Path
     model: keras.Model  # images [N, H, W, 3] in 0..255 of the student's size -> raw outputs
-    imitation: Callable  # (teacher's raw outputs, student's) -> [N] or a scalar
-    weight: float  # of the imitation; the labels have the rest
+    distance: Callable  # (teacher's raw outputs, student's) -> [N] or a scalar
+    weight: float  # of the distance in the loss; the labels have the rest
 
-    def loss(self, labels: Callable, *, remembered: bool) -> Callable:
-        """fn(images, targets, raw) -> scalar. With `remembered`, targets are those of `remember`."""
+    def loss(self, labels: Callable, *, cached: bool) -> Callable:
+        """fn(images, targets, raw) -> scalar. With `cached`, targets are those of `cached_outputs`."""
 
         def fn(images, targets, raw):
-            if remembered:
-                answers = targets["teacher"]
-                targets = targets["labels"]
+            if cached:
+                outputs, targets = targets["teacher"], targets["labels"]
             else:
-                answers = self.model(images, training=False)
-            taught = tf.reduce_mean(self.imitation(tf.nest.map_structure(tf.stop_gradient, answers), raw))
-            if self.weight == 1:  # of unlabelled pictures the other part may not be a number
-                return taught
-            return (1 - self.weight) * tf.reduce_mean(labels(targets, raw)) + self.weight * taught
+                outputs = self.model(images, training=False)
+            distance = tf.reduce_mean(self.distance(tf.nest.map_structure(tf.stop_gradient, outputs), raw))
+            if self.weight == 1:  # of unlabeled images the other part may not be a number
+                return distance
+            return (1 - self.weight) * tf.reduce_mean(labels(targets, raw)) + self.weight * distance
 
         return fn
 
-    def remember(self, encode: Callable, source: Source, transform: Callable, batch_size: int) -> Callable:
-        """`encode`, with the targets as {"labels", "teacher"}: all answers are computed here, once, and kept in memory.
+    def cached_outputs(self, encode: Callable, source: Source, transform: Callable, batch_size: int) -> Callable:
+        """`encode`, with the targets as {"labels", "teacher"}: the teacher's outputs are computed here, once,
+        and kept in memory.
 
-        For training without augmentation: `transform` gives every picture the same way each time.
+        For training without augmentation: `transform` gives every image the same way each time.
         """
-        answers: list[np.ndarray] | None = None
+        outputs: list[np.ndarray] | None = None
         run = tf.function(lambda images: self.model(images, training=False))
         batches = evaluation_batches(source, transform, batch_size=batch_size)
-        for batch in track(batches, "answers of the teacher", steps_per_epoch(source.count, batch_size)):
+        for batch in track(batches, "outputs of the teacher", steps_per_epoch(source.count, batch_size)):
             raw = run(tf.cast(batch["image"], tf.float32))
             leaves = [leaf.numpy() for leaf in tf.nest.flatten(raw)]
-            answers = answers or [np.zeros((source.count, *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
-            for kept, leaf in zip(answers, leaves, strict=True):
+            outputs = outputs or [np.zeros((source.count, *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
+            for kept, leaf in zip(outputs, leaves, strict=True):
                 kept[batch["index"].numpy()] = leaf
-        tables = tf.nest.pack_sequence_as(raw, [tf.constant(kept) for kept in answers])
+        tables = tf.nest.pack_sequence_as(raw, [tf.constant(kept) for kept in outputs])
 
         def both(batch):
             images, targets = encode(batch)
@@ -98,13 +98,14 @@ class Teacher:
         return both
 
 
-def load(task: Task, cfg, source: Source, student: keras.Model) -> Teacher:
-    """The teacher that `cfg.distill` names: a run folder or .keras file.
+def load(task: Task, source: Source, student: keras.Model) -> Teacher:
+    """The teacher that the config's `distill` names: a run folder or .keras file.
 
     Raises:
         UserError: the task has no distillation; or the teacher is of another task, has other classes or other outputs.
     """
-    if task.distill is None:
+    cfg, distance = task.cfg, task.distillation_loss()
+    if distance is None:
         raise UserError(f"distill.teacher must be null for task {task.name}, which learns from labels alone")
     path, kind = artifact.locate(cfg.distill.teacher)
     if kind != "keras":
@@ -112,26 +113,26 @@ def load(task: Task, cfg, source: Source, student: keras.Model) -> Teacher:
     known = artifact.read(path)
     if known and known.task != task.name:
         raise UserError(f"distill.teacher must be a model of task {task.name}. Received: {path}, of task {known.task}")
-    if known and task.shared_classes and list(known.classes) != list(source.classes):
+    if known and task.closed_set and list(known.classes) != list(source.classes):
         raise UserError(
             f"distill.teacher must know the classes of the data, {len(source.classes)} of them, in their order. "
             f"Received: {path} with {len(known.classes)}, which differ in {difference(known.classes, source.classes)}"
         )
     model = _of_size(load_keras(path), cfg.model.input_size)
-    if task.shared_classes:
+    if task.closed_set:
         _check_outputs(path, model, student)
     model.trainable = False
-    return Teacher(path, model, task.distill(cfg), cfg.distill.weight)
+    return Teacher(path, model, distance, cfg.distill.weight)
 
 
-def score(teacher: Teacher, task: Task, cfg, validation: Source, folder: Path) -> None:
+def score(teacher: Teacher, task: Task, validation: Source, folder: Path) -> None:
     """Writes teacher.json into a run folder: who taught, and how well the teacher itself does on the validation split.
 
     What is there already, from before an interruption, is kept.
     """
     if (folder / "teacher.json").exists():
         return
-    numbers = evaluate(task, cfg, keras_predictor(teacher.model), validation)
+    numbers = evaluate(task, keras_predictor(teacher.model), validation)
     name = task.monitor[0]
     print(f"teacher {teacher.path}: {name} {numbers[name]:.4f} on the validation split")
     files.write_json(folder / "teacher.json", {"teacher": str(teacher.path), "validation": numbers})

@@ -11,13 +11,14 @@ from mobilenet_tf.data.source import Source, evaluation_batches, steps_per_epoch
 from mobilenet_tf.data.subsets import subset
 from mobilenet_tf.inference.predict import Predictor
 from mobilenet_tf.inference.spread import Spread
+from mobilenet_tf.task import Metric, Task
 from mobilenet_tf.utils.progress import track
 
 ALIKE = "all images get the same answer: the model is untrained, has seen too few steps, or its input is scaled wrongly"
 
 
 def evaluate(
-    task, cfg, predictor: Predictor, source: Source, *, limit: int | None = None, metric=None
+    task: Task, predictor: Predictor, source: Source, *, limit: int | None = None, metric: Metric | None = None
 ) -> dict[str, float]:
     """Scores a predictor on every sample of a source, once, in order, through the task's evaluation preprocessing.
 
@@ -29,15 +30,15 @@ def evaluate(
     Returns:
         The metric's numbers, averaged over samples.
     """
-    metric = metric or task.metric(cfg, source)
+    metric = metric or task.metric(source)
     source = subset(source, limit)
-    batch_size = cfg.train.batch_size
-    batches = evaluation_batches(source, task.transform(cfg, training=False), batch_size=batch_size)
+    batch_size = task.cfg.train.batch_size
+    batches = evaluation_batches(source, task.transform(training=False), batch_size=batch_size)
     total = steps_per_epoch(source.count, batch_size)
-    return score(task, cfg, predictor, track(batches, "evaluate", total), metric)
+    return score(task, predictor, track(batches, "evaluate", total), metric)
 
 
-def score(task, cfg, predictor: Predictor, batches: Iterable[dict], metric) -> dict[str, float]:
+def score(task: Task, predictor: Predictor, batches: Iterable[dict], metric: Metric) -> dict[str, float]:
     """Feeds batches of samples (dicts of arrays with a leading axis) through predictor, decode and metric.
 
     Warns where all images get the same answer: scores then say nothing.
@@ -48,7 +49,7 @@ def score(task, cfg, predictor: Predictor, batches: Iterable[dict], metric) -> d
             samples = {key: np.asarray(value) for key, value in batch.items()}
             raw = predictor(samples["image"])
             seen.update(raw)
-            predictions = task.decode(cfg, raw, samples["original_size"])
+            predictions = task.decode(raw, samples["original_size"])
             for i, prediction in enumerate(predictions):
                 metric.update({key: value[i] for key, value in samples.items()}, prediction)
     if seen.alike:
@@ -56,11 +57,11 @@ def score(task, cfg, predictor: Predictor, batches: Iterable[dict], metric) -> d
     return metric.result()
 
 
-def evaluation_inputs(task, cfg, source: Source, count: int) -> list[np.ndarray]:
+def evaluation_inputs(task: Task, source: Source, count: int) -> list[np.ndarray]:
     """Batches of images [N, H, W, 3] of `count` samples, as evaluation feeds them to the model."""
     batches = evaluation_batches(
-        subset(source, count), task.transform(cfg, training=False), batch_size=cfg.train.batch_size
+        subset(source, count), task.transform(training=False), batch_size=task.cfg.train.batch_size
     )
-    total = steps_per_epoch(min(count, source.count), cfg.train.batch_size)
+    total = steps_per_epoch(min(count, source.count), task.cfg.train.batch_size)
     with user_errors():
         return [batch["image"].numpy() for batch in track(batches, "read pictures", total)]

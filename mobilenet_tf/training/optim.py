@@ -7,7 +7,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from mobilenet_tf.models.graph import leaves
+from mobilenet_tf.models.graph import leaves, producer
 
 HORIZON = 0.1  # longest look back of a moving average, as a share of the steps of a stage
 ENDPOINTS = ("s2", "s4", "s8", "s16")  # boundaries between the depths of a backbone, lowest first
@@ -114,7 +114,7 @@ def depths(network) -> list[tuple[keras.layers.Layer, int]]:
     """(layer, depth) of the backbone's layers: 1 above endpoint s16, 2 above s8, ... 5 below s2. The head is at 0."""
     backbone = network.get_layer("backbone")
     order = {id(layer): i for i, layer in enumerate(backbone.layers)}
-    marks = [order[id(backbone.output[key]._keras_history.operation)] for key in ENDPOINTS]
+    marks = [order[id(producer(backbone.output[key])[0])] for key in ENDPOINTS]
     return [(layer, 1 + sum(i <= mark for mark in marks)) for i, layer in enumerate(backbone.layers)]
 
 
@@ -165,7 +165,7 @@ class MovingAverage:
         self.averages = [tf.Variable(tf.cast(v, tf.float32), trainable=False) for v in self.sources]
 
     def updater(self, trained: keras.Model, total: int) -> Callable[[], None]:
-        """A function that takes the variables of `trained`, the model or a part of it, as they are into the average.
+        """A function for the training graph that takes the variables of `trained`, the model or a part, into the average.
 
         What a stage does not touch stands where it stands: of frozen layers, averaged weights and the statistics that
         belong to them would drift apart.
@@ -177,7 +177,6 @@ class MovingAverage:
         moving = {v.value.ref() for layer in leaves(trained) if _moves(layer) for v in layer.variables}
         pairs = [(a, s) for a, s in zip(self.averages, self.sources, strict=True) if s.ref() in moving]
 
-        @tf.function(jit_compile=False, autograph=False)
         def update():
             n = tf.cast(self.count, tf.float32)
             share = 1 - tf.minimum(decay, (1 + n) / (10 + n))

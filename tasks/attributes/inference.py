@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mobilenet_tf import task as base
 from mobilenet_tf import viz
 from mobilenet_tf.data import preprocess
-from mobilenet_tf.task import Answers, Prediction
+from mobilenet_tf.task import Prediction
+from mobilenet_tf.tasks.attributes.config import Config
 from mobilenet_tf.utils.errors import UserError
 
 SHOWN = 10  # attributes under a drawn picture
@@ -36,12 +38,12 @@ def found(prediction: Prediction, classes: Sequence[str]) -> list[tuple[str, flo
     return [(classes[i], float(prediction["probabilities"][i])) for i in order if prediction["present"][i]]
 
 
-def agree(reference: Prediction, candidate: Prediction) -> float:
+def agreement(reference: Prediction, candidate: Prediction) -> float:
     """The share of attributes that both find present or both absent."""
     return float(np.mean(reference["present"] == candidate["present"]))
 
 
-def summary(prediction: Prediction, classes: Sequence[str]) -> dict:
+def to_row(prediction: Prediction, classes: Sequence[str]) -> dict:
     """How many attributes are present, and as text which ones, with their probabilities."""
     present = found(prediction, classes)
     return {"count": len(present), "attributes": ", ".join(f"{name} {chance:.3f}" for name, chance in present)}
@@ -52,9 +54,17 @@ def draw(image: np.ndarray, prediction: Prediction, classes: Sequence[str]) -> n
     return viz.annotate(image, found(prediction, classes)[:SHOWN] or [f"none of {len(classes)} attributes"])
 
 
-answers = Answers(
-    prepare=lambda cfg, image: preprocess.resize(image, cfg.model.input_size, cfg.data.crop_fraction),
-    decode=lambda cfg, raw, sizes: decode(raw, cfg.thresholds),
-    summary=summary,
-    draw=draw,
-)
+class Inference(base.Inference[Config]):
+    """Images in, the probabilities of attributes out."""
+
+    def preprocess(self, image):
+        return preprocess.resize(image, self.cfg.model.input_size, self.cfg.data.crop_fraction)
+
+    def decode(self, raw, sizes):
+        return decode(raw, self.cfg.thresholds)
+
+    def to_row(self, prediction, classes):
+        return to_row(prediction, classes)
+
+    def draw(self, image, prediction, classes):
+        return draw(image, prediction, classes)

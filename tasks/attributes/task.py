@@ -5,46 +5,82 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from mobilenet_tf import task as base
 from mobilenet_tf.data import transforms
 from mobilenet_tf.data.augment import augmentation
 from mobilenet_tf.data.source import Source
 from mobilenet_tf.models.heads import classifier
-from mobilenet_tf.task import Task
-from mobilenet_tf.tasks.attributes import data, loss
+from mobilenet_tf.tasks.attributes import data
 from mobilenet_tf.tasks.attributes.config import Config
 from mobilenet_tf.tasks.attributes.export import deployable
-from mobilenet_tf.tasks.attributes.inference import agree, answers
+from mobilenet_tf.tasks.attributes.inference import Inference, agreement
+from mobilenet_tf.tasks.attributes.loss import loss
 from mobilenet_tf.tasks.attributes.metric import AttributeMetric
 from mobilenet_tf.tasks.attributes.report import report
 from mobilenet_tf.training.distill import binary_divergence
 from mobilenet_tf.utils.errors import UserError
 
 
-def source(cfg: Config, split: str) -> Source:
-    """The samples of a split: "id", "image" uint8 [H, W, 3], "attributes" float32 [A], below 0 where not known."""
-    keys = cfg.data.model_dump(exclude={"reader", "root", "augment", "crop_fraction"})
-    return data.read(cfg.data.reader, cfg.data.root, split, seed=cfg.seed, size=max(cfg.model.input_size), **keys)
+class Task(Inference, base.Task[Config]):
+    """Several yes-or-no labels an image."""
 
+    name = "attributes"
+    monitor = ("mean_ap", "max")
 
-def transform(cfg: Config, training: bool):
-    """Sample -> Sample with a float32 image [H, W, 3] of the input size, in 0..255."""
-    size = cfg.model.input_size
-    return augmentation(size, **dict(cfg.data.augment)) if training else transforms.resize(size, cfg.data.crop_fraction)
+    def source(self, split):
+        """The samples of a split: "id", "image" uint8 [H, W, 3], "attributes" float32 [A], below 0 where not known."""
+        cfg = self.cfg
+        keys = cfg.data.model_dump(exclude={"reader", "root", "augment", "crop_fraction"})
+        return data.read(cfg.data.reader, cfg.data.root, split, seed=cfg.seed, size=max(cfg.model.input_size), **keys)
 
+    def transform(self, training):
+        """Sample -> Sample with a float32 image [H, W, 3] of the input size, in 0..255."""
+        size, keys = self.cfg.model.input_size, self.cfg.data
+        return augmentation(size, **dict(keys.augment)) if training else transforms.resize(size, keys.crop_fraction)
 
-def encode(cfg: Config, source: Source):
-    """Batch of Samples -> (images [N, H, W, 3], {"labels" [N, A], "weights" [N, A] of the labels})."""
-    positive = tf.constant(_positive_weights(cfg, source), tf.float32)
+    def encode(self, source):
+        """Batch of samples -> (images [N, H, W, 3], {"labels" [N, A], "weights" [N, A] of the labels})."""
+        positive = tf.constant(_positive_weights(self.cfg, source), tf.float32)
 
-    def encoded(batch):
-        labels = batch["attributes"]
-        return batch["image"], {"labels": labels, "weights": tf.where(labels > 0, positive, 1.0)}
+        def encoded(batch):
+            labels = batch["attributes"]
+            return batch["image"], {"labels": labels, "weights": tf.where(labels > 0, positive, 1.0)}
 
-    return encoded
+        return encoded
+
+    def model(self, source):
+        """Images [N, H, W, 3] in 0..255 -> logits [N, A]."""
+        keys = self.cfg.model.model_dump(exclude={"backbone"})
+        return classifier(self.cfg.model.backbone, len(source.classes), **keys)
+
+    def loss(self):
+        return loss(**self.cfg.loss.model_dump(exclude={"positive_weights"}))
+
+    def metric(self, source):
+        return AttributeMetric(source.classes, self.cfg.thresholds)
+
+    def report(self, metric, classes, folder):
+        return report(metric, classes, folder)
+
+    def serving_model(self, model):
+        return deployable(model, self.cfg.export.outputs)
+
+    def agreement(self, reference, candidate):
+        return agreement(reference, candidate)
+
+    def distillation_loss(self):
+        return binary_divergence(self.cfg.distill.temperature)
+
+    def calibrate_thresholds(self, metric):
+        """The config with the thresholds that are best on the metric's samples, where it has none yet."""
+        cfg = self.cfg
+        if cfg.thresholds is not None or cfg.tune is None:
+            return cfg
+        return cfg.model_copy(update={"thresholds": metric.tuned(cfg.tune)})
 
 
 def _positive_weights(cfg: Config, source: Source) -> np.ndarray:
-    """What a positive label counts, [A]; a negative one counts 1."""
+    """The weight of a positive label of each attribute, [A]; a negative one weighs 1."""
     chosen = cfg.loss.positive_weights if cfg.loss.name == "cross_entropy" else None
     if chosen is None:
         return np.ones(len(source.classes))
@@ -60,33 +96,4 @@ def _positive_weights(cfg: Config, source: Source) -> np.ndarray:
     return np.array(chosen)
 
 
-def model(cfg: Config, source: Source):
-    """Images [N, H, W, 3] in 0..255 -> logits [N, A]."""
-    keys = cfg.model.model_dump(exclude={"backbone"})
-    return classifier(cfg.model.backbone, len(source.classes), **keys)
-
-
-def tune(cfg: Config, metric: AttributeMetric) -> Config:
-    """The config with the thresholds that are best on the metric's samples, where it has none yet."""
-    if cfg.thresholds is not None or cfg.tune is None:
-        return cfg
-    return cfg.model_copy(update={"thresholds": metric.tuned(cfg.tune)})
-
-
-task = Task(
-    **vars(answers),
-    name="attributes",
-    source=source,
-    transform=transform,
-    encode=encode,
-    mix=lambda cfg: None,
-    model=model,
-    loss=lambda cfg: loss.loss(**cfg.loss.model_dump(exclude={"positive_weights"})),
-    metric=lambda cfg, source: AttributeMetric(source.classes, cfg.thresholds),
-    monitor=("mean_ap", "max"),
-    report=report,
-    deploy=lambda cfg, model: deployable(model, cfg.export.outputs),
-    agree=agree,
-    distill=lambda cfg: binary_divergence(cfg.distill.temperature),
-    tune=tune,
-)
+task = Task

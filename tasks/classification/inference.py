@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mobilenet_tf import task as base
 from mobilenet_tf import viz
 from mobilenet_tf.data import preprocess
-from mobilenet_tf.task import Answers, Prediction
+from mobilenet_tf.task import Prediction
+from mobilenet_tf.tasks.classification.config import Config
 
 
 def decode(raw: np.ndarray, from_logits: bool = True) -> list[Prediction]:
@@ -30,7 +32,7 @@ def top_k(prediction: Prediction, classes: Sequence[str], k: int = 3) -> list[tu
     return [(classes[i], float(probabilities[i])) for i in best]
 
 
-def summary(prediction: Prediction, classes: Sequence[str]) -> dict:
+def to_row(prediction: Prediction, classes: Sequence[str]) -> dict:
     """The best class and, as text, the five best with their probabilities."""
     best = top_k(prediction, classes, 5)
     return {
@@ -45,9 +47,17 @@ def draw(image: np.ndarray, prediction: Prediction, classes: Sequence[str]) -> n
     return viz.annotate(image, top_k(prediction, classes))
 
 
-answers = Answers(
-    prepare=lambda cfg, image: preprocess.resize(image, cfg.model.input_size, cfg.data.crop_fraction),
-    decode=lambda cfg, raw, sizes: decode(raw),
-    summary=summary,
-    draw=draw,
-)
+class Inference(base.Inference[Config]):
+    """Images in, class probabilities out."""
+
+    def preprocess(self, image):
+        return preprocess.resize(image, self.cfg.model.input_size, self.cfg.data.crop_fraction)
+
+    def decode(self, raw, sizes):
+        return decode(raw)
+
+    def to_row(self, prediction, classes):
+        return to_row(prediction, classes)
+
+    def draw(self, image, prediction, classes):
+        return draw(image, prediction, classes)

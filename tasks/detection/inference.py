@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mobilenet_tf import task as base
 from mobilenet_tf import viz
 from mobilenet_tf.data import preprocess
-from mobilenet_tf.task import Answers, Prediction
+from mobilenet_tf.task import Prediction
 from mobilenet_tf.tasks.detection import boxes
 from mobilenet_tf.tasks.detection.anchors import anchors_for
 from mobilenet_tf.tasks.detection.config import Config
@@ -58,7 +59,7 @@ def restored(cfg: Config, found: np.ndarray, size) -> np.ndarray:
     return (found / np.tile(np.array(shown) / np.array(cfg.model.input_size), 2)).clip(0, 1)
 
 
-def summary(prediction: Prediction, classes: Sequence[str]) -> dict:
+def to_row(prediction: Prediction, classes: Sequence[str]) -> dict:
     """How many objects were found; which, with their scores; their boxes xmin ymin xmax ymax in pixels."""
     shown = [i for i, score in enumerate(prediction["scores"]) if score >= SHOWN_FROM]
     corners = np.rint(prediction["boxes"] * np.tile(prediction["size"], 2)).astype(int)[:, [1, 0, 3, 2]]
@@ -84,9 +85,17 @@ def shown_boxes(prediction: Prediction, classes: Sequence[str]) -> list[viz.Box]
     ]
 
 
-answers = Answers(
-    prepare=lambda cfg, image: preprocess.letterbox(image, cfg.model.input_size, cfg.data.resize),
-    decode=decode,
-    summary=summary,
-    draw=draw,
-)
+class Inference(base.Inference[Config]):
+    """Images in, labeled boxes out."""
+
+    def preprocess(self, image):
+        return preprocess.letterbox(image, self.cfg.model.input_size, self.cfg.data.resize)
+
+    def decode(self, raw, sizes):
+        return decode(self.cfg, raw, sizes)
+
+    def to_row(self, prediction, classes):
+        return to_row(prediction, classes)
+
+    def draw(self, image, prediction, classes):
+        return draw(image, prediction, classes)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from mobilenet_tf import task as base
 from mobilenet_tf.data import preprocess
-from mobilenet_tf.task import Answers, Prediction
+from mobilenet_tf.task import Prediction
+from mobilenet_tf.tasks.embedding.config import Config
 from mobilenet_tf.tasks.embedding.drawing import draw
 
 EMBEDDING = "embedding"  # the raw output's name, where it has one
@@ -23,15 +25,15 @@ def similarity(first: Prediction, second: Prediction) -> float:
     return float(first[EMBEDDING] @ second[EMBEDDING])
 
 
-def relate(threshold: float | None, first: Prediction, prediction: Prediction) -> Prediction:
+def compare(threshold: float | None, first: Prediction, prediction: Prediction) -> Prediction:
     """The prediction with its `similarity` to the first picture's and, given a threshold, the verdict `same`."""
     found = similarity(first, prediction)
     verdict = {} if threshold is None else {"threshold": threshold, "same": found >= threshold}
     return prediction | {"similarity": found} | verdict
 
 
-def summary(prediction: Prediction) -> dict:
-    """What `relate` found, as one row."""
+def to_row(prediction: Prediction) -> dict:
+    """What `compare` found, as one row."""
     shown = {key: prediction[key] for key in ("similarity", "same", "threshold") if key in prediction}
     return {key: round(value, 4) if isinstance(value, float) else value for key, value in shown.items()}
 
@@ -41,11 +43,23 @@ def vectors(raw):
     return raw[EMBEDDING] if isinstance(raw, dict) else raw
 
 
-answers = Answers(
-    prepare=lambda cfg, image: preprocess.resize(image, cfg.model.input_size, cfg.data.crop_fraction),
-    decode=lambda cfg, raw, sizes: decode(raw),
-    relate=lambda cfg, *pair: relate(cfg.verification.threshold, *pair),
-    rank="similarity",
-    summary=lambda prediction, classes: summary(prediction),
-    draw=draw,
-)
+class Inference(base.Inference[Config]):
+    """Images in, embeddings and what comparing them tells out."""
+
+    compares = True
+    sort_by = "similarity"
+
+    def preprocess(self, image):
+        return preprocess.resize(image, self.cfg.model.input_size, self.cfg.data.crop_fraction)
+
+    def decode(self, raw, sizes):
+        return decode(raw)
+
+    def to_row(self, prediction, classes):
+        return to_row(prediction)
+
+    def draw(self, image, prediction, classes):
+        return draw(image, prediction, classes)
+
+    def compare(self, first, prediction):
+        return compare(self.cfg.verification.threshold, first, prediction)

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mobilenet_tf import task as base
 from mobilenet_tf.data import preprocess
-from mobilenet_tf.task import Answers, Prediction
+from mobilenet_tf.task import Prediction
+from mobilenet_tf.tasks.segmentation.config import Config
 from mobilenet_tf.tasks.segmentation.drawing import draw
 
 LOGITS = "logits"  # the raw output's name, where there is another beside it
@@ -42,7 +44,7 @@ def _nearest(mask, size) -> np.ndarray:
     return mask[rows][:, columns].astype(np.uint8)
 
 
-def summary(prediction: Prediction, classes: Sequence[str]) -> dict:
+def to_row(prediction: Prediction, classes: Sequence[str]) -> dict:
     """The largest class with its share of the pixels and, as text, all classes that cover 0.1 % or more."""
     shares = np.bincount(prediction["mask"].ravel(), minlength=len(classes)) / prediction["mask"].size
     order = [i for i in np.argsort(-shares, kind="stable") if shares[i] >= 0.001]
@@ -53,9 +55,17 @@ def summary(prediction: Prediction, classes: Sequence[str]) -> dict:
     }
 
 
-answers = Answers(
-    prepare=lambda cfg, image: preprocess.letterbox(image, cfg.model.input_size, cfg.data.resize),
-    decode=lambda cfg, raw, sizes: decode(raw, sizes, cfg.data.resize),
-    summary=summary,
-    draw=draw,
-)
+class Inference(base.Inference[Config]):
+    """Images in, class masks out."""
+
+    def preprocess(self, image):
+        return preprocess.letterbox(image, self.cfg.model.input_size, self.cfg.data.resize)
+
+    def decode(self, raw, sizes):
+        return decode(raw, sizes, self.cfg.data.resize)
+
+    def to_row(self, prediction, classes):
+        return to_row(prediction, classes)
+
+    def draw(self, image, prediction, classes):
+        return draw(image, prediction, classes)

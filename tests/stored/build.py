@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from gradient import picture
 
 from mobilenet_tf import workflow
 from mobilenet_tf.inference.predict import load_predictor
@@ -44,12 +45,6 @@ INTERRUPTED = [
     "train.stages=[{train: head, duration: 1 epoch, learning_rate: 0.01, augment: false},"
     "{train: all, duration: 3 epochs, learning_rate: 0.01}]",
 ]
-
-
-def picture() -> np.ndarray:
-    """A gradient that every version draws alike, uint8 [48, 64, 3]."""
-    rows, columns = np.mgrid[:48, :64]
-    return np.stack([rows * 5, columns * 4, (rows + columns) * 2], -1).astype(np.uint8)
 
 
 def answers(path: Path) -> dict:

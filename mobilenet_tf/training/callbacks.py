@@ -1,0 +1,103 @@
+"""What happens around the steps and epochs of a stage."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from mobilenet_tf.training.inputs import Inputs, sync_with_statistics
+from mobilenet_tf.training.state import State
+from mobilenet_tf.utils.errors import UserError
+
+LOSS_EVERY = 20  # steps between looks at the loss: each one waits for the device
+SHOWN_LOSSES = 5
+
+
+class FiniteLoss(keras.callbacks.Callback):
+    """Stops the run at a loss that is not finite, a few steps after it at the latest and before the next checkpoint."""
+
+    async_safe = True  # Keras else waits for the device after every step, to hand the logs over
+
+    def __init__(self, state: State):
+        super().__init__()
+        self.state = state
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (batch + 1) % LOSS_EVERY == 0:
+            self.check()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.check()
+
+    def check(self) -> None:
+        """Raises UserError with the step and the losses before it."""
+        losses = self.model.losses_so_far()
+        bad = next((i for i, (_, loss) in enumerate(losses) if not math.isfinite(loss)), None)
+        if bad is None:
+            return
+        progress, (step, loss) = self.state.progress, losses[bad]
+        last = ", ".join(f"{value:.4g}" for _, value in losses[:bad][-SHOWN_LOSSES:])
+        raise UserError(
+            f"the loss became {loss} at step {step} of stage {progress.stage + 1} (epoch {progress.epoch + 1}); "
+            f"the last losses were: {last or 'none'}. Lower train.stages.{progress.stage}.learning_rate or set "
+            "train.clip_norm; the last checkpoint is kept"
+        )
+
+
+class AfterEpoch(keras.callbacks.Callback):
+    """Evaluates, keeps the best model, writes the checkpoint and the logs.
+
+    Args:
+        total: the optimizer steps of the stage; after the last of them it always evaluates.
+        save_model: writes the serving model to a path.
+    """
+
+    def __init__(self, state: State, inputs: Inputs, total: int, save_model: Callable[[Path], None]):
+        super().__init__()
+        self.state, self.inputs, self.total, self.save_model = state, inputs, total, save_model
+        self.writer = tf.summary.create_file_writer(str(state.folder / "tensorboard"))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        state, progress, train = self.state, self.state.progress, self.state.task.cfg.train
+        rate = float(self.model.optimizer.learning_rate)
+        progress.seconds += time.perf_counter() - self.started
+        progress.epoch, progress.stage_epoch = epoch + 1, progress.stage_epoch + 1
+        progress.step += self.params["steps"]
+        row = {"epoch": progress.epoch, "stage": progress.stage + 1, "loss": logs["loss"], "learning_rate": rate}
+        if progress.stage_epoch % train.evaluate_every == 0 or progress.step >= self.total:
+            sync_with_statistics(state, self.inputs)
+            scores = {f"val_{key}": value for key, value in self.inputs.validate().items() if key != "count"}
+            logs.update(scores)
+            row |= scores
+            self.keep_best(scores)
+        row["seconds"] = round(time.perf_counter() - self.started, 2)
+        progress.history.append(row)
+        state.save(self.model.optimizer)
+        with self.writer.as_default(step=progress.epoch):
+            for key, value in row.items():
+                tf.summary.scalar(key, value)
+        self.writer.flush()
+
+    def keep_best(self, scores: dict[str, float]) -> None:
+        """Saves the model where it is the best so far, and ends the stage where the patience is out."""
+        progress, (name, mode) = self.state.progress, self.state.task.monitor
+        value = scores[f"val_{name}"]
+        sign = 1 if mode == "max" else -1
+        if progress.best is None or sign * value >= sign * progress.best:  # of equals the one that was trained longer
+            self.save_model(self.state.folder / "checkpoints" / "best.keras")
+        if progress.best is None or sign * value > sign * progress.best:
+            progress.best, progress.wait = value, 0
+        else:
+            progress.wait += 1
+            patience = self.state.task.cfg.train.patience
+            if patience and progress.wait >= patience:
+                print(f"\nno better {name} in {patience} evaluations: the stage ends here")
+                self.model.stop_training = True

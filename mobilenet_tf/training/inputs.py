@@ -1,0 +1,149 @@
+"""What a stage trains on: images, or features that were computed once where the backbone stands still."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mobilenet_tf.config import Stage
+from mobilenet_tf.data.source import Source, steps_per_epoch, training_batches, user_errors
+from mobilenet_tf.inference.predict import Predictor, keras_predictor
+from mobilenet_tf.task import Task
+from mobilenet_tf.training import optim
+from mobilenet_tf.training.batch_norm import Statistics, kept, trained_layers
+from mobilenet_tf.training.distill import Teacher
+from mobilenet_tf.training.evaluate import evaluate, score
+from mobilenet_tf.training.features import Features, split
+from mobilenet_tf.training.state import State
+
+UNFIT = (
+    "the network answers much more alike in inference than in training: the statistics of its BatchNormalization "
+    "layers do not fit its weights; set train.batch_norm_samples, or raise it"
+)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data of a run, and who teaches beside its labels."""
+
+    source: Source  # of the training split
+    validation: Source
+    teacher: Teacher | None = None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What one stage trains, on what, and how its validation goes."""
+
+    trained: keras.Model  # the network, or its head
+    predictor: Predictor | Callable  # of the weights that are saved
+    count: int  # samples an epoch
+    epoch_steps: int
+    batches_from: Callable[[int], tf.data.Dataset]  # epoch -> endless (images or features, targets) from there on
+    validate: Callable[[], dict[str, float]]  # scores of the weights that are saved on the validation split
+    statistics: Statistics | None = None  # of what is trained, in the serving model; None where none are to be found
+    sample: list[np.ndarray] = field(default_factory=list)  # the batches of images they are found on
+
+
+def stage_inputs(task: Task, data: Data, stage: Stage, state: State, cache: Path) -> Inputs:
+    """Features where the backbone is frozen and no image changes from epoch to epoch; else images.
+
+    cache: folder that features are kept in while the run lasts.
+    """
+    if stage.augment or stage.train != "head" or not has_features(task, state.network):
+        return image_inputs(task, data, stage, state)
+    return feature_inputs(task, data, stage, state, cache)
+
+
+def image_inputs(task: Task, data: Data, stage: Stage, state: State) -> Inputs:
+    """The whole network on images."""
+    transform, encode, options = _batching(task, data, stage)
+    mix = task.mix() if stage.augment else None
+
+    def from_epoch(epoch):
+        return training_batches(data.source, transform, encode, start_epoch=epoch, mix=mix, **options)
+
+    def validate():
+        return evaluate(task, state.predictor, data.validation)
+
+    networks = state.network, state.serving, state.predictor
+    return _with_statistics(task, state, *networks, data.source.count, from_epoch, validate)
+
+
+def feature_inputs(task: Task, data: Data, stage: Stage, state: State, cache: Path) -> Inputs:
+    """The head on features of the frozen backbone, which are computed here."""
+    transform, encode, options = _batching(task, data, stage)
+    batch_size = options["batch_size"]
+    (trunk, head), served = split(state.network), split(state.serving)[1]
+    state.sync_ema_weights()
+    predictor = keras_predictor(served)
+    cache.mkdir(exist_ok=True)
+    features = Features.compute(trunk, data.source, transform, cache / "train.npy", batch_size)
+    held_out = Features.compute(trunk, data.validation, transform, cache / "validation.npy", batch_size)
+
+    def from_epoch(epoch):
+        return features.training_batches(encode, start_epoch=epoch, **options)
+
+    def validate():
+        return score(task, predictor, held_out.batches(batch_size), task.metric(data.validation))
+
+    return _with_statistics(task, state, head, served, predictor, len(features.rows), from_epoch, validate)
+
+
+def has_features(task: Task, network: keras.Model) -> bool:
+    """Whether a network can be cut behind its features; the ranges of a frozen backbone under QAT are still to find."""
+    return not task.cfg.quantize.aware and any(layer.name == "features" for layer in network.layers)
+
+
+def _batching(task: Task, data: Data, stage: Stage) -> tuple[Callable, Callable, dict]:
+    """(transform, encode, the keywords of `training_batches`)."""
+    transform, encode, cfg = task.transform(training=stage.augment), task.encode(data.source), task.cfg
+    if data.teacher and not stage.augment:
+        encode = data.teacher.cached_outputs(encode, data.source, transform, cfg.train.batch_size)
+    return transform, encode, {"batch_size": cfg.train.batch_size, "seed": cfg.seed, "order": task.sampler()}
+
+
+def _with_statistics(task, state, trained, served, predictor, count, batches_from, validate) -> Inputs:
+    """The `Inputs` of a stage; its sample of images is of the stage's first epoch, whenever the run is resumed."""
+    train, progress = task.cfg.train, state.progress
+    epoch_steps = steps_per_epoch(count, train.batch_size)
+    layers = trained_layers(trained, served)
+    inputs = Inputs(trained, predictor, count, epoch_steps, batches_from, validate)
+    if not layers:
+        return inputs
+    steps = min(epoch_steps, steps_per_epoch(max(1, train.batch_norm_samples), train.batch_size))
+    batches = batches_from(progress.epoch - progress.stage_epoch).map(lambda images, *_: images).take(steps)
+    with user_errors():
+        sample = kept(batches, steps)
+    return Inputs(trained, predictor, count, epoch_steps, batches_from, validate, Statistics(served, layers), sample)
+
+
+def sync_with_statistics(state: State, inputs: Inputs) -> None:
+    """Gives the serving model its weights, with statistics of BatchNormalization that belong to them; warns where none
+    do. With `train.batch_norm_samples` of 0 the statistics are those of the training.
+    """
+    state.sync_ema_weights()
+    if not inputs.statistics:
+        return
+    if state.task.cfg.train.batch_norm_samples:
+        inputs.statistics.update(inputs.sample)
+    if not inputs.statistics.fit(inputs.sample[0], inputs.predictor):
+        warnings.warn(UNFIT, stacklevel=2)
+
+
+def keep_statistics(state: State, inputs: Inputs) -> None:
+    """Gives the network and the average statistics that belong to their weights: the next stage may freeze them."""
+    if not (inputs.statistics and state.task.cfg.train.batch_norm_samples):
+        return
+    sync_with_statistics(state, inputs)
+    if not state.average:
+        return state.network.set_weights(state.serving.get_weights())
+    for average, value in zip(state.average.averages, optim.floating(state.serving), strict=True):
+        average.assign(value)
+    Statistics(inputs.trained, trained_layers(inputs.trained, inputs.trained)).update(inputs.sample)
