@@ -63,7 +63,7 @@ def export_ours(model, folder, size, format):
 
     metadata = artifact.Metadata("classification", [str(i) for i in range(CLASSES)], (size, size))
     path = folder / f"ours_{convert.FORMATS[format].filename}"
-    calibration = [pictures(size)] if convert.FORMATS[format].calibrated else None
+    calibration = [pictures(size)] if convert.FORMATS[format].needs_calibration else None
     return convert.export(model, path, format, metadata=metadata, calibration=calibration)
 
 

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from mobilenet_tf.export.formats import FORMATS, KINDS, suffixes
 from mobilenet_tf.utils.errors import UserError
 
 app = typer.Typer(
@@ -28,8 +29,9 @@ app.add_typer(configs_app, name="configs")
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="changes to the config")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
-Threads = Annotated[int | None, typer.Option(min=1, help="threads for .tflite and .onnx; default: all cores")]
-ModelPath = Annotated[Path, typer.Argument(help="run folder, .keras, SavedModel, .tflite or .onnx")]
+THREADED = " and ".join(kind.suffix for kind in KINDS.values() if kind.threads)
+Threads = Annotated[int | None, typer.Option(min=1, help=f"threads for {THREADED}; default: all cores")]
+ModelPath = Annotated[Path, typer.Argument(help=f"run folder, SavedModel, {suffixes()} file")]
 
 
 def main() -> None:
@@ -132,7 +134,9 @@ def evaluate(
 def export(
     run: Annotated[Path, typer.Argument(help="run folder or .keras file")],
     overrides: Overrides = None,
-    formats: Annotated[str | None, typer.Option("--formats", help="comma-separated; default: export.formats")] = None,
+    formats: Annotated[
+        str | None, typer.Option(help=f"comma-separated, of {', '.join(FORMATS)}; default: export.formats")
+    ] = None,
     folder: Annotated[Path | None, typer.Option(help="default: exports/ in the run folder")] = None,
     allow_drop: Annotated[bool, typer.Option(help="exit with 0 even when the metric drops over export.limit")] = False,
     analyse: Annotated[
@@ -220,7 +224,7 @@ def predict(
 
 @app.command()
 def benchmark(
-    models: Annotated[list[Path], typer.Argument(help="run folders, .keras, SavedModels, .tflite, .onnx")],
+    models: Annotated[list[Path], typer.Argument(help=f"run folders, SavedModels, {suffixes()} files")],
     threads: Annotated[list[int], typer.Option(min=1, help="repeat for several")] = [1, 2],  # noqa: B006
     runs: Annotated[int, typer.Option(min=3, help="timed calls of each")] = 50,
     as_json: Json = False,

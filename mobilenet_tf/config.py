@@ -11,12 +11,23 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from mobilenet_tf import migrations
+from mobilenet_tf.export.formats import FORMATS, InputType, unknown_format
+from mobilenet_tf.inference.endings import Ending
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError
 
@@ -207,22 +218,48 @@ class Quantize(Section):
 
 
 class Export(Section):
-    formats: list[str] = ["tflite", "tflite_int8"]
-    inputs: Literal["float32", "int8", "uint8"] = Field(
-        "float32", description="input and output type of full int8 files"
+    endings: ClassVar[tuple[Ending, ...]] = ()  # what exported files of a task may end in
+
+    formats: list[str] = Field(
+        ["tflite", "tflite_int8"], description=f"The formats to export to, of {', '.join(FORMATS)}"
     )
-    outputs: str = Field("logits", description="what exported files end in")
+    inputs: InputType = Field("float32", description="The type of the inputs and outputs of tflite_int8 files")
+    outputs: str = Field("logits", description="What exported files end in")
     float_layers: Annotated[int, Field(ge=0)] | list[str] = Field(
         0,
-        description="full int8 files: what stays in float32, so many layers that lose the most, or names with * and ?",
+        description="The layers of tflite_int8 files that stay in float32: how many of those with the largest error, "
+        "or a list of names, in which * and ? stand for other characters",
     )
-    calibration_samples: int = Field(200, ge=1)
+    calibration_samples: int = Field(200, ge=1, description="The number of training images that int8 is calibrated on")
     calibration_percentile: float | None = Field(
-        None, gt=50, lt=100, description="of an activation's values, bounds its range; null: their extremes"
+        None,
+        gt=50,
+        lt=100,
+        description="Clip the activation ranges of tflite_int8 files to this percentile; null uses min/max",
     )
-    parity_samples: int = Field(64, ge=1, description="samples for the numerical comparison")
-    verify_samples: int | None = Field(1000, ge=1, description="samples scored with both models; null for all")
-    limit: float = Field(0.02, ge=0, description="largest accepted drop of the metric")
+    parity_samples: int = Field(
+        64, ge=1, description="The number of validation images on which the outputs of file and model are compared"
+    )
+    verify_samples: int | None = Field(
+        1000, ge=1, description="The number of validation images on which file and model are scored; null uses all"
+    )
+    limit: float = Field(0.02, ge=0, description="The largest accepted drop of the metric from the model to a file")
+
+    @field_validator("formats")
+    @classmethod
+    def _known_formats(cls, names: list[str]) -> list[str]:
+        for i, name in enumerate(names):
+            if name not in FORMATS:
+                raise ValueError(f"export.formats.{i} {unknown_format(name)}")
+        return names
+
+    @field_validator("outputs")
+    @classmethod
+    def _known_ending(cls, name: str) -> str:
+        *first, last = (ending.name for ending in cls.endings or (Ending(name),))
+        if name not in (*first, last):
+            raise ValueError(f"must be {', '.join(first)}{' or ' if first else ''}{last}")
+        return name
 
 
 class Config(Section):

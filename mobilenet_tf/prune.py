@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from mobilenet_tf.analysis.cost import Cost, cost
-from mobilenet_tf.models import specs
+from mobilenet_tf.models import graph, specs
 from mobilenet_tf.models.graph import leaves
 from mobilenet_tf.utils.errors import UserError
 
@@ -147,13 +147,8 @@ def _expansions(model: keras.Model, net: specs.Net) -> list[Expansion]:
 def _seen(model: keras.Model, backbone: keras.Model) -> set[str]:
     """The names of the backbone's layers whose outputs something outside it uses."""
     maps = keras.tree.flatten(backbone.output)
-    used = [t for layer in model.layers for node in layer._inbound_nodes for t in node.input_tensors]
-    used += keras.tree.flatten(model.output)
-    return {
-        maps[t._keras_history.tensor_index]._keras_history.operation.name
-        for t in used
-        if t._keras_history.operation is backbone
-    }
+    producers = map(graph.producer, graph.consumed_tensors(model))
+    return {graph.producer(maps[index])[0].name for layer, index in producers if layer is backbone}
 
 
 def _width(scores: np.ndarray, threshold: float) -> int:

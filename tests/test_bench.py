@@ -73,7 +73,7 @@ def test_every_kind_side_by_side(files):
         ("model.tflite", 2),
         ("int8.tflite", 2),
     ]
-    assert [r.quantised for r in results] == [False, False, False, True, False, True]
+    assert [r.quantized for r in results] == [False, False, False, True, False, True]
     assert all(0 < r.median_ms <= r.p90_ms and r.runs == 3 for r in results)
     assert results[2].size == files["float"].stat().st_size
     assert results[1].size > (files["savedmodel"] / "saved_model.pb").stat().st_size
@@ -99,7 +99,7 @@ def test_files_of_one_name_are_told_apart(files, tmp_path):
 
 
 FLOAT = Latency("float.tflite", "tflite", 4_000_000, False, (1, 8, 8, 3), 1, 10, 2.0, 2.5, 1.9)
-INT8 = replace(FLOAT, file="int8.tflite", quantised=True)
+INT8 = replace(FLOAT, file="int8.tflite", quantized=True)
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_export_verifies_every_file_and_fails_on_a_drop(capsys, small_run, tmp_p
     assert code == 0 and [r["file"] for r in results] == ["model.tflite", "model_int8.tflite"]
     assert results[0]["parity"]["max_diff"] < 1e-4 and results[0]["drop"] == 0
     written = json.loads((run / "exports" / "model.tflite.json").read_text())
-    assert written["ok"] is True and written["outside"] == []
+    assert written["ok"] is True and written["unsupported_ops"] == []
     assert set(written["latency_ms"]) == {"1", "2"} and all(time > 0 for time in written["latency_ms"].values())
     assert written["peak_memory"] is None or written["peak_memory"] > 100_000
     page = (run / "exports" / "report.html").read_text()

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mobilenet_tf.export.convert import FORMATS, export, tflite_ops
-from mobilenet_tf.inference import artifact
+from mobilenet_tf.inference import artifact, tflite
 from mobilenet_tf.inference.predict import keras_predictor, load_predictor
 from mobilenet_tf.tasks.detection import boxes, inference
 from mobilenet_tf.tasks.detection.export import deployable
@@ -80,7 +80,7 @@ def test_every_format_finds_the_same(tmp_path, format, scores):
     for threads in (1, 2, 4):
         assert_found(load_predictor(path, threads=threads)(IMAGES), wanted)
     if format == "tflite":
-        assert tflite_ops(path)[artifact.POST_PROCESS] == 1
+        assert tflite_ops(path)[tflite.POST_PROCESS] == 1
 
 
 def test_a_detector_with_decoding_inside_can_be_saved(tmp_path):

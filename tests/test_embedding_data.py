@@ -137,7 +137,7 @@ def stream(tmp_path):
         def encode(batch):
             return batch["image"], (batch["label"], batch["seed"])
 
-        keys = {"batch_size": 8, "seed": 3, "order": task.order(cfg), "start_epoch": start_epoch}
+        keys = {"batch_size": 8, "seed": 3, "order": task(cfg).sampler(), "start_epoch": start_epoch}
         found = training_batches(source, transforms.random_resized_crop(8), encode, **keys).take(count)
         return [tf.nest.map_structure(np.asarray, tuple(batch)) for batch in found]
 
@@ -160,19 +160,19 @@ def test_cached_features_come_in_batches_of_identities_too():
     labels = np.repeat(np.arange(5, dtype=np.int32), 4)
     features = Features(np.arange(20, dtype=np.float32)[:, None], {"label": labels}, [])
     cfg = config.override(BASE, ["data.pictures_per_identity=2"], "test")
-    keys = {"batch_size": 8, "seed": 0, "order": task.order(cfg)}
-    found = list(features.training_batches(task.encode(cfg, None), start_epoch=0, **keys).take(6))
+    keys = {"batch_size": 8, "seed": 0, "order": task(cfg).sampler()}
+    found = list(features.training_batches(task(cfg).encode(None), start_epoch=0, **keys).take(6))
     for rows, labels_of in found:
         np.testing.assert_array_equal(labels[rows.numpy()[:, 0].astype(int)], labels_of)
         assert sorted(np.unique(labels_of, return_counts=True)[1]) == [2, 2, 2, 2]
-    resumed = list(features.training_batches(task.encode(cfg, None), start_epoch=1, **keys).take(3))
+    resumed = list(features.training_batches(task(cfg).encode(None), start_epoch=1, **keys).take(3))
     np.testing.assert_array_equal(found[3][0], resumed[0][0])
 
 
 def test_too_few_identities_for_a_batch_are_told_before_training():
     cfg = config.override(BASE, ["train.batch_size=48", "data.held_out={validation: 0.2, test: 0.3}"], "test")
     with pytest.raises(UserError, match="must have at least 12 identities to train on. Received: 5"):
-        task.source(cfg, "train")
+        task(cfg).source("train")
 
 
 # Configs
@@ -194,7 +194,7 @@ def test_shipped_configs_load_and_say_how_to_run_them(name):
         ("data.pictures_per_identity=null", "^test: data.pictures_per_identity must be set for loss.name=triplet$"),
         ("data.pictures_per_identity=3", "^test: train.batch_size must be a multiple .*Received: train.batch_size=8$"),
         ("loss.name=contrastive", "loss.name must be 'triplet', 'arcface' or 'cosface'"),
-        ("export.outputs=logits", "export.outputs must be 'embedding'"),
+        ("export.outputs=logits", "export.outputs must be embedding"),
         ("loss.margins=1", "unknown key loss.margins .nearest: loss.margin"),
     ],
 )

@@ -43,8 +43,8 @@ def pictures(count, seed):
     y, x = np.mgrid[:SIZE, :SIZE][:, None] - rng.uniform(SIZE / 3, 2 * SIZE / 3, (2, count, 1, 1))
     forms = np.stack([y, x, np.hypot(y, x), 8 * np.arctan2(y, x)], 1)[np.arange(count), labels]  # [N, H, W]
     waves = np.sin(forms * rng.uniform(0.6, 1.0, (count, 1, 1)) + rng.uniform(0, 6, (count, 1, 1)))
-    colours = rng.uniform(-70, 70, (count, 1, 1, 3))
-    images = 128 + waves[..., None] * colours + rng.normal(0, 25, (count, SIZE, SIZE, 3))
+    colors = rng.uniform(-70, 70, (count, 1, 1, 3))
+    images = 128 + waves[..., None] * colors + rng.normal(0, 25, (count, SIZE, SIZE, 3))
     return images.clip(0, 255).astype(np.float32), labels.astype(np.int32)
 
 
@@ -99,7 +99,7 @@ def exported(model, tmp_path_factory):
             if format == "onnx":
                 pytest.importorskip("tf2onnx")
             path = folder / str(len(done)) / FORMATS[format].filename
-            calibration = [pictures(100, seed=2)[0]] if FORMATS[format].calibrated else None
+            calibration = [pictures(100, seed=2)[0]] if FORMATS[format].needs_calibration else None
             shipped, metadata = deployable(model, outputs), replace(METADATA, outputs=outputs)
             done[key] = export(shipped, path, format, metadata=metadata, calibration=calibration, **options)
         return done[key]
@@ -147,7 +147,7 @@ def test_float_files_give_the_model_s_logits(exported, reference, sure, format, 
     ],
     ids=str,
 )
-def test_quantised_files_keep_the_accuracy(exported, reference, format, options):
+def test_quantized_files_keep_the_accuracy(exported, reference, format, options):
     path = exported(format, **options)
     assert score(load_predictor(path))["top1"] >= score(reference)["top1"] - 0.02
     assert path.stat().st_size < 0.85 * exported("tflite").stat().st_size
@@ -225,11 +225,11 @@ def test_layers_stay_in_float_by_their_names(exported):
 
 def test_sensitivity_ranks_the_layers_of_the_model(model):
     errors = exporting.sensitivity(model, METADATA, [pictures(20, seed=2)[0]])
-    assert [error.steps for error in errors] == sorted((error.steps for error in errors), reverse=True)
+    assert [error.rms_lsb for error in errors] == sorted((error.rms_lsb for error in errors), reverse=True)
     named = {error.layer for error in errors if "Call" not in error.tensor}  # the output has the signature's name
     assert len(named) >= len(errors) - 1 and named <= {layer.name for layer in model.layers}
     assert sum(error.operation == "DEPTHWISE_CONV_2D" for error in errors) == 4
-    assert 0.1 < errors[-1].steps + errors[0].steps < 10
+    assert 0.1 < errors[-1].rms_lsb + errors[0].rms_lsb < 10
 
 
 def test_int16_activations_are_16_bits_wide(exported):
@@ -237,7 +237,7 @@ def test_int16_activations_are_16_bits_wide(exported):
     assert ends == ["FLOAT32", "FLOAT32"] and {"INT16", "INT8"} <= inside
 
 
-def test_float_inputs_are_quantised_at_the_door(exported):
+def test_float_inputs_are_quantized_by_the_first_operation(exported):
     path = exported("tflite_int8", inputs="float32")
     assert types(path)[1] == ["FLOAT32", "FLOAT32"]
     ops = tflite_ops(path)
@@ -391,7 +391,7 @@ def test_progress_names_every_stage(tmp_path, monkeypatch):
     ]
     calibrating, comparing = ([f"{s} on image {i} of {n}" for i in numbers] for s, numbers, n in counted)
     start = ["tracing the graph", "converting to TFLite"]
-    assert said == [*start, *calibrating, "quantising", *comparing, "quantising", "checking the file"]
+    assert said == [*start, *calibrating, "quantizing", *comparing, "quantizing", "checking the file"]
 
 
 def test_a_terminal_shows_the_stage(monkeypatch):
@@ -450,13 +450,13 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path, format, file, options
 
 
 def ending(outputs, scores):
-    """(a model that ends as detectors and segmenters do, its metadata's config); 4 logits a place."""
+    """(a model that ends as detectors and segmenters do, its task, its metadata's config); 4 logits an anchor."""
     from mobilenet_tf.tasks.detection.export import deployable as with_boxes
     from mobilenet_tf.tasks.segmentation.export import deployable as with_map
 
     images = keras.Input((16, 12, 3))
     if outputs == "class_map":
-        return with_map(keras.Model(images, keras.layers.Conv2D(4, 1)(images)), outputs), {}
+        return with_map(keras.Model(images, keras.layers.Conv2D(4, 1)(images)), outputs), "segmentation", {}
     rows = keras.layers.Reshape((-1, 4))
     raw = {
         "class_logits": rows(keras.layers.Conv2D(4, 1)(images)),
@@ -470,7 +470,8 @@ def ending(outputs, scores):
         "max_detections": 2,
     }
     anchors = np.zeros((16 * 12, 4), np.float32)
-    return with_boxes(keras.Model(images, raw), outputs, anchors, **options), {"model": {"scores": scores}}
+    model = with_boxes(keras.Model(images, raw), outputs, anchors, **options)
+    return model, "detection", {"model": {"scores": scores}}
 
 
 @pytest.mark.parametrize(
@@ -478,11 +479,12 @@ def ending(outputs, scores):
     [("class_map", None, 4), ("raw", "softmax", 3), ("raw", "sigmoid", 4), ("detections", "softmax", 3)],
 )
 def test_labels_are_counted_where_the_outputs_tell_their_number(tmp_path, outputs, scores, count):
-    model, config = ending(outputs, scores)
-    metadata = replace(SMALL, classes=["a"] * (count + 1), outputs=outputs, config=config)
+    model, task, config = ending(outputs, scores)
+    metadata = replace(SMALL, task=task, classes=["a"] * (count + 1), outputs=outputs, config=config)
     with pytest.raises(UserError, match=f"as many as the model's outputs, {count}. Received: {count + 1}"):
         export(model, tmp_path / "m.tflite", "tflite", metadata=metadata)
-    assert exporting._class_counts(model, metadata) == [count]
+    shapes = exporting._class_shapes(model, metadata)
+    assert metadata.ending.class_counts(shapes, metadata.config) == [count]
 
 
 def test_a_missing_extra_says_what_to_install(tmp_path, monkeypatch):
@@ -540,7 +542,7 @@ def test_a_custom_operation_in_a_detector_is_named_with_its_layer(tmp_path):
     with pytest.raises(
         UserError, match=r"m.tflite must hold TFLite's own operations .*\. Received: Erfinv \(layer odd\)$"
     ):
-        export(model, tmp_path / "m.tflite", "tflite", metadata=replace(SMALL, outputs="detections"))
+        export(model, tmp_path / "m.tflite", "tflite", metadata=replace(SMALL, task="detection", outputs="detections"))
     assert not os.listdir(tmp_path)
 
 
@@ -552,7 +554,7 @@ def test_an_unfrozen_graph_is_found(tmp_path):
     path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([function], model).convert())
     assert "VAR_HANDLE" in tflite_ops(path)
     with pytest.raises(UserError, match="no variables. Received: .*VAR_HANDLE"):
-        exporting._prove_operations(path, path, model)
+        exporting._check_operations(path, path, model)
 
 
 def test_parity_counts_what_differs():

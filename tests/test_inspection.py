@@ -82,7 +82,7 @@ def test_what_every_format_says(files, model, kind):
     [image], [logits] = found.inputs, found.outputs
     assert image.name == "image" and image.shape[1:] == (*SIZE, 3) and logits.shape[1:] == (3,)
     assert image.dtype == logits.dtype == ("uint8" if kind == "tflite_int8" else "float32")
-    assert found.metadata == METADATA and found.outside == []
+    assert found.metadata == METADATA and found.unsupported_ops == []
     assert found.tflite_metadata is (True if "tflite" in kind else None)
     convolutions = {"keras": "Conv2D", "savedmodel": "Conv2D", "onnx": "Conv"}.get(kind, "CONV_2D")
     depthwise = 0 if kind == "onnx" else 13
@@ -100,21 +100,21 @@ def test_what_every_format_says(files, model, kind):
 def test_operations_and_weights_of_a_float_file(files, model):
     found = inspection.inspect(files["tflite"])
     assert {type_: total.count for type_, total in found.by_type().items()} == dict(tflite_ops(files["tflite"]))
-    assert not any(total.quantised for total in found.by_type().values()) and not found.per_channel()
+    assert not any(total.quantized for total in found.by_type().values()) and not found.per_channel()
     trained = sum(int(np.prod(w.shape)) for w in model.weights if "moving" not in w.path and "gamma" not in w.path)
     assert found.weights["float32"] == pytest.approx(4 * trained, rel=0.03), "BatchNorm is folded: its betas are biases"
     assert sum(row.bytes for row in found.rows) == pytest.approx(sum(found.weights.values()), rel=0.02)
 
 
-def test_quantisation_is_told(files):
+def test_quantization_is_told(files):
     found = inspection.inspect(files["tflite_int8"])
     [image], [logits] = found.inputs, found.outputs
     assert (image.scale, image.zero_point) == (1.0, 0) and logits.scale > 0
     types = found.by_type()
-    assert types["DEPTHWISE_CONV_2D"].quantised == types["DEPTHWISE_CONV_2D"].count == 13
+    assert types["DEPTHWISE_CONV_2D"].quantized == types["DEPTHWISE_CONV_2D"].count == 13
     assert found.per_channel()[True] >= 27
     assert found.weights["int8"] > 0.8 * sum(found.weights.values())
-    assert found.to_dict()["quantised_weights"]["per_channel"] == found.per_channel()[True]
+    assert found.to_dict()["quantized_weights"]["per_channel"] == found.per_channel()[True]
 
 
 def test_idle_kernels_and_silent_channels_are_counted(files, tmp_path, capsys, monkeypatch):

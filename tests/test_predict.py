@@ -104,7 +104,7 @@ def test_a_fixed_batch_is_filled_up():
 
 
 @pytest.mark.parametrize("kind", ["float32", "int8", "uint8"])
-def test_quantised_inputs_and_outputs(files, model, kind):
+def test_quantized_inputs_and_outputs(files, model, kind):
     predictor = load_predictor(files[f"int8-{kind}"])
     want = model.predict(IMAGES.astype(np.float32), verbose=0)
     got = predictor(IMAGES)
@@ -155,7 +155,7 @@ def test_a_tflite_runs_without_tensorflow(files):
     pytest.importorskip("ai_edge_litert")
     code = f"""
 import sys, numpy as np
-from mobilenet_tf.predict import load_predictor
+from mobilenet_tf.inference.predict import load_predictor
 print(load_predictor({str(files["tflite"])!r}, threads=1)(np.zeros((2, 16, 24, 3), np.uint8)).shape)
 print([name for name in ("tensorflow", "keras") if name in sys.modules])
 """

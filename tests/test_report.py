@@ -7,7 +7,7 @@ PARITY = Parity(0.1, 0.01, 0.975, 8)
 
 
 def verification(file, **values):
-    known = {"latency_ms": {"1": 2.5, "2": 1.25}, "peak_memory": 3_400_000, "outside": ["FlexErf"]}
+    known = {"latency_ms": {"1": 2.5, "2": 1.25}, "peak_memory": 3_400_000, "unsupported_ops": ["FlexErf"]}
     scores = {"m": 0.9}, {"m": values.pop("score", 0.5)}
     return Verification(file, "tflite", 1_500_000, PARITY, *scores, ("m", "max"), 0.02, **known | values)
 

@@ -1,8 +1,7 @@
-"""How fast and how large model files are, several side by side, timed in turns so that they compare."""
+"""How fast and how large model files are. Several are timed in turns, so that the times can be compared."""
 
 from __future__ import annotations
 
-import importlib
 import re
 import subprocess
 import sys
@@ -18,15 +17,16 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from mobilenet_tf.export.formats import KINDS, TFLITE, resolve
 from mobilenet_tf.inference import artifact
 from mobilenet_tf.inference.predict import Predictor, load_predictor
-from mobilenet_tf.inference.tflite import interpreter_class, open_tflite
+from mobilenet_tf.inference.tflite import open_tflite
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError
 
-BLOCK = 10  # calls in a row before the next file has its turn
+CALLS_PER_TURN = 10  # calls in a row before the next file has its turn
 PAUSE = 0.05  # seconds before a turn: the threads of the last file go on spinning for a while (onnxruntime, OpenMP)
-DEFAULT_SIZE = 224  # height and width where neither the file nor its metadata says
+DEFAULT_SIZE = 224  # height and width where neither the file nor its metadata tells them
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Latency:
     file: str
     format: str
     size: int | None  # bytes; None for a model in memory
-    quantised: bool  # a .tflite with int8 or uint8 tensors
+    quantized: bool  # whether it is a .tflite file with int8 or uint8 tensors
     input_shape: tuple[int, ...]
     threads: int | None  # None: TensorFlow's own pool
     runs: int
@@ -45,7 +45,7 @@ class Latency:
     min_ms: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types for JSON."""
+        """Returns everything as plain types for JSON."""
         return {**asdict(self), "input_shape": list(self.input_shape)}
 
 
@@ -81,25 +81,22 @@ def compare(
 
 
 def peak_memory(path: str | Path) -> int | None:
-    """Bytes that it takes to load a model file and run it once, beside the runtime; None where /proc does not say.
+    """Returns how many bytes it takes to load a model file and run it once, without the runtime itself.
 
-    In a process of its own, with one thread: in this one others have been there before.
+    It is measured with one thread in a new process, whose memory no other file has used. Returns None on systems whose
+    /proc does not tell.
     """
-    code = "import sys; from mobilenet_tf import bench; print(bench.own_peak(sys.argv[1]))"
+    code = f"import sys; from {__name__} import own_peak; print(own_peak(sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", code, str(Path(path).resolve())], capture_output=True, text=True)
     last = done.stdout.strip().rpartition("\n")[2]
     return int(last) if done.returncode == 0 and last.isdigit() else None
 
 
 def own_peak(path: str) -> int:
-    """The peak of this process while it loads and runs a model file, above what it holds before."""
+    """Returns the peak memory of this process while it loads and runs a model file, less what it has before."""
     path, kind = artifact.locate(path)
-    if kind == "tflite":
-        interpreter_class()  # imports the runtime, which is not counted
-    else:
-        for module in {"onnx": ("onnx", "onnxruntime")}.get(kind, ("mobilenet_tf.models.layers",)):
-            importlib.import_module(module)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    resolve(KINDS[kind].runtime)()  # which is not counted
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = _status("VmRSS")
     predictor = load_predictor(path, threads=1)
     predictor(_images(predictor, 1))
@@ -119,11 +116,11 @@ def _time(predictors: list[Predictor], warmup: int, runs: int, batch: int) -> li
         for _ in range(warmup):
             predictor(images)
     times: list[list[float]] = [[] for _ in predictors]
-    for block in _blocks(runs):
+    for calls in _turns(runs):
         for predictor, images, taken in zip(predictors, inputs, times, strict=True):
             time.sleep(PAUSE)
             predictor(images)  # untimed: brings the weights back into the cache after the other files
-            for _ in range(block):
+            for _ in range(calls):
                 start = time.perf_counter()
                 predictor(images)
                 taken.append(1e3 * (time.perf_counter() - start))
@@ -133,19 +130,19 @@ def _time(predictors: list[Predictor], warmup: int, runs: int, batch: int) -> li
     return [_latency(*row) for row in zip(names, predictors, inputs, times, strict=True)]
 
 
-def _blocks(runs: int) -> Iterator[int]:
-    """The sizes of the blocks of calls. Progress is drawn between them only: a thread that draws would be timed."""
+def _turns(runs: int) -> Iterator[int]:
+    """Yields the number of calls of each turn. Progress is drawn between turns: a thread that draws would be timed."""
     with Progress(console=Console(stderr=True), auto_refresh=False, transient=True) as progress:
         bar = progress.add_task("benchmark", total=runs)
-        for start in range(0, runs, BLOCK):
+        for start in range(0, runs, CALLS_PER_TURN):
             progress.update(bar, completed=start, refresh=True)
-            yield min(BLOCK, runs - start)
+            yield min(CALLS_PER_TURN, runs - start)
 
 
 def _images(predictor: Predictor, batch: int) -> np.ndarray:
     size = predictor.input_size or (DEFAULT_SIZE, DEFAULT_SIZE)
     rest = predictor.input_shape[1:]
-    free = size if len(rest) == 3 else (1,) * len(rest)  # a foreign file may take something else than images
+    free = size if len(rest) == 3 else (1,) * len(rest)  # a file of others may take something else
     shape = (batch, *(have or want for have, want in zip(rest, (*free, 3), strict=False)))
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
@@ -156,7 +153,7 @@ def _latency(name: str, predictor: Predictor, images: np.ndarray, times: list[fl
         file=name,
         format=predictor.format,
         size=files.size(path) if path else None,
-        quantised=predictor.format == "tflite" and _is_quantised(path),
+        quantized=predictor.format == TFLITE.name and _is_quantized(path),
         input_shape=images.shape,
         threads=predictor.threads,
         runs=len(times),
@@ -166,29 +163,29 @@ def _latency(name: str, predictor: Predictor, images: np.ndarray, times: list[fl
     )
 
 
-def _is_quantised(path: Path) -> bool:
+def _is_quantized(path: Path) -> bool:
     return any(np.dtype(tensor["dtype"]) in (np.int8, np.uint8) for tensor in open_tflite(path).get_tensor_details())
 
 
 def warnings(results: Iterable[Latency]) -> list[str]:
-    """One line for each quantised .tflite that is slower than the fastest float .tflite on as many threads."""
+    """Returns a line for each quantized .tflite file that is slower than the fastest float one with as many threads."""
     results = list(results)
-    first = {r.file: r for r in reversed(results) if r.quantised}  # with the first number of threads
+    first = {r.file: r for r in reversed(results) if r.quantized}  # with the first number of threads
     lines = []
     for slow in reversed(first.values()):
-        floats = [r for r in results if r.format == "tflite" and not r.quantised and r.threads == slow.threads]
+        floats = [r for r in results if r.format == TFLITE.name and not r.quantized and r.threads == slow.threads]
         best = min(floats, key=lambda r: r.median_ms, default=None)
         if best and slow.median_ms > best.median_ms:
             lines.append(
                 f"{slow.file} is slower than {best.file} on this machine ({slow.median_ms:.1f} ms against "
-                f"{best.median_ms:.1f}, threads: {slow.threads}): some quantised operations, HARD_SWISH for one, have "
+                f"{best.median_ms:.1f}, threads: {slow.threads}): some quantized operations, such as HARD_SWISH, have "
                 "no fast kernel on x86. Measure on the phone before you choose."
             )
     return lines
 
 
 def table(results: Iterable[Latency]) -> Table:
-    """The latencies, a row a file and number of threads, with the warnings below."""
+    """Returns the latencies as a table, a row for each file and number of threads, with the warnings below."""
     results = list(results)
     rendered = Table(title="Latency of one call", caption="\n".join(map(escape, warnings(results))) or None)
     rendered.caption_justify = "left"

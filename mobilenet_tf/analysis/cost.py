@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from mobilenet_tf.models import builder, specs
+from mobilenet_tf.models import builder, graph, specs
 from mobilenet_tf.qat import is_aware, strip
 from mobilenet_tf.utils.errors import UserError
 
@@ -121,7 +121,7 @@ def net_cost(name: str, alpha: float = 1.0, size: int = 224, full_convolutions: 
     """
     net = specs.find(name)
     if full_convolutions and net is not specs.V1:
-        raise UserError(f"full_convolutions must be false for all nets but mobilenet_v1. Received: {name}")
+        raise UserError(f"full_convolutions must be false for all nets but {specs.V1.name}. Received: {name}")
     model = full_convolution_v1(alpha, (None, None, 3)) if full_convolutions else _classifier(name, alpha)
     return cost(model, size)
 
@@ -142,17 +142,8 @@ def full_convolution_v1(alpha: float = 1.0, input_shape=(224, 224, 3), classes: 
 
 
 def _classifier(name: str, alpha: float) -> keras.Model:
-    builders = {
-        "mobilenet_v1": builder.MobileNetV1,
-        "mobilenet_v2": builder.MobileNetV2,
-        "mobilenet_v3_large": builder.MobileNetV3Large,
-        "mobilenet_v3_small": builder.MobileNetV3Small,
-    }
-    base = name.removesuffix("_minimalistic")
-    options = {"minimalistic": True} if base != name else {}
-    return builders[base](
-        input_shape=(None, None, 3), alpha=alpha, weights=None, name=f"{name}_{alpha:0.2f}", **options
-    )
+    shape, label = (None, None, 3), f"{name}_{alpha:0.2f}"
+    return builder.network(specs.find(name), input_shape=shape, alpha=alpha, weights=None, name=label)
 
 
 def _input_shapes(model, input_size) -> list[tuple]:
@@ -182,8 +173,8 @@ def _filled(model, shape, input_size) -> tuple:
 def _leaves(model) -> list[tuple]:
     """(layer, the variables that are its own and no sub-layer's) of all layers, nested ones too."""
     found, seen = [], set()
-    for layer in model._flatten_layers(include_self=True):
-        inner = {id(v) for sub in layer._flatten_layers(include_self=False) for v in sub.weights}
+    for layer in graph.all_layers(model):
+        inner = {id(v) for sub in graph.all_layers(layer) if sub is not layer for v in sub.weights}
         own = [v for v in layer.weights if id(v) not in inner and id(v) not in seen]
         seen.update(id(v) for v in own)
         found.append((layer, own))
@@ -358,7 +349,7 @@ def formula_table(rows: list[LayerCost]):
     return out
 
 
-def grid(net: str = "mobilenet_v1") -> list[dict]:
+def grid(net: str = specs.V1.name) -> list[dict]:
     """The cost of every published width at the four resolutions of the V1 paper, as records.
 
     Source: arXiv:1704.04861, Tables 6 and 7 (16 models).
@@ -372,7 +363,7 @@ def grid(net: str = "mobilenet_v1") -> list[dict]:
     return records
 
 
-def plot_grid(path: str | Path, net: str = "mobilenet_v1") -> Path:
+def plot_grid(path: str | Path, net: str = specs.V1.name) -> Path:
     """Draws multiply-adds and trainable parameters over width x resolution to an image file; returns its path."""
     from matplotlib.figure import Figure
 

@@ -8,9 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from mobilenet_tf.models.graph import leaves
-
-EPSILON = 1e-3  # of the batch normalisation of every MobileNet
+from mobilenet_tf.models.graph import leaves, only_consumer
+from mobilenet_tf.models.specs import BN_EPSILON
 
 
 def idle_kernels(kernel, gamma, beta, variance) -> dict[str, np.ndarray]:
@@ -25,7 +24,7 @@ def idle_kernels(kernel, gamma, beta, variance) -> dict[str, np.ndarray]:
     """
     kernel, gamma, beta, variance = map(np.asarray, (kernel, gamma, beta, variance))
     norm = np.sqrt((kernel**2).sum((0, 1)))
-    spread = np.abs(gamma) * np.sqrt(variance / (variance + EPSILON))  # standard deviation after normalisation
+    spread = np.abs(gamma) * np.sqrt(variance / (variance + BN_EPSILON))  # standard deviation after normalisation
     return {
         "zero": norm < 0.1 * np.median(norm),
         "constant": spread < 0.01 * np.median(spread),
@@ -37,7 +36,7 @@ def idle_by_layer(model: keras.Model) -> list[dict[str, Any]]:
     """{name, kernels, zero, constant, closed} of each depthwise convolution that a normalisation follows: counts."""
     rows = []
     for layer in leaves(model):
-        norm = _next(layer) if isinstance(layer, keras.layers.DepthwiseConv2D) else None
+        norm = only_consumer(layer) if isinstance(layer, keras.layers.DepthwiseConv2D) else None
         if norm is None or not hasattr(norm, "moving_variance"):
             continue
         kernel = layer.kernel.numpy()
@@ -67,9 +66,3 @@ def silent_by_layer(model: keras.Model, batches: Iterable[np.ndarray]) -> list[d
                 now = (answer != 0).any(tuple(range(answer.ndim - 1)))
                 active[name] = active.get(name, False) | now
     return [{"name": name, "channels": len(active[name]), "silent": int((~active[name]).sum())} for name in names]
-
-
-def _next(layer):
-    """The layer that takes what `layer` gives, where there is one only."""
-    nodes = layer._outbound_nodes
-    return nodes[0].operation if len(nodes) == 1 else None

@@ -1,4 +1,4 @@
-"""What is inside a model file: inputs, outputs, operations, quantisation, size and cost by type, metadata.
+"""What is inside a model file: inputs, outputs, operations, quantization, size and cost by type, metadata.
 
 Imports TensorFlow only for the formats that need it.
 """
@@ -14,37 +14,38 @@ from typing import Any
 
 import numpy as np
 
+from mobilenet_tf.export.formats import KERAS, KINDS, resolve
 from mobilenet_tf.inference import artifact
-from mobilenet_tf.inference.artifact import POST_PROCESS
+from mobilenet_tf.inference.metadata_storage import load_onnx
 from mobilenet_tf.inference.predict import load_keras, open_saved_model
-from mobilenet_tf.inference.tflite import open_tflite, operators, tflite_outputs, tflite_schema
+from mobilenet_tf.inference.tflite import POST_PROCESS, open_tflite, operators, tflite_outputs, tflite_schema
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError
 
-QUANTISED = {"int4", "int8", "uint8", "int16"}
+QUANTIZED = {"int4", "int8", "uint8", "int16"}
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output. shape: None where any size will do. value = scale * (number - zero_point), if quantised."""
+    """An input or output. A quantized number stands for scale * (number - zero_point)."""
 
     name: str
-    shape: tuple[int | None, ...]
+    shape: tuple[int | None, ...]  # None where any size will do
     dtype: str
     scale: float | None = None
     zero_point: int | None = None
 
 
 @dataclass(frozen=True)
-class Row:
-    """One operation or layer. bytes: of its weights. mult_adds: for one image, None where not known."""
+class Operation:
+    """One operation of a file, or one layer of a Keras model."""
 
     name: str
     type: str
-    dtype: str  # of what it gives
-    bytes: int = 0
-    mult_adds: int | None = 0
-    per_channel: bool | None = None  # how its weights are quantised; None: they are not
+    dtype: str  # of its output
+    bytes: int = 0  # of its weights
+    mult_adds: int | None = 0  # for one image; None where not known
+    per_channel: bool | None = None  # whether its weights are quantized by channel or as a whole; None: they are not
 
 
 @dataclass(frozen=True)
@@ -52,42 +53,42 @@ class Total:
     """A sum over the operations of a type."""
 
     count: int
-    quantised: int  # how many of them give quantised numbers
+    quantized: int  # how many of them have quantized outputs
     bytes: int
     mult_adds: int | None
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """All that `inspect` finds. weights: bytes by type. outside: operations that are not the runtime's own."""
+    """The result of `inspect`."""
 
     file: str
     format: str
     size: int  # bytes
     inputs: list[Tensor]
     outputs: list[Tensor]
-    rows: list[Row]
-    weights: dict[str, int]
+    rows: list[Operation]
+    weights: dict[str, int]  # bytes by type
     metadata: artifact.Metadata | None
-    outside: list[str] = field(default_factory=list)
-    tflite_metadata: bool | None = None  # what MediaPipe reads; None: not a .tflite
+    unsupported_ops: list[str] = field(default_factory=list)  # operations that the runtime does not have itself
+    tflite_metadata: bool | None = None  # whether it has the metadata that MediaPipe reads; None: not a .tflite file
     idle: list[dict] | None = None  # see `idle.idle_by_layer`
     silent: list[dict] | None = None  # see `idle.silent_by_layer`
 
     @property
     def mult_adds(self) -> int | None:
-        """For one image; None where not known."""
+        """The multiply-adds for one image; None where not known."""
         return _sum(row.mult_adds for row in self.rows)
 
     def by_type(self) -> dict[str, Total]:
-        """The sums over operations of one type, the most multiply-adds first."""
-        groups: dict[str, list[Row]] = {}
+        """Returns the sums over the operations of each type, the most multiply-adds first."""
+        groups: dict[str, list[Operation]] = {}
         for row in self.rows:
             groups.setdefault(row.type, []).append(row)
         totals = {
             type_: Total(
                 count=len(rows),
-                quantised=sum(row.dtype in QUANTISED for row in rows),
+                quantized=sum(row.dtype in QUANTIZED for row in rows),
                 bytes=sum(row.bytes for row in rows),
                 mult_adds=_sum(row.mult_adds for row in rows),
             )
@@ -96,16 +97,16 @@ class Inspection:
         return dict(sorted(totals.items(), key=lambda item: (-(item[1].mult_adds or 0), -item[1].bytes)))
 
     def per_channel(self) -> dict[bool, int]:
-        """How many operations have weights quantised by channel (True) and as a whole (False)."""
+        """Returns how many operations have weights that are quantized by channel (True) and as a whole (False)."""
         return Counter(row.per_channel for row in self.rows if row.per_channel is not None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON can hold it."""
+        """Returns everything as plain types for JSON."""
         return {
             **asdict(self),
             "mult_adds": self.mult_adds,
             "types": {type_: asdict(total) for type_, total in self.by_type().items()},
-            "quantised_weights": {
+            "quantized_weights": {
                 "per_channel": self.per_channel()[True],
                 "per_tensor": self.per_channel()[False],
             },
@@ -113,17 +114,17 @@ class Inspection:
 
 
 def inspect(path: str | Path, batches: Iterable[np.ndarray] | None = None) -> Inspection:
-    """Looks into a .tflite, .onnx or .keras file, a SavedModel or a run folder (its model.keras).
+    """Inspects a .tflite, .onnx or .keras file, a SavedModel or a run folder (its model.keras).
 
-    batches: float32 images [N, H, W, 3] in 0..255, for the channels of a .keras file that never answer.
-    Raises UserError where the file is no model, or batches come with another format.
+    batches: float32 images [N, H, W, 3] in 0..255, on which channels of a .keras file are found that are never active.
+    Raises UserError where the file is no model, or batches are given for another kind of file.
     """
     path, kind = artifact.locate(path)
-    if batches is not None and kind != "keras":
+    if batches is not None and kind != KERAS.name:
         raise UserError(f"samples are for .keras files, whose channels can be watched. Received: {path}")
-    options = {"batches": batches} if kind == "keras" else {}
-    found = READERS[kind](path, **options)
-    return Inspection(path.name, kind, files.size(path), metadata=artifact.read(path), **found)
+    options = {} if batches is None else {"batches": batches}
+    fields = resolve(KINDS[kind].inspect)(path, **options)
+    return Inspection(path.name, kind, files.size(path), metadata=artifact.read(path), **fields)
 
 
 def _sum(values: Iterable[int | None]) -> int | None:
@@ -134,11 +135,12 @@ def _sum(values: Iterable[int | None]) -> int | None:
 # TFLite
 
 
-def _tflite(path: Path) -> dict[str, Any]:
+def inspect_tflite(path: Path) -> dict[str, Any]:
+    """Returns the fields of `Inspection` that are known of a .tflite file."""
     from mobilenet_tf.inference import tflite_metadata
 
     schema = tflite_schema()
-    interpreter = open_tflite(path)  # first of all: it says when the file is damaged
+    interpreter = open_tflite(path)  # first, since it raises UserError where the file is damaged
     model = schema.Model.GetRootAs(path.read_bytes(), 0)
     types = {value: name.lower() for name, value in vars(schema.TensorType).items()}
     rows = [
@@ -156,23 +158,23 @@ def _tflite(path: Path) -> dict[str, Any]:
         "outputs": [_detail(name, detail) for name, detail in tflite_outputs(interpreter).items()],
         "rows": rows,
         "weights": _constants(model, types),
-        "outside": sorted({row.type for row in rows if row.type not in builtin and row.type != POST_PROCESS}),
+        "unsupported_ops": sorted({row.type for row in rows if row.type not in builtin and row.type != POST_PROCESS}),
         "tflite_metadata": tflite_metadata.read(path) is not None,
     }
 
 
-def _graph_rows(model, graph, names, types) -> list[Row]:
+def _graph_rows(model, graph, names, types) -> list[Operation]:
     rows = []
     for i in range(graph.OperatorsLength()):
         op = graph.Operators(i)
         tensors = [graph.Tensors(index) for index in op.InputsAsNumpy() if index >= 0] if op.InputsLength() else []
         outputs = [graph.Tensors(op.Outputs(j)) for j in range(op.OutputsLength())]
         constants = [tensor for tensor in tensors if model.Buffers(tensor.Buffer()).DataLength()]
-        scales = [_scales(tensor) for tensor in constants if types[tensor.Type()] in QUANTISED]
+        scales = [_scales(tensor) for tensor in constants if types[tensor.Type()] in QUANTIZED]
         name = names[op.OpcodeIndex()]
         cost = TFLITE_COSTS.get(name)
         rows.append(
-            Row(
+            Operation(
                 name=outputs[0].Name().decode().partition(";")[0] if outputs else name,
                 type=name,
                 dtype=types[outputs[0].Type()] if outputs else "",
@@ -201,14 +203,14 @@ def _scales(tensor) -> int:
 
 
 def _constants(model, types) -> dict[str, int]:
-    """Bytes of the constants by type; each buffer once."""
-    found: dict[int, str] = {}
+    """Returns the bytes of the constants by type; each buffer counts once."""
+    buffers: dict[int, str] = {}
     for i in range(model.SubgraphsLength()):
         graph = model.Subgraphs(i)
         tensors = (graph.Tensors(j) for j in range(graph.TensorsLength()))
-        found |= {tensor.Buffer(): types[tensor.Type()] for tensor in tensors}
+        buffers |= {tensor.Buffer(): types[tensor.Type()] for tensor in tensors}
     total: Counter[str] = Counter()
-    for buffer, type_ in found.items():
+    for buffer, type_ in buffers.items():
         total[type_] += model.Buffers(buffer).DataLength()
     return {type_: size for type_, size in total.most_common() if size}
 
@@ -217,19 +219,21 @@ def _detail(name, detail) -> Tensor:
     signature = detail.get("shape_signature", detail["shape"])
     signature = signature if len(signature) else detail["shape"]
     scale, zero_point = detail["quantization"]
-    quantised = {"scale": float(scale), "zero_point": int(zero_point)} if scale else {}
-    return Tensor(name, _free(signature), np.dtype(detail["dtype"]).name, **quantised)
+    quantization = {"scale": float(scale), "zero_point": int(zero_point)} if scale else {}
+    return Tensor(name, _free(signature), np.dtype(detail["dtype"]).name, **quantization)
 
 
 def _free(shape) -> tuple[int | None, ...]:
+    """Returns a shape with None for each free size, which TFLite gives as a negative number."""
     return tuple(None if size is None or size < 0 else int(size) for size in shape)
 
 
 # ONNX
 
 
-def _onnx(path: Path) -> dict[str, Any]:
-    onnx, model = artifact.load_onnx(path)
+def inspect_onnx(path: Path) -> dict[str, Any]:
+    """Returns the fields of `Inspection` that are known of an ONNX file. Raises UserError where it is damaged."""
+    onnx, model = load_onnx(path)
     if not model.graph.output:
         raise UserError(f"{path} must be a whole ONNX model. Received: a graph without outputs")
     graph = onnx.shape_inference.infer_shapes(model).graph
@@ -250,7 +254,7 @@ def _onnx(path: Path) -> dict[str, Any]:
         return Tensor(value.name, _dimensions(value), dtype(value.type.tensor_type.elem_type))
 
     rows = [
-        Row(
+        Operation(
             name=node.output[0],
             type=node.op_type,
             dtype=dtype(known[node.output[0]].type.tensor_type.elem_type) if node.output[0] in known else "",
@@ -264,7 +268,7 @@ def _onnx(path: Path) -> dict[str, Any]:
         "outputs": [tensor(value) for value in graph.output],
         "rows": rows,
         "weights": dict(weights.most_common()),
-        "outside": sorted({node.op_type for node in graph.node if node.domain not in ("", "ai.onnx")}),
+        "unsupported_ops": sorted({node.op_type for node in graph.node if node.domain not in ("", "ai.onnx")}),
     }
 
 
@@ -290,7 +294,8 @@ def _onnx_cost(node, shapes) -> int | None:
 # Keras and SavedModel
 
 
-def _keras(path: Path, batches: Iterable[np.ndarray] | None) -> dict[str, Any]:
+def inspect_keras(path: Path, batches: Iterable[np.ndarray] | None = None) -> dict[str, Any]:
+    """Returns the fields of `Inspection` that are known of a .keras file; for batches see `inspect`."""
     from mobilenet_tf.analysis import cost, dead_channels
     from mobilenet_tf.models.graph import leaves
     from mobilenet_tf.qat import is_aware, strip
@@ -308,7 +313,7 @@ def _keras(path: Path, batches: Iterable[np.ndarray] | None) -> dict[str, Any]:
         "inputs": [Tensor(x.name, _free(x.shape), x.dtype) for x in model.inputs],
         "outputs": [Tensor(x.name, _free(x.shape), x.dtype) for x in model.outputs],
         "rows": [
-            Row(
+            Operation(
                 layer.name,
                 type(layer).__name__,
                 layer.compute_dtype,
@@ -329,7 +334,8 @@ def _bytes(variable) -> int:
     return math.prod(variable.shape) * tf.as_dtype(variable.dtype).size
 
 
-def _saved_model(path: Path) -> dict[str, Any]:
+def inspect_savedmodel(path: Path) -> dict[str, Any]:
+    """Returns the fields of `Inspection` that are known of a SavedModel."""
     import tensorflow as tf
 
     _model, serve = open_saved_model(path)
@@ -346,7 +352,7 @@ def _saved_model(path: Path) -> dict[str, Any]:
         "inputs": tensors(serve.structured_input_signature[1]),
         "outputs": tensors(serve.structured_outputs),
         "rows": [
-            Row(node.name, node.op, tf.as_dtype(node.attr["T"].type).name, mult_adds=None)
+            Operation(node.name, node.op, tf.as_dtype(node.attr["T"].type).name, mult_adds=None)
             for node in nodes
             if node.attr["T"].type and "Call" not in node.op
         ],
@@ -354,14 +360,11 @@ def _saved_model(path: Path) -> dict[str, Any]:
     }
 
 
-READERS = {"tflite": _tflite, "onnx": _onnx, "keras": _keras, "savedmodel": _saved_model}
-
-
-# Showing
+# Tables for people
 
 
 def tables(found: Inspection, by_layer: bool = False) -> list:
-    """What a person wants to see of an inspection: `rich` tables."""
+    """Returns an inspection as `rich` tables: facts, operations by type or one by one, and dead channels."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -369,14 +372,14 @@ def tables(found: Inspection, by_layer: bool = False) -> list:
     for name, value in _facts(found):
         facts.add_row(name, escape(value))
     result = [facts]
-    columns = ["layer", "type", "gives"] if by_layer else ["type", "count", "quantised"]
+    columns = ["layer", "type", "output"] if by_layer else ["type", "count", "quantized"]
     costs = Table(*columns, title="Operations", show_footer=False)
     for name in ("kB", "mult-adds (M)"):
         costs.add_column(name, justify="right")
     lines = (
         [((row.name, row.type, row.dtype), row) for row in found.rows]
         if by_layer
-        else [((type_, str(total.count), str(total.quantised)), total) for type_, total in found.by_type().items()]
+        else [((type_, str(total.count), str(total.quantized)), total) for type_, total in found.by_type().items()]
     )
     for labels, line in lines:
         costs.add_row(*map(escape, labels), f"{line.bytes / 1e3:,.1f}", _millions(line.mult_adds))
@@ -394,8 +397,8 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
     facts.append(("weights", ", ".join(f"{size / 1e6:.2f} MB {dtype}" for dtype, size in found.weights.items())))
     ways = found.per_channel()
     if ways:
-        facts.append(("quantised weights", f"{ways[True]} by channel, {ways[False]} as a whole"))
-    facts.append(("operations outside", ", ".join(found.outside) or "none"))
+        facts.append(("quantized weights", f"{ways[True]} by channel, {ways[False]} as a whole"))
+    facts.append(("unsupported operations", ", ".join(found.unsupported_ops) or "none"))
     if found.tflite_metadata is not None:
         facts.append(("TFLite metadata", "yes" if found.tflite_metadata else "none: MediaPipe will not load it"))
     if found.metadata is None:

@@ -1,4 +1,4 @@
-"""Quantisation by calibration, to int8 and to int8 weights with int16 activations; what each layer loses by int8."""
+"""Quantization by calibration: int8, and int8 weights with int16 activations; the error that int8 makes by layer."""
 
 from __future__ import annotations
 
@@ -18,47 +18,51 @@ import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.python.util import modify_model_io_type
 
-from mobilenet_tf.inference.artifact import POST_PROCESS
-from mobilenet_tf.inference.tflite import operators
+from mobilenet_tf.inference.tflite import POST_PROCESS, operators
 from mobilenet_tf.utils.errors import UserError
 
-IO_TYPES = {"float32": tf.float32, "int8": tf.int8, "uint8": tf.uint8}
-FLOAT_ENDS = {"DEQUANTIZE", "SOFTMAX", "LOGISTIC", POST_PROCESS}  # what may follow a network in float32
-EXAMINED = 50  # calibration images that the layers are compared on
+FLOAT_ENDS = {"DEQUANTIZE", "SOFTMAX", "LOGISTIC", POST_PROCESS}  # operations after the network that may be in float32
+COMPARED_IMAGES = 50  # calibration images on which the error of each layer is measured
 
-Examples = Callable[..., Iterator[list[np.ndarray]]]  # (stage, count) -> [image [1, H, W, 3]] after [image]
-FloatLayers = int | Sequence[str]  # so many of those that lose the most, or patterns of layers' names
+Examples = Callable[..., Iterator[list[np.ndarray]]]  # (stage, count) -> an iterator over [image [1, H, W, 3]]
+FloatLayers = int | Sequence[str]  # how many of the layers with the largest error, or patterns of layer names
 
 
 def int8(converter: Any, examples: Examples, inputs: str, outputs: str, float_layers: FloatLayers = 0) -> bytes:
-    """Quantises weights by channel and activations by the ranges that the examples have.
+    """Converts to int8: weights by channel, activations by the ranges that they have on the examples.
 
     Args:
         converter: a tf.lite.TFLiteConverter.
-        inputs, outputs: the types of the file's inputs and outputs, keys of IO_TYPES.
-        float_layers: what stays in float32. A number: so many of the layers that lose the most; often one or two of a
-            MobileNet lose nearly all that is lost, its first depthwise convolutions. Or names of layers, in which "*"
-            and "?" stand for any letters and any letter, or of the tensors in a `LayerError`.
+        inputs, outputs: the types of the file's inputs and outputs: "float32", "int8" or "uint8".
+        float_layers: the layers that stay in float32. A number means so many of those with the largest error; in a
+            MobileNet often one or two layers, its first depthwise convolutions, make nearly all of the error. A list
+            holds names of layers, in which "*" stands for any characters and "?" for one, or the tensors of a
+            `LayerError`.
 
-    Raises UserError for a pattern that no layer's name fits.
+    Returns the content of a .tflite file. Raises UserError for a pattern that no layer's name matches.
     """
     _calibrate(converter, examples, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
     if not float_layers:
-        converter.inference_input_type, converter.inference_output_type = IO_TYPES[inputs], IO_TYPES[outputs]
+        converter.inference_input_type, converter.inference_output_type = tf.as_dtype(inputs), tf.as_dtype(outputs)
         return converter.convert()
     by_number = isinstance(float_layers, int)
-    debugger = _debugger(converter, examples, EXAMINED if by_number else 1)
+    debugger = _debugger(converter, examples, COMPARED_IMAGES if by_number else 1)
     errors = _errors(debugger)
     chosen = _worst_first(errors)[:float_layers] if by_number else _named(errors, float_layers)
     names = [error.tensor for error in chosen]
     debugger.options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=names)
-    return modify_model_io_type(debugger.get_nondebug_quantized_model(), IO_TYPES[inputs], IO_TYPES[outputs])
+    return _with_io_types(debugger.get_nondebug_quantized_model(), inputs, outputs)
+
+
+def _with_io_types(content: bytes, inputs: str, outputs: str) -> bytes:
+    """Changes the types of the inputs and outputs of a .tflite file that has them in float32."""
+    return modify_model_io_type(content, tf.as_dtype(inputs), tf.as_dtype(outputs))
 
 
 def int16(converter: Any, examples: Examples) -> bytes:
-    """Weights in int8 by channel, activations in int16; inputs and outputs are float32.
+    """Converts to int8 weights, by channel, and int16 activations; inputs and outputs stay float32.
 
-    What TFLite has no such kernel for stays in float32: V3's hard-swish, the post-processing of detectors.
+    Operations for which TFLite has no such kernel stay in float32: V3's hard-swish, the post-processing of detectors.
     """
     int16_weights_int8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
     _calibrate(converter, examples, int16_weights_int8, tf.lite.OpsSet.TFLITE_BUILTINS)
@@ -67,64 +71,65 @@ def int16(converter: Any, examples: Examples) -> bytes:
 
 @dataclass(frozen=True)
 class LayerError:
-    """What int8 makes of one operation, given the float outputs of those before it."""
+    """The error that int8 makes in one operation whose inputs are exact."""
 
-    layers: tuple[str, ...]  # of the Keras model, those that are fused in the operation; the convolution comes last
+    layers: tuple[str, ...]  # the layers of the Keras model that are fused in the operation, the convolution last
     operation: str
-    steps: float  # root mean square of its error in steps of its int8; rounding alone makes 0.29
-    tensor: str  # its output's name in the file
+    rms_lsb: float  # root mean square in LSB, the smallest difference of two int8 outputs; rounding alone makes 0.29
+    tensor: str  # the name of its output in the file
 
     @property
     def layer(self) -> str:
-        """The one to call it by."""
+        """The layer that the operation is called by."""
         return self.layers[-1]
 
 
 def layer_errors(converter: Any, examples: Examples) -> list[LayerError]:
-    """Of every operation that has a choice, the largest error first; not of the one that reads the input."""
+    """Returns the errors of all operations but the one that quantizes the input, the largest first."""
     _calibrate(converter, examples, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
-    return _worst_first(_errors(_debugger(converter, examples, EXAMINED)))
+    return _worst_first(_errors(_debugger(converter, examples, COMPARED_IMAGES)))
 
 
 def trained(converter: Any, inputs: str, outputs: str) -> bytes:
-    """Quantises a network that was trained for it, by the ranges it has found; arguments as in `int8`.
+    """Converts a network that was trained for int8, by the ranges that it has learned; arguments as for `int8`.
 
-    Raises UserError where the converter has left a layer in float32, which it does in silence.
+    Raises UserError where the converter has left a layer in float32, about which it gives no warning.
     """
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     content = converter.convert()
     left = _float_operations(content)
     if left:
         raise UserError(f"every operation of the network must become int8. Received: float32 in {', '.join(left)}")
-    return modify_model_io_type(content, IO_TYPES[inputs], IO_TYPES[outputs])
+    return _with_io_types(content, inputs, outputs)
 
 
 def _float_operations(content: bytes) -> list[str]:
-    """The operations of a .tflite model that compute in float32, each with the name of its output."""
+    """Returns the operations of a .tflite file that compute in float32, each with the name of its output."""
     model = schema.Model.GetRootAs(content, 0)
     names, graph = operators(model), model.Subgraphs(0)
-    found = []
+    operations = []
     for i in range(graph.OperatorsLength()):
         name, output = names[graph.Operators(i).OpcodeIndex()], graph.Tensors(graph.Operators(i).Outputs(0))
         if output.Type() == schema.TensorType.FLOAT32 and name not in FLOAT_ENDS:
-            found.append(f"{name} {output.Name().decode()}")
-    return found
+            operations.append(f"{name} {output.Name().decode()}")
+    return operations
 
 
 def _calibrate(converter, examples, *operations):
-    """Sets a converter to quantise by the examples into these sets of operations, the first that has one."""
+    """Makes a converter quantize by the examples, to operations of these sets; earlier sets are preferred."""
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = list(operations)
     converter.representative_dataset = examples
 
 
 def _debugger(converter, examples, count):
-    some = partial(examples, "comparing the layers", count)
-    return tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=some)
+    """Returns TensorFlow's comparison of the float and the int8 outputs of each operation on `count` examples."""
+    compared = partial(examples, "comparing the layers", count)
+    return tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=compared)
 
 
 def _errors(debugger) -> list[LayerError]:
-    """In the order of the graph."""
+    """Returns the errors of all operations in the order of the graph."""
     debugger.run()
     table = io.StringIO()
     debugger.layer_statistics_dump(table)
@@ -142,9 +147,10 @@ def _errors(debugger) -> list[LayerError]:
 
 
 def _layers(tensor: str) -> tuple[str, ...]:
-    """The layers in a tensor's name, "model_1/backbone_1/bn_1/mul;model_1/backbone_1/conv_1/Conv2D" -> ("bn", "conv").
+    """Returns the layers in a tensor's name.
 
-    Keras opens each layer's scope a second time for the call, for which TensorFlow counts it on.
+    An example: "model_1/backbone_1/bn_1/mul;model_1/backbone_1/conv_1/Conv2D" -> ("bn", "conv"). Keras opens each
+    layer's scope a second time for the call, so TensorFlow appends a number to it.
     """
     paths = [part.split("/") for part in tensor.split(";")]
     names = [re.sub(r"_\d+$", "", path[-2]) for path in paths if len(path) > 1]
@@ -152,16 +158,17 @@ def _layers(tensor: str) -> tuple[str, ...]:
 
 
 def _worst_first(errors: list[LayerError]) -> list[LayerError]:
-    return sorted(errors[1:], key=lambda error: -error.steps)
+    return sorted(errors[1:], key=lambda error: -error.rms_lsb)
 
 
 def _named(errors: list[LayerError], patterns: Sequence[str]) -> list[LayerError]:
+    """Returns the errors whose layers or tensors the patterns name. Raises UserError for a pattern without any."""
     known, tensors = {name: None for error in errors for name in error.layers}, {error.tensor for error in errors}
     for pattern in patterns:
         if not fnmatch.filter(known, pattern) and pattern not in tensors:
             near = difflib.get_close_matches(pattern.strip("*"), known, n=3, cutoff=0.3)
-            such = ", ".join(near or [error.layer for error in errors[:3]])
-            raise UserError(f"float_layers must name layers, such as {such}. Received: {pattern}")
+            examples = ", ".join(near or [error.layer for error in errors[:3]])
+            raise UserError(f"float_layers must name layers, such as {examples}. Received: {pattern}")
     return [
         error
         for error in errors

@@ -68,7 +68,7 @@ def save(result: Sensitivity, folder: Path) -> None:
     files.write_json(folder / "sensitivity.json", result.to_dict())
     worst = result.layers[:40]
     viz.sensitivity(
-        [(error.layer, error.steps) for error in worst],
+        [(error.layer, error.rms_lsb) for error in worst],
         [(trial.float_layers, trial.metric) for trial in result.trials],
         result.reference,
         result.metric,
@@ -79,10 +79,10 @@ def save(result: Sensitivity, folder: Path) -> None:
 def tables(result: Sensitivity) -> list[Table]:
     """The worst layers, and the files."""
     layers = Table("layer", "operation", title="What int8 costs each layer alone")
-    layers.add_column("error, steps", justify="right")
+    layers.add_column("error, LSB", justify="right")
     for error in result.layers[:SHOWN]:
-        layers.add_row(error.layer, error.operation, f"{error.steps:.2f}")
-    layers.caption = "steps of int8, root mean square; rounding alone makes 0.29"
+        layers.add_row(error.layer, error.operation, f"{error.rms_lsb:.2f}")
+    layers.caption = "LSB: the steps of int8, root mean square; rounding alone makes 0.29"
     files = Table(title=f"The worst left in float32; the model's {result.metric} is {result.reference:.3f}")
     for header in ("layers in float32", result.metric, "drop", "MB"):
         files.add_column(header, justify="right")

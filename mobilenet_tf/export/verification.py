@@ -25,9 +25,10 @@ class Parity:
 
     max_diff: float
     mean_diff: float
-    agreement: float | None  # share of equal argmax over the last axis, or what the task understands by it; None: the
-    # answers cannot tell, for the model says the same of all images or neither finds anything in any of them
-    images: int
+    # The share of equal argmax over the last axis, or the task's own measure. None where the outputs cannot tell: the
+    # model gives the same for all images, or neither finds anything in any of them.
+    agreement: float | None
+    images: int  # how many were compared
 
 
 def check_parity(
@@ -41,22 +42,23 @@ def check_parity(
     """Compares the raw outputs of two predictors on images [N, H, W, 3] in 0..255.
 
     They are compared as logits, or as probabilities where one of the two ends in softmax or sigmoid. `agree` takes the
-    raw outputs of a batch from both and gives numbers of 0..1, whose mean is the agreement; NaN for what tells nothing.
+    raw outputs of both for a batch and returns numbers in 0..1, whose mean is the agreement; NaN where there is nothing
+    to compare.
     """
     if not len(images):
         raise UserError("parity must be checked on real images. Received: none")
-    endings = {p.metadata.outputs for p in (reference, candidate) if p.metadata}
-    ending = next((function for name, function in PROBABILITIES.items() if name in endings), lambda raw: raw)
-    diffs, same, agree, answers = [], [], agree or _same_argmax, Spread()
+    endings = [p.metadata.ending for p in (reference, candidate) if p.metadata]
+    comparable = next((ending.probabilities for ending in endings if ending.probabilities), lambda raw: raw)
+    diffs, same, agree, spread = [], [], agree or _same_argmax, Spread()
     for start in range(0, len(images), batch):
         pair = [predictor(images[start : start + batch]) for predictor in (reference, candidate)]
-        answers.update(pair[0])
+        spread.update(pair[0])
         same.append(agree(*pair))
         for want, got in zip(*map(leaves, pair), strict=True):
-            diffs.append(np.abs(ending(want).astype(np.float64) - ending(got)).ravel())
+            diffs.append(np.abs(comparable(want).astype(np.float64) - comparable(got)).ravel())
     diff, same = np.concatenate(diffs), np.concatenate(same)
     telling = same[~np.isnan(same)]
-    agreement = float(telling.mean()) if len(telling) and not answers.alike else None
+    agreement = float(telling.mean()) if len(telling) and not spread.alike else None
     return Parity(float(diff.max()), float(diff.mean()), agreement, len(images))
 
 
@@ -65,23 +67,12 @@ def _same_argmax(reference: Any, candidate: Any) -> np.ndarray:
     return np.concatenate([(want.argmax(-1) == got.argmax(-1)).ravel() for want, got in pairs])
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return np.exp(-np.logaddexp(0, -logits))
-
-
-UNPROVEN = "unproven"  # the verdict where the answers cannot tell two models apart
-
-PROBABILITIES = {"softmax": _softmax, "sigmoid": _sigmoid}  # of logits, by what a file ends in
+UNPROVEN = "unproven"  # the verdict where the model's outputs cannot tell two models apart
 
 
 @dataclass(frozen=True)
 class Verification:
-    """The proof that goes with a file: its parity with the model, and the metrics of both on the same samples."""
+    """How well a file does what its model does: their parity, and the metrics of both on the same samples."""
 
     file: str
     format: str
@@ -89,11 +80,11 @@ class Verification:
     parity: Parity
     reference: dict[str, Any]
     candidate: dict[str, Any]
-    monitor: tuple[str, str]  # the metric that counts, and "max" or "min": which way is better
-    limit: float
-    latency_ms: dict[str, float] = field(default_factory=dict)  # threads or "auto" -> median of one image
-    peak_memory: int | None = None  # bytes, of loading and running it once
-    outside: list[str] = field(default_factory=list)  # operations that are not the runtime's own
+    monitor: tuple[str, str]  # the metric that decides, and "max" or "min": which way is better
+    max_drop: float  # the largest accepted drop of that metric
+    latency_ms: dict[str, float] = field(default_factory=dict)  # threads or "auto" -> median for one image
+    peak_memory: int | None = None  # bytes that loading and running it once takes
+    unsupported_ops: list[str] = field(default_factory=list)  # operations that the runtime does not have itself
 
     @property
     def drop(self) -> float:
@@ -104,18 +95,18 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether the drop is within the limit, and the answers could tell. A NaN never is."""
+        """Whether the drop is accepted and the outputs could tell; False where the drop is NaN."""
         return self.verdict == "ok"
 
     @property
     def verdict(self) -> str:
-        """ok, failed, or that the answers of the model differ too little to prove anything."""
-        if self.drop <= self.limit + 1e-9:  # 1.0 - 0.98 is a little more than 0.02
+        """Either "ok", "failed", or "unproven" where the model's outputs differ too little from image to image."""
+        if self.drop <= self.max_drop + 1e-9:  # 1.0 - 0.98 is a little more than 0.02
             return "ok" if self.parity.agreement is not None else UNPROVEN
         return "failed"
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, verdict included, as plain types for JSON."""
+        """Returns everything, with the verdict, as plain types for JSON."""
         values = {**asdict(self), "drop": self.drop, "ok": self.ok}
         return json.loads(json.dumps(values, default=lambda value: value.tolist()))  # numpy's scalars and arrays
 
@@ -126,19 +117,19 @@ def verify(
     images: np.ndarray,
     evaluate: Callable[[Predictor], dict[str, Any]],
     monitor: tuple[str, str],
-    limit: float = 0.02,
+    max_drop: float = 0.02,
     *,
     reference_metrics: dict[str, Any] | None = None,
     agree: Callable[[Any, Any], Sequence[float]] | None = None,
 ) -> Verification:
-    """Holds a file against the model it was made from, and writes the result beside the file.
+    """Compares a file with the model it was made from, and writes the result beside the file.
 
     Args:
         images: [N, H, W, 3] in 0..255, real and preprocessed as for evaluation, for the parity check.
-        evaluate: predictor -> metrics on the same samples for both.
+        evaluate: predictor -> metrics, on the same samples for both.
         monitor: (name, "max" or "min") of the metric that decides.
-        limit: the largest drop of that metric that is no failure; see Verification.ok.
-        reference_metrics: spares scoring the reference again for each of several files.
+        max_drop: the largest drop of that metric that is accepted; see Verification.ok.
+        reference_metrics: the metrics of the reference, where they are known from the verification of another file.
         agree: see check_parity.
     """
     parity = check_parity(reference, candidate, images, agree=agree)
@@ -155,22 +146,35 @@ def verify(
         reference=evaluate(reference) if reference_metrics is None else reference_metrics,
         candidate=evaluate(candidate),
         monitor=tuple(monitor),
-        limit=limit,
+        max_drop=max_drop,
     )
     if candidate.path:
-        with files.replacing(verification_path(candidate.path)) as temporary:
-            temporary.write_text(json.dumps(verification.to_dict(), indent=2), encoding="utf-8")
+        files.write_json(verification_path(candidate.path), verification.to_dict())
     return verification
 
 
 def verification_path(path: Path) -> Path:
-    """Where `verify` writes its result: model.tflite.json, or verification.json in a SavedModel's folder."""
+    """Returns where `verify` writes its result: model.tflite.json, or verification.json in a SavedModel's folder."""
     return path / "verification.json" if path.is_dir() else path.with_name(f"{path.name}.json")
 
 
+HEADER = (
+    "file",
+    "MB",
+    "metric",
+    "drop",
+    "agree",
+    "ms, 1 thr.",
+    "ms, 2 thr.",
+    "peak MB",
+    "unsupported ops",
+    "verdict",
+)
+
+
 def columns(verifications: Iterable[Verification]) -> list[list[str]]:
-    """The verifications side by side as text: the header, then a row a file."""
-    rows = [["file", "MB", "metric", "drop", "agree", "ms, 1 thr.", "ms, 2 thr.", "peak MB", "outside", "verdict"]]
+    """Returns the verifications side by side as text: the header, then a row a file."""
+    rows = [list(HEADER)]
     for v in verifications:
         times = [v.latency_ms.get(threads, v.latency_ms.get("auto")) for threads in ("1", "2")]
         rows.append(
@@ -182,7 +186,7 @@ def columns(verifications: Iterable[Verification]) -> list[list[str]]:
                 "-" if v.parity.agreement is None else f"{v.parity.agreement:.1%}",
                 *("-" if time is None else f"{time:.2f}" for time in times),
                 "-" if v.peak_memory is None else f"{v.peak_memory / 1e6:.1f}",
-                ", ".join(v.outside) or "none",
+                ", ".join(v.unsupported_ops) or "none",
                 v.verdict,
             ]
         )
@@ -190,7 +194,7 @@ def columns(verifications: Iterable[Verification]) -> list[list[str]]:
 
 
 def table(verifications: Iterable[Verification]) -> Table:
-    """The report card: a row a file. The metric of the model that they were made from stands above."""
+    """Returns the report card, a row a file; its title has the metric of the model that they were made from."""
     verifications = list(verifications)
     title = "Exported files"
     if verifications:
@@ -199,10 +203,10 @@ def table(verifications: Iterable[Verification]) -> Table:
     header, *rows = columns(verifications)
     result = Table(title=title, box=None, padding=(0, 1, 0, 0))
     for name, *cells in zip(header, *rows, strict=True):
-        short = 4 if name in ("file", "outside") else max(map(len, cells), default=0)
+        short = 4 if name in ("file", "unsupported ops") else max(map(len, cells), default=0)
         side = "left" if name == "file" else "right"
         result.add_column(name, justify=side, min_width=short, overflow="fold")
     for *cells, verdict in rows:
-        colour = "green" if verdict == "ok" else "red"
-        result.add_row(*map(escape, cells), f"[{colour}]{verdict}[/]")
+        color = "green" if verdict == "ok" else "red"
+        result.add_row(*map(escape, cells), f"[{color}]{verdict}[/]")
     return result

@@ -1,4 +1,4 @@
-"""One call for every kind of model: Keras, SavedModel, TFLite, ONNX look alike. Imports TensorFlow only when needed."""
+"""Every kind of model file behind one call: Keras, SavedModel, TFLite, ONNX. Imports TensorFlow only where needed."""
 
 from __future__ import annotations
 
@@ -11,23 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from mobilenet_tf.export.formats import KINDS, resolve
 from mobilenet_tf.inference import artifact
 from mobilenet_tf.inference.artifact import Metadata
+from mobilenet_tf.inference.endings import Named
 from mobilenet_tf.inference.tflite import open_tflite, tflite_outputs
+from mobilenet_tf.registration import register
 from mobilenet_tf.utils.console import quiet
 from mobilenet_tf.utils.errors import UserError, missing_extra
 
 Raw = np.ndarray | list[np.ndarray] | dict[str, np.ndarray]
-Named = dict[str, np.ndarray]
 Shape = tuple[int | None, ...]
-TINY = np.float32(1e-9)  # a quantised probability may be 0
-
-
-def _log(value: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(value, TINY))
-
-
-LOGITS = {"softmax": _log, "sigmoid": lambda value: _log(value) - _log(1 - value)}  # of probabilities, by the ending
 
 
 @dataclass(frozen=True)
@@ -36,16 +30,16 @@ class Predictor:
 
     One output is an array, several are a dict by name, or a list where the model only numbers them. A file that ends
     in softmax or sigmoid, by its metadata, gives logits again (of softmax up to a constant that no softmax sees), so
-    the same decode serves all. An instance serves one thread at a time.
+    the same decode serves every file. Each thread needs an instance of its own.
     """
 
     run: Callable[[np.ndarray], Named]
-    format: str  # "keras", "savedmodel", "tflite" or "onnx"
+    format: str  # the name of the file's kind: "keras", "savedmodel", "tflite" or "onnx"
     name: str
     input_shape: Shape  # as the model declares it: None where any size will do
     metadata: Metadata | None = None
     path: Path | None = None
-    threads: int | None = None  # None: TensorFlow's pool, which a process sizes once
+    threads: int | None = None  # None: TensorFlow's pool, whose size a process sets once
 
     @property
     def input_size(self) -> tuple[int, int] | None:
@@ -64,11 +58,7 @@ class Predictor:
             shape = ", ".join(["N", *("any" if size is None else str(size) for size in rest)])
             raise UserError(f"{self.name} takes images of shape [{shape}]. Received: shape {list(images.shape)}")
         named = _in_batches(self.run, images, self.input_shape[0])
-        if self.metadata and self.metadata.outputs in LOGITS:
-            named = {key: LOGITS[self.metadata.outputs](value) for key, value in named.items()}
-        if self.metadata and self.metadata.outputs == "detections":
-            named = _cleared(named)
-        return _structure(named)
+        return _structure(self.metadata.ending.to_raw(named) if self.metadata else named)
 
 
 def load_predictor(path: str | Path, *, threads: int | None = None) -> Predictor:
@@ -77,23 +67,22 @@ def load_predictor(path: str | Path, *, threads: int | None = None) -> Predictor
     `threads` (None: all cores) is for .tflite and .onnx. Raises UserError for a missing, unknown or corrupt model.
     """
     path, kind = artifact.locate(path)
-    loader = {"keras": _keras, "savedmodel": _saved_model, "tflite": _tflite, "onnx": _onnx}[kind]
-    threads = threads or os.cpu_count() if kind in ("tflite", "onnx") else None
-    run, shape = loader(path, threads)
+    threads = threads or os.cpu_count() if KINDS[kind].threads else None
+    run, shape = resolve(KINDS[kind].open)(path, threads)
     return Predictor(run, kind, path.name, shape, artifact.read(path), path, threads)
 
 
 def keras_predictor(model: Any, metadata: Metadata | None = None) -> Predictor:
-    """Makes a Predictor of a Keras model in memory. It follows the model's weights when they change."""
-    run, shape = _keras_runner(model)
+    """Returns a Predictor of a Keras model in memory, which follows the model's weights when they change."""
+    run, shape = model_runner(model)
     return Predictor(run, "keras", model.name, shape, metadata)
 
 
 def load_keras(path: str | Path) -> Any:
     """Loads a .keras file in safe mode, with this package's layers. Raises UserError when it cannot be."""
+    import_keras()
     import keras
 
-    importlib.import_module("mobilenet_tf.qat")  # registers our layers
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # zipfile, h5py, json and Keras each raise their own
@@ -105,19 +94,24 @@ def load_keras(path: str | Path) -> Any:
         raise UserError(f"{path} must be a whole Keras model. Received: {type(error).__name__}: {reason}") from error
 
 
+def import_keras() -> None:
+    """Imports TensorFlow and Keras, and this package's layers, which are thereby registered."""
+    register()
+
+
+def import_onnxruntime() -> Any:
+    """Returns the onnxruntime package. Raises UserError where it is not installed."""
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise missing_extra("onnxruntime", "onnx") from error
+
+
 def _structure(named: Named) -> Raw:
     if len(named) == 1:
         return next(iter(named.values()))
     numbered = [f"output_{i}" for i in range(len(named))]  # Keras's names for a list of outputs
     return [named[key] for key in numbered] if set(numbered) == set(named) else named
-
-
-def _cleared(named: Named) -> Named:
-    """Detections with zeros behind the last one of an image, where TFLite leaves what was in the memory."""
-    count, rows = named["num_detections"], named["detection_scores"].shape[1]
-    real = np.arange(rows) < count[:, None]
-    shown = {key: real.reshape(real.shape + (1,) * (value.ndim - 2)) for key, value in named.items() if value.ndim > 1}
-    return {key: np.where(shown[key], value, 0) if key in shown else value for key, value in named.items()}
 
 
 def _name(raw: Any) -> Named:
@@ -127,7 +121,7 @@ def _name(raw: Any) -> Named:
 
 
 def _in_batches(run: Callable[[np.ndarray], Named], images: np.ndarray, batch: int | None) -> Named:
-    """Feeds a model whose batch is fixed; the last chunk is filled up with copies of its last image."""
+    """Runs a model whose batch size is fixed; the last batch is filled up with copies of its last image."""
     if batch in (None, len(images)):
         return run(images)
     parts = []
@@ -139,7 +133,7 @@ def _in_batches(run: Callable[[np.ndarray], Named], images: np.ndarray, batch: i
 
 
 def _stack(parts: list[np.ndarray]) -> np.ndarray:
-    """One array of a batch's parts; rows behind the last of a part, as ONNX leaves out of detections, are zeros."""
+    """Joins the outputs of several batches; where one has fewer rows, as detections of ONNX have, zeros are added."""
     if parts[0].ndim > 1:
         longest = max(part.shape[1] for part in parts)
         rest = [(0, 0)] * (parts[0].ndim - 2)
@@ -147,11 +141,16 @@ def _stack(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _keras(path: Path, threads: int | None) -> tuple[Callable, Shape]:
-    return _keras_runner(load_keras(path))
+# How each kind of file is opened: (path, threads) -> (function from images to named outputs, shape of the images)
 
 
-def _keras_runner(model: Any) -> tuple[Callable, Shape]:
+def keras_runner(path: Path, threads: int | None) -> tuple[Callable, Shape]:
+    """Opens a .keras file. Raises UserError as `load_keras` does, and for a model with several inputs."""
+    return model_runner(load_keras(path))
+
+
+def model_runner(model: Any) -> tuple[Callable, Shape]:
+    """Returns the same of a Keras model in memory."""
     import tensorflow as tf
 
     inputs = model.inputs or []  # a subclassed model has none
@@ -170,9 +169,9 @@ def _keras_runner(model: Any) -> tuple[Callable, Shape]:
 
 
 def open_saved_model(path: Path) -> tuple[Any, Any]:
-    """(the model, its function to serve). The function holds its variables weakly: keep the model as long.
+    """Returns (the model, its serving function). The function does not keep its variables alive; the model does.
 
-    Raises UserError when it is damaged or has no such function.
+    Raises UserError where the folder is damaged or has no such function.
     """
     import tensorflow as tf
 
@@ -186,7 +185,8 @@ def open_saved_model(path: Path) -> tuple[Any, Any]:
     return model, serve
 
 
-def _saved_model(path: Path, threads: int | None) -> tuple[Callable, Shape]:
+def savedmodel_runner(path: Path, threads: int | None) -> tuple[Callable, Shape]:
+    """Opens a SavedModel. Raises UserError where it is damaged or has several inputs."""
     import tensorflow as tf
 
     model, serve = open_saved_model(path)
@@ -195,13 +195,14 @@ def _saved_model(path: Path, threads: int | None) -> tuple[Callable, Shape]:
         raise UserError(f"{path} must take one input, images. Received: {len(specs)} inputs, {', '.join(specs)}")
     [(key, spec)] = specs.items()
 
-    def run(images: np.ndarray, _owner: Any = model) -> Named:  # the function holds its variables weakly
+    def run(images: np.ndarray, _owner: Any = model) -> Named:  # keeps the variables alive
         return _name(serve(**{key: tf.constant(images, spec.dtype)}))
 
     return run, tuple(spec.shape)
 
 
-def _tflite(path: Path, threads: int | None) -> tuple[Callable, Shape]:
+def tflite_runner(path: Path, threads: int | None) -> tuple[Callable, Shape]:
+    """Opens a .tflite file. Raises UserError where it is damaged or has several inputs."""
     interpreter = open_tflite(path, threads=threads)
     details = interpreter.get_input_details()
     if len(details) != 1:
@@ -209,34 +210,34 @@ def _tflite(path: Path, threads: int | None) -> tuple[Callable, Shape]:
         raise UserError(f"{path} must take one input, images. Received: {len(details)} inputs, {names}")
     [detail] = details
     outputs = tflite_outputs(interpreter)
-    quantise = _quantiser(detail)
+    quantize = _quantizer(detail)
 
     def run(images: np.ndarray) -> Named:
         if tuple(interpreter.get_input_details()[0]["shape"]) != images.shape:
             interpreter.resize_tensor_input(detail["index"], images.shape)
             interpreter.allocate_tensors()
-        interpreter.set_tensor(detail["index"], quantise(images))
+        interpreter.set_tensor(detail["index"], quantize(images))
         interpreter.invoke()
-        return {key: _dequantise(interpreter.get_tensor(out["index"]), out) for key, out in outputs.items()}
+        return {key: _dequantize(interpreter.get_tensor(out["index"]), out) for key, out in outputs.items()}
 
     signature = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
     return run, tuple(None if size < 0 else int(size) for size in signature)
 
 
-def _quantiser(detail: dict) -> Callable[[np.ndarray], np.ndarray]:
+def _quantizer(detail: dict) -> Callable[[np.ndarray], np.ndarray]:
     dtype, (scale, zero_point) = np.dtype(detail["dtype"]), detail["quantization"]
     if dtype.kind not in "iu" or not scale:
         return lambda images: images.astype(dtype, copy=False)
     limits = np.iinfo(dtype)
 
-    def quantise(images: np.ndarray) -> np.ndarray:
+    def quantize(images: np.ndarray) -> np.ndarray:
         return np.clip(np.round(images / scale) + zero_point, limits.min, limits.max).astype(dtype)
 
-    table = quantise(np.arange(256, dtype=np.float32))  # a uint8 image is looked up: 20 times faster
-    return lambda images: table[images] if images.dtype == np.uint8 else quantise(images.astype(np.float32))
+    table = quantize(np.arange(256, dtype=np.float32))  # a uint8 image is looked up: 20 times faster
+    return lambda images: table[images] if images.dtype == np.uint8 else quantize(images.astype(np.float32))
 
 
-def _dequantise(values: np.ndarray, detail: dict) -> np.ndarray:
+def _dequantize(values: np.ndarray, detail: dict) -> np.ndarray:
     scale, zero_point = detail["quantization"]
     if values.dtype.kind not in "iu" or not scale:
         return values
@@ -254,11 +255,9 @@ ONNX_TYPES = {
 }
 
 
-def _onnx(path: Path, threads: int | None) -> tuple[Callable, Shape]:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise missing_extra("onnxruntime", "onnx") from error
+def onnx_runner(path: Path, threads: int | None) -> tuple[Callable, Shape]:
+    """Opens an ONNX file. Raises UserError where it is damaged or has several inputs, or onnxruntime is missing."""
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only

@@ -1,4 +1,4 @@
-"""Whether a model says different things of different images: the first thing to know of one, and cheap to look at."""
+"""Whether a model gives different outputs for different images: cheap to measure, and the first thing to know of it."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from typing import Any
 
 import numpy as np
 
-LEAST = 0.01  # a model whose outputs spread less answers alike: cosines over 0.9999, logits that differ by a hundredth
-VALUES = 4096  # looked at of each output
+MIN_SPREAD = 0.01  # below it, outputs are alike: cosines over 0.9999, logits that differ by a hundredth of their size
+MAX_VALUES = 4096  # of each output that are compared
 
 
 class Spread:
-    """How far raw outputs [N, ...] differ from image to image, in units of their own size, over any number of batches.
+    """How far raw outputs [N, ...] differ from image to image, relative to their own size, over any number of batches.
 
-    The root mean square, over all outputs, of a value's deviation from its mean over the images, divided by the root
-    mean square of the values: 0 is not at all, 1 has no mean in common. Outputs of other types than floating ones do
-    not count; of large ones, evenly spaced values do.
+    The value is the root mean square, over all outputs, of the deviation from the mean over the images, divided by the
+    root mean square of the outputs: 0 where all images have the same outputs, 1 where the mean is 0. Only outputs of
+    floating types count; of large ones, a sample of evenly spaced values.
     """
 
     def __init__(self):
         self.count, self._sums, self._squares = 0, None, None
 
     def update(self, raw: Any) -> None:
-        """Takes the outputs of a batch: an array, or a list or a dict of arrays."""
-        values = np.concatenate([_some(value) for value in leaves(raw)], axis=1)
+        """Adds the outputs of a batch: an array, or a list or a dict of arrays."""
+        values = np.concatenate([_sample(value) for value in leaves(raw)], axis=1)
         if self._sums is None:
             self._sums, self._squares = np.zeros(values.shape[1]), np.zeros(values.shape[1])
         self.count += len(values)
@@ -40,30 +40,30 @@ class Spread:
 
     @property
     def alike(self) -> bool:
-        """Whether all images, two or more, have got the same answer."""
-        return self.value is not None and self.value < LEAST
+        """Whether two images or more have been added and all have the same outputs, but for a hundredth."""
+        return self.value is not None and self.value < MIN_SPREAD
 
 
 def spread(raw: Any) -> float:
-    """The spread of one batch of raw outputs; 0 where there is nothing to compare."""
+    """Returns the spread of one batch of raw outputs; 0 where it cannot be measured."""
     result = Spread()
     result.update(raw)
     return result.value or 0.0
 
 
 def leaves(raw: Any) -> list[np.ndarray]:
-    """The arrays of raw outputs, those of a dict in the order of their names."""
+    """Returns the arrays of raw outputs; those of a dict come in the order of their names."""
     if isinstance(raw, dict):
         return [np.asarray(raw[key]) for key in sorted(raw)]
     return [np.asarray(value) for value in raw] if isinstance(raw, list | tuple) else [np.asarray(raw)]
 
 
-def _some(value: np.ndarray) -> np.ndarray:
-    """float64 [N, values] of an output, without columns where it is not of a floating type."""
+def _sample(value: np.ndarray) -> np.ndarray:
+    """Returns values of an output as float64 [N, values]; no values where it is not of a floating type."""
     flat = value.reshape(len(value), -1) if value.dtype.kind == "f" else np.zeros((len(value), 0))
-    return flat[:, :: -(-flat.shape[1] // VALUES) or 1].astype(np.float64)
+    return flat[:, :: -(-flat.shape[1] // MAX_VALUES) or 1].astype(np.float64)
 
 
 def count(raw: Any) -> int:
-    """The number of images that raw outputs are of."""
+    """Returns the number of images that raw outputs belong to."""
     return len(leaves(raw)[0])

@@ -9,9 +9,11 @@ from typing import Any
 from mobilenet_tf.utils.console import quiet
 from mobilenet_tf.utils.errors import UserError
 
+POST_PROCESS = "TFLite_Detection_PostProcess"  # ends a detector; the one custom operation that every runtime has
+
 
 def tflite_schema() -> Any:
-    """The generated classes of TFLite's schema, LiteRT's or, where that is not installed, TensorFlow's."""
+    """Returns the generated classes of TFLite's schema: LiteRT's or, where that is not installed, TensorFlow's."""
     try:
         from ai_edge_litert import schema_py_generated
     except ImportError:
@@ -20,11 +22,11 @@ def tflite_schema() -> Any:
 
 
 def operators(model: Any) -> list[str]:
-    """The name of each operator code of a .tflite model; custom ones by their own ("FlexErf")."""
+    """Returns the name of each operator code of a .tflite model; a custom one has its own name, such as "FlexErf"."""
     schema = tflite_schema()
     names = {value: name for name, value in vars(schema.BuiltinOperator).items()}
     codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
-    # Files for old runtimes have the code in the deprecated byte alone, new operations in the other alone.
+    # Files for old runtimes have the code in the deprecated byte only, new operations in the other field only.
     builtin = [names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in codes]
     return [code.CustomCode().decode() if name == "CUSTOM" else name for code, name in zip(codes, builtin, strict=True)]
 
@@ -47,7 +49,7 @@ def open_tflite(path: str | Path, *, threads: int | None = None, **options: Any)
 
 
 def interpreter_class() -> type:
-    """LiteRT's interpreter, or TensorFlow's where that is not installed."""
+    """Returns LiteRT's interpreter class, or TensorFlow's where LiteRT is not installed."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
@@ -56,7 +58,10 @@ def interpreter_class() -> type:
 
 
 def tflite_outputs(interpreter: Any) -> dict[str, dict]:
-    """Output details by signature name, since their order differs; by tensor name where there is no one signature."""
+    """Returns the details of the outputs by their names in the signature, whose order differs from the model's.
+
+    Without a signature, or with several, the names are those of the tensors.
+    """
     signatures = list(interpreter.get_signature_list())
     if len(signatures) == 1:
         return interpreter.get_signature_runner(signatures[0]).get_output_details()

@@ -15,7 +15,8 @@ from flatbuffers import encode, packer
 from flatbuffers import number_types as numbers
 from flatbuffers.table import Table
 
-from mobilenet_tf.inference.artifact import LABELS, Metadata
+from mobilenet_tf.inference.artifact import Metadata
+from mobilenet_tf.inference.metadata_storage import LABELS
 from mobilenet_tf.inference.tflite import open_tflite, tflite_outputs
 from mobilenet_tf.utils import files
 
@@ -55,14 +56,7 @@ NORMALIZATION = np.uint8(1)  # ProcessUnitOptions
 RGB = np.int8(1)  # ColorSpaceType
 BOUNDARIES, RATIO = np.int8(1), np.int8(0)  # BoundingBoxType, CoordinateType
 AXIS_LABELS, VALUE_LABELS = map(np.int8, (2, 3))  # AssociatedFileType
-NO_ACTIVATION, SOFTMAX = map(np.int8, (0, 2))  # Activation
-
-DETECTIONS = {  # our names of a detector's outputs -> those that MediaPipe looks for
-    "detection_boxes": "location",
-    "detection_classes": "category",
-    "detection_scores": "score",
-    "num_detections": "number of detections",
-}
+ACTIVATIONS = {"none": np.int8(0), "softmax": np.int8(2)}  # Activation
 
 
 def embed(path: str | Path, metadata: Metadata) -> None:
@@ -84,7 +78,7 @@ def embed(path: str | Path, metadata: Metadata) -> None:
 
 
 def read(path: str | Path) -> bytes | None:
-    """The metadata flatbuffer (identifier M001) in a .tflite file, or None where it has none."""
+    """Returns the metadata flatbuffer (identifier M001) in a .tflite file, or None where it has none."""
     data = Path(path).read_bytes()
     model = _root(data)
     for entry in _tables(model, "Model", "metadata"):
@@ -92,23 +86,23 @@ def read(path: str | Path) -> bytes | None:
             offset = entry.Offset(_slot("Metadata", "buffer"))
             index = entry.Get(numbers.Uint32Flags, entry.Pos + offset) if offset else 0
             buffer = _tables(model, "Model", "buffers")[index]
-            place = buffer.Offset(_slot("Buffer", "data"))
-            start = buffer.Vector(place)
-            return data[start : start + buffer.VectorLen(place)]
+            offset = buffer.Offset(_slot("Buffer", "data"))
+            start = buffer.Vector(offset)
+            return data[start : start + buffer.VectorLen(offset)]
     return None
 
 
-# What is said of the tensors
+# The description of the tensors
 
 
 def _model_metadata(image: dict, outputs: dict[str, dict], metadata: Metadata):
-    describe = _detection if metadata.outputs == "detections" else _scores
-    options = {}
-    if metadata.outputs == "detections":
-        names = [DETECTIONS[name] for name in outputs if name != "num_detections"]
+    describe, options = _scores, {}
+    if metadata.ending.mediapipe_names:
+        describe = _detection
+        names = [metadata.ending.mediapipe_names[name] for name in outputs if name != "num_detections"]
         options["output_tensor_groups"] = [_table("TensorGroup", name="detection_result", tensor_names=names)]
     elif _is_segmenter(outputs):
-        activation = SOFTMAX if metadata.outputs == "logits" else NO_ACTIVATION
+        activation = ACTIVATIONS[metadata.ending.map_activation]
         segmenter = _table("ImageSegmenterOptions", activation=activation, min_parser_version="1.0.0")
         data = _packed(segmenter, b"V001")
         options["custom_metadata"] = [_table("CustomMetadata", name="SEGMENTER_METADATA", data=data)]
@@ -151,8 +145,8 @@ def _image(detail, metadata):
 
 
 def _scores(name, detail, metadata):
-    labelled = bool(metadata.classes) and detail["shape"][-1] == len(metadata.classes)
-    files = {"associated_files": [_labels(AXIS_LABELS)]} if labelled else {}
+    labeled = bool(metadata.classes) and detail["shape"][-1] == len(metadata.classes)
+    files = {"associated_files": [_labels(AXIS_LABELS)]} if labeled else {}
     return _table("TensorMetadata", name=name, content=_content(FEATURE, _table("FeatureProperties")), **files)
 
 
@@ -164,7 +158,7 @@ def _detection(name, detail, metadata):
         content = _content(BOUNDING_BOX, box)
     if name == "detection_classes":
         files = {"associated_files": [_labels(VALUE_LABELS)]}
-    return _table("TensorMetadata", name=DETECTIONS[name], content=content, **files)
+    return _table("TensorMetadata", name=metadata.ending.mediapipe_names[name], content=content, **files)
 
 
 def _labels(kind):
@@ -238,9 +232,9 @@ def _put_bytes(builder, data: bytes) -> int:
 def _with_entry(model: bytes, content: bytes) -> bytes:
     """The model with `content` as its metadata ENTRY.
 
-    References in a flatbuffer point forwards only, and a builder works from the end to the front: the model stays as it
-    is, and a new root before it takes over what the old one refers to. Nothing is packed anew, so no weight loses its
-    alignment, which the generated Python classes do not keep.
+    References in a flatbuffer point forward only, and a builder works from the end to the front: the model stays as it
+    is, and a new root is put before it that refers to what the old one refers to. Nothing is packed again, so no weight
+    loses its alignment, which the generated Python classes do not keep.
     """
     old = _root(model)
     model += bytes(-len(model) % ALIGNMENT)
@@ -278,14 +272,14 @@ def _slot(table: str, field: str) -> int:
 
 
 def _tables(owner: Table, table: str, field: str) -> list[Table]:
-    """The tables in a vector of `owner`."""
-    place = owner.Offset(_slot(table, field))
-    if not place:
+    """Returns the tables in a vector of `owner`."""
+    offset = owner.Offset(_slot(table, field))
+    if not offset:
         return []
-    start = owner.Vector(place)
-    return [Table(owner.Bytes, owner.Indirect(start + 4 * i)) for i in range(owner.VectorLen(place))]
+    start = owner.Vector(offset)
+    return [Table(owner.Bytes, owner.Indirect(start + 4 * i)) for i in range(owner.VectorLen(offset))]
 
 
 def _string(owner: Table, table: str, field: str) -> str:
-    place = owner.Offset(_slot(table, field))
-    return owner.String(owner.Pos + place).decode() if place else ""
+    offset = owner.Offset(_slot(table, field))
+    return owner.String(owner.Pos + offset).decode() if offset else ""

@@ -16,7 +16,7 @@ import keras
 from keras import layers
 
 from mobilenet_tf.models import layers as float_layers
-from mobilenet_tf.models.graph import leaves
+from mobilenet_tf.models.graph import calls, input_structure, leaves, output_structure
 from mobilenet_tf.qat import layers as aware_layers
 from mobilenet_tf.qat.layers import SIGMOID, UNIT, HardSigmoid, Range
 from mobilenet_tf.utils.errors import UserError
@@ -63,16 +63,13 @@ class _Rewrite:
     def graph(self, model: keras.Model, outermost: bool) -> keras.Model:
         inputs = [keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name) for t in model.inputs]
         values = {id(t): self.given(x, outermost) for t, x in zip(model.inputs, inputs, strict=True)}
-        for depth in sorted(model._nodes_by_depth, reverse=True):
-            for node in model._nodes_by_depth[depth]:
-                if node.is_input:
-                    continue
-                args, kwargs = node.arguments.fill_in(values)
-                given = {key: value for key, value in kwargs.items() if key not in ("training", "mask")}
-                results = self.call(node.operation, *args, **given)
-                values |= {id(t): v for t, v in zip(node.outputs, keras.tree.flatten(results), strict=True)}
-        outputs = keras.tree.map_structure(lambda t: self.finished(values[id(t)]), model._outputs_struct)
-        inputs = keras.tree.pack_sequence_as(model._inputs_struct, inputs)
+        for node in calls(model):
+            args, kwargs = node.arguments.fill_in(values)
+            given = {key: value for key, value in kwargs.items() if key not in ("training", "mask")}
+            results = self.call(node.operation, *args, **given)
+            values |= {id(t): v for t, v in zip(node.outputs, keras.tree.flatten(results), strict=True)}
+        outputs = keras.tree.map_structure(lambda t: self.finished(values[id(t)]), output_structure(model))
+        inputs = keras.tree.pack_sequence_as(input_structure(model), inputs)
         return keras.Model(inputs, outputs, name=model.name)
 
     def call(self, layer, *args, **kwargs):

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from mobilenet_tf import config
+from mobilenet_tf.inference.endings import LOGITS, SIGMOID
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -64,7 +65,9 @@ class Asymmetric(config.Section):
 
 
 class Export(config.Export):
-    outputs: Literal["logits", "sigmoid"] = Field("sigmoid", description="what exported files end in")
+    endings = (LOGITS, SIGMOID)
+
+    outputs: str = Field("sigmoid", description="What exported files end in: logits or sigmoid")
 
 
 class Config(config.Config):

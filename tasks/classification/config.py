@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mobilenet_tf import config
+from mobilenet_tf.inference.endings import LOGITS, SOFTMAX
 
 
 class Model(config.Model):
@@ -45,7 +46,9 @@ class Data(config.Section):
 
 
 class Export(config.Export):
-    outputs: Literal["logits", "softmax"] = Field("softmax", description="what exported files end in")
+    endings = (LOGITS, SOFTMAX)
+
+    outputs: str = Field("softmax", description="What exported files end in: logits or softmax")
 
 
 class Config(config.Config):

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mobilenet_tf import config
+from mobilenet_tf.tasks.detection.endings import ENDINGS
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -129,8 +130,12 @@ class Metric(config.Section):
 
 
 class Export(config.Export):
-    outputs: Literal["detections", "raw"] = Field(
-        "detections", description="detections: decoded boxes, classes, scores, count after suppression; raw: the heads"
+    endings = ENDINGS
+
+    outputs: str = Field(
+        "detections",
+        description="What exported files end in. detections: boxes, classes and scores after non-max suppression, and "
+        "their number; raw: the outputs of the heads",
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from mobilenet_tf.inference.artifact import POST_PROCESS
+from mobilenet_tf.inference.tflite import POST_PROCESS
 from mobilenet_tf.tasks.detection.boxes import MAX_LOG_SIZE
 from mobilenet_tf.tasks.detection.inference import OUTPUTS
 

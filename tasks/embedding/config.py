@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mobilenet_tf import config
+from mobilenet_tf.inference.endings import Ending
 
 Split = Literal["train", "validation", "test"]
 
@@ -87,7 +88,9 @@ class Verification(config.Section):
 
 
 class Export(config.Export):
-    outputs: Literal["embedding"] = Field("embedding", description="what exported files end in")
+    endings = (Ending("embedding"),)
+
+    outputs: str = Field("embedding", description="What exported files end in: embedding")
 
 
 class Config(config.Config):

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mobilenet_tf import config
+from mobilenet_tf.inference.endings import LOGITS, SOFTMAX, Ending, last_axis
 
 
 class Model(config.Model):
@@ -92,8 +93,11 @@ class Views(config.Section):
 
 
 class Export(config.Export):
-    outputs: Literal["logits", "softmax", "class_map"] = Field(
-        "logits", description="class_map: the best class of each pixel, uint8"
+    endings = (LOGITS, SOFTMAX, Ending("class_map", is_layer=True, class_counts=last_axis))
+
+    outputs: str = Field(
+        "logits",
+        description="What exported files end in: logits, softmax, or class_map, the best class of each pixel as uint8",
     )
 
 

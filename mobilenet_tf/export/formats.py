@@ -1,0 +1,150 @@
+"""The formats that models are exported to and the kinds of model files, one row each. No TensorFlow here.
+
+Everything else that depends on a format derives from these rows: the converters, the checks of paths and configs, the
+predictor, the inspection, the benchmark and the help of the command line. To add an export format, add a row to
+FORMATS and write its converter. One that no row of KINDS can open needs a row there too, with the functions it names.
+
+Functions are named as "module:function" and imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from mobilenet_tf.utils.errors import UserError
+
+InputType = Literal["float32", "int8", "uint8"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of model file, whatever its precision: how it is recognized, read and run."""
+
+    name: str
+    suffix: str  # of the file; empty for a folder
+    open: str  # (path, threads) -> (function from images to {name: output}, shape of the images)
+    inspect: str  # path -> the fields of `inspection.Inspection` that depend on the kind
+    store: str  # (path, metadata as JSON, labels) -> None: writes the metadata into the file
+    load: str  # path -> the metadata as JSON, or None
+    runtime: str  # () -> anything: imports what running such a file needs
+    marker: str = ""  # the file by which a folder of this kind is recognized
+    threads: bool = False  # whether each file can be given its own number of threads
+
+
+@dataclass(frozen=True)
+class Format:
+    """An export format: a kind of file and how a model is converted into it."""
+
+    name: str
+    kind: Kind
+    filename: str  # the usual name of such a file; a name without a suffix is that of a folder
+    convert: str  # (SavedModel folder, file to write, `convert.Job`) -> None
+    extra: str | None = None  # the pip extra that the conversion needs
+    needs_calibration: bool = False  # needs images to find the ranges of activations
+    keeps_qat: bool = False  # computes in int8 throughout, and so as a network that was trained for int8 does
+    input_types: tuple[InputType, ...] = ("float32",)  # that its inputs and outputs may have
+    dynamic_batch: bool = False  # the batch size is always free
+
+
+PREDICT = "mobilenet_tf.inference.predict"
+STORAGE = "mobilenet_tf.inference.metadata_storage"
+INSPECTION = "mobilenet_tf.analysis.inspection"
+CONVERT = "mobilenet_tf.export.convert"
+
+KERAS = Kind(
+    name="keras",
+    suffix=".keras",
+    open=f"{PREDICT}:keras_runner",
+    inspect=f"{INSPECTION}:inspect_keras",
+    store=f"{STORAGE}:write_zip",
+    load=f"{STORAGE}:read_zip",
+    runtime=f"{PREDICT}:import_keras",
+)
+SAVED_MODEL = Kind(
+    name="savedmodel",
+    suffix="",
+    open=f"{PREDICT}:savedmodel_runner",
+    inspect=f"{INSPECTION}:inspect_savedmodel",
+    store=f"{STORAGE}:write_folder",
+    load=f"{STORAGE}:read_folder",
+    runtime=f"{PREDICT}:import_keras",
+    marker="saved_model.pb",
+)
+TFLITE = Kind(
+    name="tflite",
+    suffix=".tflite",
+    open=f"{PREDICT}:tflite_runner",
+    inspect=f"{INSPECTION}:inspect_tflite",
+    store=f"{STORAGE}:write_zip_with_labels",
+    load=f"{STORAGE}:read_zip",
+    runtime="mobilenet_tf.inference.tflite:interpreter_class",
+    threads=True,
+)
+ONNX = Kind(
+    name="onnx",
+    suffix=".onnx",
+    open=f"{PREDICT}:onnx_runner",
+    inspect=f"{INSPECTION}:inspect_onnx",
+    store=f"{STORAGE}:write_onnx",
+    load=f"{STORAGE}:read_onnx",
+    runtime=f"{PREDICT}:import_onnxruntime",
+    threads=True,
+)
+KINDS = {kind.name: kind for kind in (KERAS, SAVED_MODEL, TFLITE, ONNX)}
+
+ROWS = (
+    Format("savedmodel", SAVED_MODEL, "saved_model", f"{CONVERT}:to_savedmodel", dynamic_batch=True),
+    Format("tflite", TFLITE, "model.tflite", f"{CONVERT}:to_tflite"),
+    Format("tflite_float16", TFLITE, "model_float16.tflite", f"{CONVERT}:to_float16"),
+    Format("tflite_dynamic", TFLITE, "model_dynamic.tflite", f"{CONVERT}:to_dynamic"),
+    Format(
+        "tflite_int8",
+        TFLITE,
+        "model_int8.tflite",
+        f"{CONVERT}:to_int8",
+        needs_calibration=True,
+        keeps_qat=True,
+        input_types=get_args(InputType),
+    ),
+    Format("tflite_int16", TFLITE, "model_int16.tflite", f"{CONVERT}:to_int16", needs_calibration=True),
+    Format("onnx", ONNX, "model.onnx", f"{CONVERT}:to_onnx", extra="onnx"),
+)
+FORMATS = {row.name: row for row in ROWS}
+
+
+def resolve(name: str) -> Callable[..., Any]:
+    """Returns the function that "module:function" names, importing the module."""
+    return pkgutil.resolve_name(name)
+
+
+def find_format(name: str, key: str = "format") -> Format:
+    """Returns the row of an export format. `key` is what the error message calls the name.
+
+    Raises UserError for a name that FORMATS lacks.
+    """
+    if name not in FORMATS:
+        raise UserError(f"{key} {unknown_format(name)}")
+    return FORMATS[name]
+
+
+def unknown_format(name: str) -> str:
+    """Returns the end of the error message about a name that FORMATS lacks, with the nearest names."""
+    near = difflib.get_close_matches(name, FORMATS, n=3, cutoff=0.6)
+    hint = f" (nearest: {', '.join(near)})" if near else ""
+    return f"must be one of {', '.join(FORMATS)}{hint}. Received: {name}"
+
+
+def find_kind(path: Path) -> Kind | None:
+    """Returns the kind of a model file by its suffix, or None for a suffix that no kind has."""
+    return next((kind for kind in KINDS.values() if kind.suffix and kind.suffix == path.suffix), None)
+
+
+def suffixes() -> str:
+    """Returns the suffixes of all kinds of model files as a list in words: ".keras, .tflite or .onnx"."""
+    *first, last = (kind.suffix for kind in KINDS.values() if kind.suffix)
+    return f"{', '.join(first)} or {last}"
