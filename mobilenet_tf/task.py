@@ -55,6 +55,10 @@ class Inference(Protocol[C]):
     def draw(self, image: np.ndarray, prediction: Prediction, classes: Sequence[str]) -> np.ndarray:
         """The image, uint8 [H, W, 3], with the prediction drawn on it."""
 
+    @abstractmethod
+    def to_result(self, prediction: Prediction, classes: Sequence[str]) -> Any:
+        """A prediction as the dataclass that Python programs get, see `mobilenet_tf.load`."""
+
     def compare(self, first: Prediction, prediction: Prediction) -> Prediction:
         """The prediction with what comparing it with the first image's tells; called where `compares` is true."""
         return prediction

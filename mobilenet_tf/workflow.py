@@ -7,14 +7,20 @@ import importlib
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mobilenet_tf import config
 from mobilenet_tf.config import Config
 from mobilenet_tf.inference import artifact
-from mobilenet_tf.task import Inference, Task
+from mobilenet_tf.task import Inference, Prediction, Task
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.progress import track
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mobilenet_tf.inference.predict import Predictor
 
 BATCH = 32  # pictures predicted at a time
 
@@ -163,7 +169,7 @@ def exports_of(run: Path) -> Path:
 
 
 def prune_run(run: Path, path: Path, fewer: float, by: str, overrides: Sequence[str] = ()):
-    """Writes a smaller network, cut out of a run's model, to a .keras file for `train.network`; returns the Pruned."""
+    """Writes a smaller network, cut out of a run's model, to a .keras file for `train.network`; returns the PruningResult."""
     cfg = open_config(run, overrides)
     if path.suffix != ".keras":
         raise UserError(f"the pruned network must go to a .keras file. Received: {path}")
@@ -171,11 +177,20 @@ def prune_run(run: Path, path: Path, fewer: float, by: str, overrides: Sequence[
     from mobilenet_tf.prune import prune
 
     model, _ = artifact.locate(run)
-    result = prune(load_keras(model), cfg.model.backbone, fewer, by=by, input_size=cfg.model.input_size)
+    result = prune(load_keras(model), cfg.model.backbone, fewer, criterion=by, input_size=cfg.model.input_size)
     with files.replacing(path) as temporary:
         result.model.save(temporary)
         artifact.write(temporary, artifact.read(model))
     return result
+
+
+def predict_images(inference: Inference, predictor: Predictor, images: Sequence[np.ndarray]) -> list[Prediction]:
+    """One prediction for each image, uint8 [H, W, 3] of any size; all of them go through the model at once."""
+    import numpy as np
+
+    inputs = np.stack([inference.preprocess(image) for image in images])
+    sizes = np.array([image.shape[:2] for image in images], np.int32)
+    return inference.decode(predictor(inputs), sizes)
 
 
 def predict_files(
@@ -216,9 +231,7 @@ def predict_files(
                 rows.append({"file": str(path), "error": str(error)})
         if not loaded:
             continue
-        inputs = np.stack([inference.preprocess(image) for image in loaded.values()])
-        sizes = np.array([image.shape[:2] for image in loaded.values()], np.int32)
-        predictions = inference.decode(predictor(inputs), sizes)
+        predictions = predict_images(inference, predictor, list(loaded.values()))
         for (path, image), prediction in zip(loaded.items(), predictions, strict=True):
             if inference.compares:
                 first = first or prediction

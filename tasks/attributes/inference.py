@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -54,6 +55,20 @@ def draw(image: np.ndarray, prediction: Prediction, classes: Sequence[str]) -> n
     return viz.annotate(image, found(prediction, classes)[:SHOWN] or [f"none of {len(classes)} attributes"])
 
 
+@dataclass(frozen=True)
+class Attributes:
+    """What is true of an image."""
+
+    probabilities: np.ndarray  # float32 [A]
+    present: np.ndarray  # bool [A]: whether each probability reaches its threshold
+    names: list[str]  # of the attributes, [A]
+
+    @property
+    def present_names(self) -> list[str]:
+        """The attributes that are present, in their order."""
+        return [name for name, present in zip(self.names, self.present, strict=True) if present]
+
+
 class Inference(base.Inference[Config]):
     """Images in, the probabilities of attributes out."""
 
@@ -65,6 +80,9 @@ class Inference(base.Inference[Config]):
 
     def to_row(self, prediction, classes):
         return to_row(prediction, classes)
+
+    def to_result(self, prediction, classes):
+        return Attributes(prediction["probabilities"], prediction["present"], list(classes))
 
     def draw(self, image, prediction, classes):
         return draw(image, prediction, classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -47,6 +48,24 @@ def draw(image: np.ndarray, prediction: Prediction, classes: Sequence[str]) -> n
     return viz.annotate(image, top_k(prediction, classes))
 
 
+@dataclass(frozen=True)
+class Classification:
+    """The class of an image."""
+
+    probabilities: np.ndarray  # float32 [C]
+    names: list[str]  # of the classes, [C]
+
+    @property
+    def name(self) -> str:
+        """The most probable class."""
+        return self.names[int(self.probabilities.argmax())]
+
+    @property
+    def probability(self) -> float:
+        """Of the most probable class."""
+        return float(self.probabilities.max())
+
+
 class Inference(base.Inference[Config]):
     """Images in, class probabilities out."""
 
@@ -58,6 +77,9 @@ class Inference(base.Inference[Config]):
 
     def to_row(self, prediction, classes):
         return to_row(prediction, classes)
+
+    def to_result(self, prediction, classes):
+        return Classification(prediction["probabilities"], list(classes))
 
     def draw(self, image, prediction, classes):
         return draw(image, prediction, classes)

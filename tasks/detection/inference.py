@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -85,6 +86,16 @@ def shown_boxes(prediction: Prediction, classes: Sequence[str]) -> list[viz.Box]
     ]
 
 
+@dataclass(frozen=True)
+class Detections:
+    """The objects in an image, the highest score first."""
+
+    boxes: np.ndarray  # float32 [K, 4]: xmin, ymin, xmax, ymax in pixels of the image
+    scores: np.ndarray  # float32 [K]
+    labels: np.ndarray  # int32 [K], indices into `names`
+    names: list[str]  # of the classes
+
+
 class Inference(base.Inference[Config]):
     """Images in, labeled boxes out."""
 
@@ -96,6 +107,12 @@ class Inference(base.Inference[Config]):
 
     def to_row(self, prediction, classes):
         return to_row(prediction, classes)
+
+    def to_result(self, prediction, classes):
+        height, width = prediction["size"]
+        boxes = prediction["boxes"][:, [1, 0, 3, 2]] * np.array([width, height, width, height], np.float32)
+        scores, labels = np.asarray(prediction["scores"], np.float32), np.asarray(prediction["labels"], np.int32)
+        return Detections(boxes.astype(np.float32), scores, labels, list(classes))
 
     def draw(self, image, prediction, classes):
         return draw(image, prediction, classes)

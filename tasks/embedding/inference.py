@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from mobilenet_tf import task as base
@@ -43,6 +45,17 @@ def vectors(raw):
     return raw[EMBEDDING] if isinstance(raw, dict) else raw
 
 
+@dataclass(frozen=True)
+class Embedding:
+    """A vector that is near to those of other images of the same identity."""
+
+    vector: np.ndarray  # float32 [D], of length 1
+
+    def similarity(self, other: Embedding) -> float:
+        """The cosine of the angle between the two vectors, -1 to 1."""
+        return float(self.vector @ other.vector)
+
+
 class Inference(base.Inference[Config]):
     """Images in, embeddings and what comparing them tells out."""
 
@@ -57,6 +70,9 @@ class Inference(base.Inference[Config]):
 
     def to_row(self, prediction, classes):
         return to_row(prediction)
+
+    def to_result(self, prediction, classes):
+        return Embedding(prediction[EMBEDDING])
 
     def draw(self, image, prediction, classes):
         return draw(image, prediction, classes)

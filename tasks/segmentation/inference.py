@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -55,6 +56,14 @@ def to_row(prediction: Prediction, classes: Sequence[str]) -> dict:
     }
 
 
+@dataclass(frozen=True)
+class Segmentation:
+    """The class of every pixel of an image."""
+
+    mask: np.ndarray  # uint8 [H, W], indices into `names`
+    names: list[str]  # of the classes
+
+
 class Inference(base.Inference[Config]):
     """Images in, class masks out."""
 
@@ -66,6 +75,9 @@ class Inference(base.Inference[Config]):
 
     def to_row(self, prediction, classes):
         return to_row(prediction, classes)
+
+    def to_result(self, prediction, classes):
+        return Segmentation(prediction["mask"], list(classes))
 
     def draw(self, image, prediction, classes):
         return draw(image, prediction, classes)

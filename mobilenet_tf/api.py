@@ -1,0 +1,97 @@
+"""One object for a finished run or an exported file: predict, evaluate, export. See `mobilenet_tf.load`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mobilenet_tf import workflow
+from mobilenet_tf.data import images as image_files
+from mobilenet_tf.inference.artifact import Metadata
+from mobilenet_tf.inference.predict import Predictor, load_predictor
+from mobilenet_tf.task import Inference
+from mobilenet_tf.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from mobilenet_tf.export.verification import Verification
+
+Image = np.ndarray | str | os.PathLike  # uint8 [H, W, 3] RGB of any size, or the path of an image file
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model with the preprocessing, the class names and the config that travel in its file."""
+
+    path: Path
+    metadata: Metadata
+    inference: Inference
+    predictor: Predictor
+
+    def predict(self, images: Image | Sequence[Image]) -> Any:
+        """Predicts one image, or each of a list.
+
+        Args:
+            images: an array uint8 [H, W, 3], RGB, of any size; the path of an image file; or a list of either.
+
+        Returns:
+            The result of the model's task, or a list of them: `Classification` (probabilities, names), `Detections`
+            (boxes xmin, ymin, xmax, ymax in pixels of the image, scores, labels, names), `Segmentation` (mask uint8
+            [H, W], names), `Attributes` (probabilities, present, names) or `Embedding` (vector).
+
+        Raises:
+            UserError: an array of another shape or type, or a file that cannot be read as an image.
+        """
+        if isinstance(images, np.ndarray | str | os.PathLike):
+            return self.predict([images])[0]
+        results = []
+        for start in range(0, len(images), workflow.BATCH):
+            arrays = [_array(image) for image in images[start : start + workflow.BATCH]]
+            predictions = workflow.predict_images(self.inference, self.predictor, arrays)
+            results += [self.inference.to_result(each, self.metadata.classes) for each in predictions]
+        return results
+
+    def evaluate(self, split: str = "test", **options: Any) -> dict[str, float]:
+        """The task's metrics on a split of the data of its config; options as for `workflow.evaluate_model`."""
+        return workflow.evaluate_model(self.path, split=split, **options)
+
+    def export(self, formats: Sequence[str] = (), folder: str | Path | None = None) -> list[Verification]:
+        """Exports the model and compares every file with it, as `workflow.export_run` does.
+
+        Args:
+            formats: such as "tflite" and "tflite_int8"; none: those of its config.
+            folder: where the files go; None: the folder `exports` beside the model.
+        """
+        return workflow.export_run(self.path, formats, folder=None if folder is None else Path(folder))
+
+
+def load(path: str | Path, *, threads: int | None = None) -> Model:
+    """Loads a run folder, a .keras, .tflite or .onnx file or a SavedModel that this package wrote.
+
+    TensorFlow is imported for .keras files, SavedModels and run folders alone.
+
+    Args:
+        threads: for .tflite and .onnx files; None: all cores.
+
+    Raises:
+        UserError: no such file, a damaged one, or one that does not carry its preprocessing.
+    """
+    cfg = workflow.open_config(Path(path))
+    predictor = load_predictor(path, threads=threads)
+    assert predictor.metadata is not None  # open_config has read it
+    return Model(Path(path), predictor.metadata, workflow.find_inference(cfg.task)(cfg), predictor)
+
+
+def _array(image: Image) -> np.ndarray:
+    if not isinstance(image, np.ndarray):
+        return image_files.read(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
+        raise UserError(
+            f"an image must be an RGB array uint8 [H, W, 3] with values 0 to 255. "
+            f"Received: {image.dtype} {list(image.shape)}"
+        )
+    return image

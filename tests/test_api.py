@@ -1,0 +1,135 @@
+"""`mobilenet_tf.load`: typed results, the same as those of the commands; and files that a bare Keras opens."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mobilenet_tf
+from mobilenet_tf import registration, workflow
+from mobilenet_tf.data import scenes
+from mobilenet_tf.utils.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+TASKS = {
+    "classification": "Classification",
+    "detection": "Detections",
+    "segmentation": "Segmentation",
+    "attributes": "Attributes",
+    "embedding": "Embedding",
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """Runs of all tasks, with exports, that an earlier version made."""
+    folder = tmp_path_factory.mktemp("runs")
+    zipfile.ZipFile(Path(__file__).parent / "stored" / "0.1.0.zip").extractall(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return scenes.render(3, 0, 80)["image"][10:70]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_results_are_typed_and_those_of_the_command(runs, image, task, tmp_path):
+    Image.fromarray(image).save(tmp_path / "image.png")
+    file = runs / task / "exports" / "model.tflite"
+    model = mobilenet_tf.load(file)
+    result = model.predict(image)
+    assert type(result).__name__ == TASKS[task] and model.metadata.task == task
+    [row] = workflow.predict_files(file, [str(tmp_path / "image.png")])
+    if task == "classification":
+        assert result.name == row["label"] and result.probability == pytest.approx(row["probability"], abs=1e-4)
+        assert result.probabilities.sum() == pytest.approx(1, abs=1e-5) and len(result.names) == 10
+    if task == "attributes":
+        assert len(result.present_names) == row["count"] == result.present.sum()
+    if task == "segmentation":
+        assert result.mask.shape == image.shape[:2] and result.mask.dtype == np.uint8
+        assert result.names[np.bincount(result.mask.ravel()).argmax()] == row["label"]
+    if task == "embedding":
+        assert np.linalg.norm(result.vector) == pytest.approx(1, abs=1e-5)
+        assert result.similarity(model.predict(image)) == pytest.approx(1, abs=1e-5)
+
+
+def test_boxes_are_in_pixels_of_the_image_x_first(runs, image):
+    model = mobilenet_tf.load(runs / "detection" / "exports" / "model.tflite")
+    result = model.predict(image)
+    height, width = image.shape[:2]
+    [prediction] = workflow.predict_images(model.inference, model.predictor, [image])
+    wanted = prediction["boxes"][:, [1, 0, 3, 2]] * [width, height, width, height]
+    np.testing.assert_allclose(result.boxes, wanted, atol=1e-4)
+    assert len(result.boxes) == len(result.scores) == len(result.labels) > 0
+    assert (np.diff(result.scores) <= 0).all()
+    assert result.boxes[:, 2].max() > height >= result.boxes[:, 3].max(), "x reaches further than y in a wide image"
+
+
+def test_one_image_a_list_and_paths_give_the_same(runs, image, tmp_path):
+    model = mobilenet_tf.load(runs / "classification" / "exports" / "model.tflite")
+    path = tmp_path / "image.png"
+    Image.fromarray(image).save(path)
+    other = np.ascontiguousarray(image[::-1, :40])
+    one, *many = [model.predict(image), *model.predict([image, str(path), path, other])]
+    assert len(many) == 4
+    for result in many[:3]:
+        np.testing.assert_allclose(result.probabilities, one.probabilities, atol=1e-6)
+    assert model.predict([]) == []
+    assert len(model.predict([other] * 40)) == 40, "more than one batch"
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((8, 8, 3), np.float32), np.zeros((8, 8), np.uint8), np.zeros((1, 8, 8, 3), np.uint8)],
+    ids=["float", "grey", "batch"],
+)
+def test_an_array_that_is_no_image_is_one_line(runs, array):
+    model = mobilenet_tf.load(runs / "classification" / "exports" / "model.tflite")
+    with pytest.raises(UserError, match=r"an image must be an RGB array uint8 \[H, W, 3\].*Received: "):
+        model.predict(array)
+    with pytest.raises(UserError):
+        model.predict("nowhere.jpg")
+
+
+def test_a_run_evaluates_and_exports_itself(runs, tmp_path):
+    model = mobilenet_tf.load(runs / "classification")
+    assert model.evaluate("validation", limit=8)["count"] == 8
+    [result] = model.export(["tflite"], tmp_path)
+    assert result.parity.max_diff < 1e-4 and (tmp_path / "model.tflite").is_file()
+
+
+def test_what_is_no_model_of_ours_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="must exist"):
+        mobilenet_tf.load(tmp_path / "nothing.tflite")
+
+
+def test_exported_files_are_loaded_without_tensorflow(runs):
+    code = f"""
+import sys, numpy, mobilenet_tf
+mobilenet_tf.load({str(runs / "detection" / "exports" / "model.tflite")!r}).predict(numpy.zeros((9, 9, 3), "uint8"))
+sys.exit(any(name in sys.modules for name in ("tensorflow", "keras", "matplotlib")))
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd="/").returncode == 0
+
+
+@pytest.mark.parametrize("imports", ["import mobilenet_tf, keras", "import keras, mobilenet_tf.models.layers"])
+def test_a_bare_keras_opens_our_files_once_this_package_is_imported(runs, imports):
+    files = [str(runs / name / "model.keras") for name in (*TASKS, "classification_int8")]
+    code = f"{imports}\nfor file in {files}: keras.saving.load_model(file)"
+    done = subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_class_that_registers_itself_is_among_those_that_are_imported():
+    files = [*(ROOT / "mobilenet_tf").glob("**/*.py"), *(ROOT / "tasks").glob("**/*.py")]
+    names = set()
+    for path in files:
+        if "@keras.saving.register_keras_serializable" in path.read_text():
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            names.add(".".join(parts if parts[0] == "mobilenet_tf" else ("mobilenet_tf", *parts)))
+    assert names == set(registration.MODULES)
