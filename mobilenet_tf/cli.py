@@ -184,8 +184,10 @@ def _analyse(run: Path, overrides: list[str], folder: Path | None, as_json: bool
 def prune(
     run: Annotated[Path, typer.Argument(help="run folder or .keras file with a MobileNetV2 or V3")],
     overrides: Overrides = None,
-    fewer: Annotated[float, typer.Option(help="the share of the multiply-adds to cut away")] = 0.3,
-    by: Annotated[str, typer.Option(help="what channels are judged by: l1 or batch_norm")] = "l1",
+    fewer: Annotated[
+        float, typer.Option("--flops-reduction", "--fewer", help="the share of the multiply-adds to cut away")
+    ] = 0.3,
+    by: Annotated[str, typer.Option("--criterion", "--by", help="how channels are scored: l1 or batch_norm")] = "l1",
     to: Annotated[Path, typer.Option(help="the .keras file to write")] = Path("pruned.keras"),
     as_json: Json = False,
 ):

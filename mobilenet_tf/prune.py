@@ -1,7 +1,7 @@
-"""Structured pruning: the expansion channels that matter least are cut out; a smaller dense network is left.
+"""Structured pruning: cuts out the expansion channels that matter least, which leaves a smaller dense network.
 
-A channel is taken out of the expansion, its BatchNorm, the depthwise convolution, its BatchNorm, the squeeze-and-excite
-and the projection: no mask and no sparse kernel remains, and every format can be exported.
+A channel is removed from the expansion, its BatchNorm, the depthwise convolution, its BatchNorm, the squeeze-and-excite
+and the projection. No mask and no sparse kernel remains, so every format can be exported.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mobilenet_tf.models import graph, specs
 from mobilenet_tf.models.graph import leaves
 from mobilenet_tf.utils.errors import UserError
 
-DIVISOR = 8  # channels are kept in multiples of it, as kernels like them
+CHANNEL_MULTIPLE = 8  # widths are rounded up to a multiple of it, for which kernels are fastest
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Expansion:
 
 
 @dataclass(frozen=True)
-class Pruned:
-    """The smaller model, how many channels each block had and has, and what both cost."""
+class PruningResult:
+    """The smaller model, the numbers of channels of each block before and after, and the costs before and after."""
 
     model: keras.Model
     widths: dict[str, tuple[int, int]]  # name of the expansion -> (before, after)
@@ -49,7 +49,7 @@ class Pruned:
     after: Cost
 
     def to_dict(self) -> dict:
-        """All but the model, as plain values."""
+        """Everything except the model, as values that JSON can hold."""
         sums = {
             when: {"mult_adds": cost.mult_adds, "parameters": cost.parameters}
             for when, cost in (("before", self.before), ("after", self.after))
@@ -58,58 +58,68 @@ class Pruned:
 
 
 def prune(
-    model: keras.Model, backbone: str, fewer: float, *, by: str = "l1", input_size: tuple[int, int] | None = None
-) -> Pruned:
-    """Cuts expansion channels of a trained V2 or V3 until the whole model has the share `fewer` of mult-adds less.
+    model: keras.Model,
+    backbone: str,
+    flops_reduction: float,
+    *,
+    criterion: str = "l1",
+    input_size: tuple[int, int] | None = None,
+) -> PruningResult:
+    """Cuts expansion channels of a trained network until a share of the multiply-adds of the whole model is gone.
 
-    Channels compete over all blocks: each score is divided by the mean of its block. An expansion that a head looks at
-    (the first map of SSDLite) stays whole. The result wants fine-tuning.
+    The channels of all blocks compete: each score is divided by the mean score of its block. An expansion that a head
+    takes as its input (the first map of SSDLite) stays whole. The result needs fine-tuning.
 
     Args:
         model: a network with the nested layer "backbone", built from the table `backbone` of `specs.NETS`.
-        by: what a channel gives to its block's output. "batch_norm": the absolute scale of its last BatchNorm, that of
-            the depthwise convolution (Liu et al. 2017); "l1": the same times the absolute sum of the weights with
-            which the projection takes it in (Li et al. 2017, who sum a filter's own weights).
-        input_size: height, width of the images whose mult-adds count; needed where the model leaves them open.
+        flops_reduction: the share of the multiply-adds to cut, between 0 and 1.
+        criterion: how a channel is scored. "batch_norm": by the absolute scale of its last BatchNorm, the one after the
+            depthwise convolution (Liu et al. 2017); "l1": by that times the sum of the absolute weights of the channel
+            in the projection (Li et al. 2017, who sum a filter's own weights).
+        input_size: height, width of the images for which multiply-adds are counted; needed where the model takes any.
 
     Raises:
-        UserError: a network without expansions, or more to cut than there is.
+        UserError: the network has no expansions, or they are too few for the reduction.
     """
-    if by not in SCORES:
-        raise UserError(f"by must be one of {', '.join(SCORES)}. Received: by={by}")
-    if not 0 < fewer < 1:
-        raise UserError(f"fewer must lie between 0 and 1, a share of the mult-adds. Received: fewer={fewer}")
-    found = _expansions(model, specs.find(backbone))
-    if not found:
-        raise UserError(f"pruning needs a network with expansions, MobileNetV2 or V3. Received: {backbone}")
-    scores = {e.expand.name: SCORES[by](e) for e in found}
+    if criterion not in SCORES:
+        raise UserError(f"criterion must be one of {', '.join(SCORES)}. Received: criterion={criterion}")
+    if not 0 < flops_reduction < 1:
+        raise UserError(
+            "flops_reduction must lie between 0 and 1, a share of the mult-adds. "
+            f"Received: flops_reduction={flops_reduction}"
+        )
+    expansions = _expansions(model, specs.find(backbone))
+    if not expansions:
+        raise UserError(f"pruning needs a network with expansions, such as MobileNetV2 or V3. Received: {backbone}")
+    scores = {e.expand.name: SCORES[criterion](e) for e in expansions}
     relative = {name: values / max(values.mean(), 1e-12) for name, values in scores.items()}
     whole = cost(model, input_size)
-    per_channel = _mult_adds_per_channel(whole, found)
+    per_channel = _mult_adds_per_channel(whole, expansions)
 
     def saved(threshold: float) -> float:
-        """The share of the mult-adds that go when each block keeps what scores over the threshold."""
+        """The share of the multiply-adds that is cut when each block keeps the channels that reach the threshold."""
         cut = sum(per_channel[name] * (len(s) - _width(s, threshold)) for name, s in relative.items())
         return cut / whole.mult_adds
 
     low, high = 0.0, max(values.max() for values in relative.values()) + 1.0
-    if saved(high) < fewer:
+    if saved(high) < flops_reduction:
         raise UserError(
-            f"fewer must be at most {saved(high):.2f} for this network's expansions. Received: fewer={fewer}"
+            f"flops_reduction must be at most {saved(high):.2f} for this network's expansions. "
+            f"Received: flops_reduction={flops_reduction}"
         )
     for _ in range(30):
         middle = (low + high) / 2
-        low, high = (low, middle) if saved(middle) >= fewer else (middle, high)
+        low, high = (low, middle) if saved(middle) >= flops_reduction else (middle, high)
     kept = {name: _best(values, _width(values, high)) for name, values in relative.items()}
-    result = _resized(model, found, kept)
-    _copy_weights(model, result, found, kept)
+    result = _resized(model, expansions, kept)
+    _copy_weights(model, result, expansions, kept)
     widths = {name: (len(relative[name]), len(channels)) for name, channels in kept.items()}
-    return Pruned(result, widths, whole, cost(result, input_size))
+    return PruningResult(result, widths, whole, cost(result, input_size))
 
 
-def _mult_adds_per_channel(whole: Cost, found: list[Expansion]) -> dict[str, float]:
+def _mult_adds_per_channel(whole: Cost, expansions: list[Expansion]) -> dict[str, float]:
     mult_adds = {row.name: row.mult_adds for row in whole.rows}
-    return {e.expand.name: sum(mult_adds[layer.name] for layer in e.convolutions) / e.width for e in found}
+    return {e.expand.name: sum(mult_adds[layer.name] for layer in e.convolutions) / e.width for e in expansions}
 
 
 def _batch_norm(expansion: Expansion) -> np.ndarray:
@@ -152,22 +162,22 @@ def _seen(model: keras.Model, backbone: keras.Model) -> set[str]:
 
 
 def _width(scores: np.ndarray, threshold: float) -> int:
-    """How many channels to keep: those over the threshold, rounded up to the divisor."""
+    """How many channels to keep: those that reach the threshold, rounded up to a multiple."""
     over = int((scores >= threshold).sum())
-    return min(len(scores), max(DIVISOR, -(-over // DIVISOR) * DIVISOR))
+    return min(len(scores), max(CHANNEL_MULTIPLE, -(-over // CHANNEL_MULTIPLE) * CHANNEL_MULTIPLE))
 
 
 def _best(scores: np.ndarray, count: int) -> np.ndarray:
-    """The places of the largest scores, in their old order."""
+    """The indices of the `count` largest scores, in ascending order."""
     return np.sort(np.argsort(-scores, kind="stable")[:count])
 
 
-def _resized(model: keras.Model, found: list[Expansion], kept: dict[str, np.ndarray]) -> keras.Model:
-    """The same network, with new weights, whose expansions have as many channels as are kept."""
+def _resized(model: keras.Model, expansions: list[Expansion], kept: dict[str, np.ndarray]) -> keras.Model:
+    """The same network with new weights, whose expansions have as many channels as are kept."""
     config = _without_shapes(model.get_config())
     [backbone] = (entry["config"] for entry in config["layers"] if entry["config"]["name"] == "backbone")
     entries = {entry["config"]["name"]: entry["config"] for entry in backbone["layers"]}
-    for e in found:
+    for e in expansions:
         for layer in (e.expand, e.excite):
             if layer:
                 entries[layer.name]["filters"] = len(kept[e.expand.name])
@@ -181,9 +191,9 @@ def _without_shapes(config):
     return [_without_shapes(value) for value in config] if isinstance(config, list) else config
 
 
-def _copy_weights(old: keras.Model, new: keras.Model, found: list[Expansion], kept: dict[str, np.ndarray]) -> None:
+def _copy_weights(old: keras.Model, new: keras.Model, expansions: list[Expansion], kept: dict[str, np.ndarray]) -> None:
     cuts: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
-    for e in found:
+    for e in expansions:
         channels = kept[e.expand.name]
         inputs, filters = _along(-2, channels, e.width), _along(-1, channels, e.width)
         cuts |= {layer.name: filters for layer in (e.expand, e.carry[0], e.carry[2], e.excite) if layer}
@@ -195,16 +205,15 @@ def _copy_weights(old: keras.Model, new: keras.Model, found: list[Expansion], ke
 
 def _along(axis: int, channels: np.ndarray, width: int) -> Callable[[np.ndarray], np.ndarray]:
     def cut(values):
-        """A kernel loses channels; a vector over other channels (the bias of the squeeze) stays as it is."""
-        axis_ = axis if values.ndim > 1 else -1
-        of_them = values.ndim > 1 or (axis == -1 and len(values) == width)
-        return np.take(values, channels, axis_) if of_them else values
+        """Takes channels out of a kernel or a vector over them; the bias of the squeeze is over others and stays."""
+        is_over_channels = values.ndim > 1 or (axis == -1 and len(values) == width)
+        return np.take(values, channels, axis if values.ndim > 1 else -1) if is_over_channels else values
 
     return cut
 
 
-def table(pruned: Pruned):
-    """A `rich.table.Table` of the channels of every block and of the cost, before and after."""
+def table(pruned: PruningResult):
+    """A `rich.table.Table` of the channels of each block and of the cost, before and after."""
     from rich.table import Table
 
     rows = [(name, *pair) for name, pair in pruned.widths.items()]

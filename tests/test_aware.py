@@ -12,7 +12,7 @@ from learned import clear, told_apart
 from untrained import adjusted, lively
 
 from mobilenet_tf.analysis.cost import cost
-from mobilenet_tf.analysis.dead_channels import idle_by_layer
+from mobilenet_tf.analysis.dead_channels import dead_kernels_by_layer
 from mobilenet_tf.analysis.inspection import inspect
 from mobilenet_tf.export import convert
 from mobilenet_tf.export.convert import tflite_ops
@@ -270,7 +270,7 @@ def test_cost_and_inspection_are_those_of_the_float_network(pair, tmp_path):
     trained.save(tmp_path / "model.keras")
     found = inspect(tmp_path / "model.keras")
     assert found.mult_adds == want.mult_adds
-    assert found.idle == idle_by_layer(network) != []
+    assert found.idle == dead_kernels_by_layer(network) != []
 
 
 def test_layers_in_float_are_refused(pair, tmp_path):

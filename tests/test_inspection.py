@@ -134,7 +134,7 @@ def test_ways_to_be_idle():
     rng = np.random.default_rng(0)
     kernel, gamma, beta, variance = rng.normal(0, 1, (3, 3, 10)), np.ones(10), np.zeros(10), np.ones(10)
     kernel[..., 0], gamma[1], beta[2] = 1e-4, 1e-4, -4
-    found = dead_channels.idle_kernels(kernel, gamma, beta, variance)
+    found = dead_channels.dead_kernels(kernel, gamma, beta, variance)
     assert {way: np.flatnonzero(which).tolist() for way, which in found.items()} == {
         "zero": [0],
         "constant": [1],

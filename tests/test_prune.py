@@ -43,7 +43,7 @@ def with_dead_channels(name: str):
 @pytest.mark.parametrize("by", ["l1", "batch_norm"])
 def test_cutting_dead_channels_changes_nothing(name, by):
     model = with_dead_channels(name)
-    pruned = prune(model, name, 0.2, by=by)
+    pruned = prune(model, name, 0.2, criterion=by)
     said = model(IMAGES)
     np.testing.assert_allclose(pruned.model(IMAGES), said, atol=1e-4 * np.abs(said).max())
     assert pruned.after.mult_adds == cost(pruned.model).mult_adds
@@ -59,7 +59,7 @@ def test_channels_that_the_projection_ignores_go_first():
             kernel[:, :, ::2] = 0
             layer.kernel.assign(kernel)
     said = told_apart(adjusted(model, IMAGES), IMAGES)(IMAGES)
-    pruned = prune(model, "mobilenet_v2", 0.2, by="l1").model(IMAGES)
+    pruned = prune(model, "mobilenet_v2", 0.2, criterion="l1").model(IMAGES)
     np.testing.assert_allclose(pruned, said, atol=1e-4 * np.abs(said).max())
 
 
@@ -119,12 +119,16 @@ def trunks():
 @pytest.mark.parametrize(
     ("name", "keys", "message"),
     [
-        ("mobilenet_v1", {}, "needs a network with expansions, MobileNetV2 or V3. Received: mobilenet_v1"),
-        ("mobilenet_v2", {"by": "luck"}, "by must be one of l1, batch_norm. Received: by=luck"),
-        ("mobilenet_v2", {"fewer": 1.5}, "fewer must lie between 0 and 1, .* Received: fewer=1.5"),
-        ("mobilenet_v2", {"fewer": 0.97}, r"fewer must be at most 0\.\d\d for this network's expansions"),
+        ("mobilenet_v1", {}, "needs a network with expansions, such as MobileNetV2 or V3. Received: mobilenet_v1"),
+        ("mobilenet_v2", {"criterion": "luck"}, "criterion must be one of l1, batch_norm. Received: criterion=luck"),
+        ("mobilenet_v2", {"flops_reduction": 1.5}, "must lie between 0 and 1, .* Received: flops_reduction=1.5"),
+        (
+            "mobilenet_v2",
+            {"flops_reduction": 0.97},
+            r"must be at most 0\.\d\d for this network's expansions",
+        ),
     ],
 )
 def test_what_cannot_be_pruned_is_one_line(trunks, name, keys, message):
     with pytest.raises(UserError, match=message):
-        prune(trunks[name], name, **({"fewer": 0.3} | keys))
+        prune(trunks[name], name, **({"flops_reduction": 0.3} | keys))

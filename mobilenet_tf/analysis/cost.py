@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,14 +12,15 @@ from keras import layers
 
 from mobilenet_tf.models import builder, graph, specs
 from mobilenet_tf.qat import is_aware, strip
+from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError
 
 GRID_SIZES = (128, 160, 192, 224)  # the resolutions of arXiv:1704.04861, Table 7
 
 
 @dataclass(frozen=True)
-class Row:
-    """One layer. mult_adds: for one image; output_shape: [H, W, C] or [C] of its last call."""
+class LayerCost:
+    """What one layer costs. mult_adds: for one image; output_shape: [H, W, C] or [C] of its last call."""
 
     name: str
     type: str
@@ -33,7 +32,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Sum:
-    """A sum over layers; the shares are of the whole model."""
+    """The sum over some layers of a model; the shares are those of the whole model."""
 
     parameters: int
     trainable: int
@@ -48,7 +47,7 @@ class Cost:
 
     name: str
     input_shape: tuple
-    rows: tuple[Row, ...]
+    rows: tuple[LayerCost, ...]
 
     @property
     def parameters(self) -> int:
@@ -207,9 +206,9 @@ def _trace(model, shapes, traced) -> dict[int, list]:
     return calls
 
 
-def _row(layer, variables, calls) -> Row:
+def _row(layer, variables, calls) -> LayerCost:
     trainable = {id(v) for v in layer.trainable_variables}
-    return Row(
+    return LayerCost(
         name=layer.name,
         type=_type(layer, calls),
         parameters=sum(math.prod(v.shape) for v in variables),
@@ -264,8 +263,11 @@ def _type(layer, calls) -> str:
 
 
 @dataclass(frozen=True)
-class LayerCost:
-    """One way to build a layer. memory_access: elements read (maps and kernels) and written, counted once each."""
+class ConvolutionCost:
+    """What one kind of convolution costs.
+
+    memory_access: how many elements of maps and kernels are read and written, each counted once.
+    """
 
     kind: str
     parameters: int
@@ -275,7 +277,7 @@ class LayerCost:
 
 def layer_formulas(
     kernel: int, in_channels: int, out_channels: int, size: int, groups: int = 4, stride: int = 1
-) -> list[LayerCost]:
+) -> list[ConvolutionCost]:
     """A standard, a grouped, a depthwise and a depthwise-separable convolution without biases, side by side.
 
     size: side of the output map in pixels; the input map has side size * stride. The depthwise one keeps
@@ -301,7 +303,7 @@ def layer_formulas(
         ("depthwise", depthwise, before + between),
         ("depthwise separable", depthwise + pointwise, before + 2 * between + after),
     ]
-    return [LayerCost(kind, weights, weights * size**2, maps + weights) for kind, weights, maps in rows]
+    return [ConvolutionCost(kind, weights, weights * size**2, maps + weights) for kind, weights, maps in rows]
 
 
 # Showing -----------------------------------------------------------------------------------------
@@ -335,7 +337,7 @@ def table(cost: Cost, by_layer: bool = False):
     return out
 
 
-def formula_table(rows: list[LayerCost]):
+def formula_table(rows: list[ConvolutionCost]):
     """A `rich.table.Table` of `layer_formulas`, with each cost relative to the first row's."""
     from rich.table import Table
 
@@ -389,17 +391,11 @@ def plot_grid(path: str | Path, net: str = specs.V1.name) -> Path:
 
 
 def _save(figure, path: Path):
-    """Writes the picture whole or not at all."""
+    """Writes a figure whole or not at all."""
     suffix = path.suffix.lstrip(".").lower()
     if suffix not in ("png", "svg", "pdf", "jpg", "jpeg", "webp"):
-        raise UserError(f"The picture's name must end in .png, .svg, .pdf, .jpg or .webp. Received: {path}")
+        raise UserError(f"The image's name must end in .png, .svg, .pdf, .jpg or .webp. Received: {path}")
     if not path.parent.is_dir():
-        raise UserError(f"The picture's folder must exist. Received: {path}")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    try:
+        raise UserError(f"The image's folder must exist. Received: {path}")
+    with files.replacing(path) as temporary:
         figure.savefig(temporary, format=suffix, dpi=120)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -1,4 +1,4 @@
-"""What of a trained network does nothing: depthwise kernels by their weights, channels by their answers to pictures."""
+"""Which parts of a trained network do nothing: depthwise kernels by their weights, channels by their activations."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from mobilenet_tf.models.graph import leaves, only_consumer
 from mobilenet_tf.models.specs import BN_EPSILON
 
 
-def idle_kernels(kernel, gamma, beta, variance) -> dict[str, np.ndarray]:
-    """Which kernels of a depthwise convolution and its batch normalisation do nothing, bool [C] for each way.
+def dead_kernels(kernel, gamma, beta, variance) -> dict[str, np.ndarray]:
+    """The kernels of a depthwise convolution and its BatchNorm that do nothing: a mask, bool [C], for each reason.
 
-    zero:     the kernel's norm is under a tenth of the layer's median.
-    constant: after normalisation the channel's spread is under a hundredth of the layer's median.
-    closed:   the channel lies more than three spreads under 0, where a ReLU lets nothing through.
+    zero:     the norm of the kernel is under a tenth of the layer's median.
+    constant: the standard deviation of the channel after the BatchNorm is under a hundredth of the layer's median.
+    closed:   the channel lies more than three standard deviations under 0, where a ReLU gives 0.
 
     Args:
-        kernel: [H, W, C]. gamma, beta, variance: [C], the normalisation's scale, shift and moving variance.
+        kernel: [H, W, C].
+        gamma, beta, variance: [C] each, the scale, shift and moving variance of the BatchNorm.
     """
     kernel, gamma, beta, variance = map(np.asarray, (kernel, gamma, beta, variance))
     norm = np.sqrt((kernel**2).sum((0, 1)))
-    spread = np.abs(gamma) * np.sqrt(variance / (variance + BN_EPSILON))  # standard deviation after normalisation
+    spread = np.abs(gamma) * np.sqrt(variance / (variance + BN_EPSILON))  # standard deviation after the BatchNorm
     return {
         "zero": norm < 0.1 * np.median(norm),
         "constant": spread < 0.01 * np.median(spread),
@@ -32,8 +33,8 @@ def idle_kernels(kernel, gamma, beta, variance) -> dict[str, np.ndarray]:
     }
 
 
-def idle_by_layer(model: keras.Model) -> list[dict[str, Any]]:
-    """{name, kernels, zero, constant, closed} of each depthwise convolution that a normalisation follows: counts."""
+def dead_kernels_by_layer(model: keras.Model) -> list[dict[str, Any]]:
+    """{name, kernels, zero, constant, closed} of each depthwise convolution before a BatchNorm: its name and counts."""
     rows = []
     for layer in leaves(model):
         norm = only_consumer(layer) if isinstance(layer, keras.layers.DepthwiseConv2D) else None
@@ -41,13 +42,13 @@ def idle_by_layer(model: keras.Model) -> list[dict[str, Any]]:
             continue
         kernel = layer.kernel.numpy()
         kernel = kernel.reshape(*kernel.shape[:2], -1)
-        found = idle_kernels(kernel, norm.gamma, norm.beta, norm.moving_variance)
-        counts = {way: int(which.sum()) for way, which in found.items()}
+        dead = dead_kernels(kernel, norm.gamma, norm.beta, norm.moving_variance)
+        counts = {reason: int(which.sum()) for reason, which in dead.items()}
         rows.append({"name": layer.name, "kernels": kernel.shape[-1], **counts})
     return rows
 
 
-def silent_by_layer(model: keras.Model, batches: Iterable[np.ndarray]) -> list[dict[str, Any]]:
+def dead_channels_by_layer(model: keras.Model, batches: Iterable[np.ndarray]) -> list[dict[str, Any]]:
     """{name, channels, silent} of each activation: how many of its channels stay at 0 on all the images.
 
     batches: float32 images [N, H, W, 3] in 0..255.

@@ -72,8 +72,8 @@ class Inspection:
     metadata: artifact.Metadata | None
     unsupported_ops: list[str] = field(default_factory=list)  # operations that the runtime does not have itself
     tflite_metadata: bool | None = None  # whether it has the metadata that MediaPipe reads; None: not a .tflite file
-    idle: list[dict] | None = None  # see `idle.idle_by_layer`
-    silent: list[dict] | None = None  # see `idle.silent_by_layer`
+    idle: list[dict] | None = None  # see `dead_channels.dead_kernels_by_layer`
+    silent: list[dict] | None = None  # see `dead_channels.dead_channels_by_layer`
 
     @property
     def mult_adds(self) -> int | None:
@@ -323,8 +323,8 @@ def inspect_keras(path: Path, batches: Iterable[np.ndarray] | None = None) -> di
             for layer in leaves(model)
         ],
         "weights": dict(weights.most_common()),
-        "idle": dead_channels.idle_by_layer(network),
-        "silent": None if batches is None else dead_channels.silent_by_layer(network, batches),
+        "idle": dead_channels.dead_kernels_by_layer(network),
+        "silent": None if batches is None else dead_channels.dead_channels_by_layer(network, batches),
     }
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import keras
 from keras import layers
 
 from mobilenet_tf.models import specs
 from mobilenet_tf.models.layers import BatchNormalization
 from mobilenet_tf.models.specs import Block, Net
+from mobilenet_tf.models.weights import load as load_weights
+from mobilenet_tf.models.weights.identity import Identity, identified
 from mobilenet_tf.utils.errors import UserError
 
-BN_EPSILON = 1e-3
-SE_RATIO = 0.25
 MIN_SIZE = 32  # pixels; as in keras.applications
 
 
@@ -32,35 +34,10 @@ def MobileNetV1(
 ) -> keras.Model:
     """MobileNet V1 from RGB [N, H, W, 3] in 0..255 to class scores [N, classes]; the arguments of keras.applications.
 
-    include_preprocessing: False takes images in [-1, 1].
-    output_stride:         32, 16 or 8; below 32 the last blocks dilate instead of going down.
-    weights:               "imagenet", a path (see `mobilenet_tf.models.weights.load`) or None.
+    See `network` for the arguments.
     Raises UserError. Source: arXiv:1704.04861, Table 1; keras.applications.MobileNet.
     """
-    if weights == "imagenet" and depth_multiplier != 1:
-        raise UserError(f'depth_multiplier must be 1 for weights="imagenet". Received: {depth_multiplier}')
-
-    def top(x):
-        x = layers.GlobalAveragePooling2D(keepdims=True, name="avg_pool")(x)
-        x = layers.Dropout(dropout, name="dropout")(x)
-        x = layers.Conv2D(classes, 1, padding="same", name="conv_preds")(x)
-        x = layers.Reshape((classes,), name="reshape_2")(x)
-        return layers.Activation(classifier_activation, name="predictions")(x)
-
-    return _model(
-        specs.V1,
-        top if include_top else None,
-        input_shape=input_shape,
-        alpha=alpha,
-        depth_multiplier=depth_multiplier,
-        weights=weights,
-        input_tensor=input_tensor,
-        pooling=pooling,
-        classes=classes,
-        name=name,
-        output_stride=output_stride,
-        include_preprocessing=include_preprocessing,
-    )
+    return network(specs.V1, **locals())
 
 
 def MobileNetV2(
@@ -76,28 +53,12 @@ def MobileNetV2(
     output_stride=32,
     include_preprocessing=True,
 ) -> keras.Model:
-    """MobileNet V2 from RGB [N, H, W, 3] in 0..255 to class scores [N, classes]; arguments as in `MobileNetV1`.
+    """MobileNet V2 from RGB [N, H, W, 3] in 0..255 to class scores [N, classes]; the arguments of keras.applications.
 
+    See `network` for the arguments.
     Raises UserError. Source: arXiv:1801.04381, Table 2; keras.applications.MobileNetV2.
     """
-
-    def top(x):
-        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        return layers.Dense(classes, activation=classifier_activation, name="predictions")(x)
-
-    return _model(
-        specs.V2,
-        top if include_top else None,
-        input_shape=input_shape,
-        alpha=alpha,
-        weights=weights,
-        input_tensor=input_tensor,
-        pooling=pooling,
-        classes=classes,
-        name=name,
-        output_stride=output_stride,
-        include_preprocessing=include_preprocessing,
-    )
+    return network(specs.V2, **locals())
 
 
 def MobileNetV3Large(
@@ -115,25 +76,12 @@ def MobileNetV3Large(
     name="MobileNetV3Large",
     output_stride=32,
 ) -> keras.Model:
-    """MobileNet V3-Large from RGB [N, H, W, 3] in 0..255 to class scores [N, classes]; arguments as in `MobileNetV1`.
+    """MobileNet V3-Large from RGB [N, H, W, 3] in 0..255 to class scores; the arguments of keras.applications.
 
-    minimalistic: no 5x5 kernels, squeeze-excite or hard-swish.
+    minimalistic: no 5x5 kernels, squeeze-excite or hard-swish. See `network` for the other arguments.
     Raises UserError. Source: arXiv:1905.02244, Table 1; keras.applications.MobileNetV3Large.
     """
-    net = specs.NETS["mobilenet_v3_large_minimalistic" if minimalistic else "mobilenet_v3_large"]
-    return _model(
-        net,
-        _v3_top(net, alpha, dropout_rate, classes, classifier_activation) if include_top else None,
-        input_shape=input_shape,
-        alpha=alpha,
-        weights=weights,
-        input_tensor=input_tensor,
-        pooling=pooling,
-        classes=classes,
-        name=name,
-        output_stride=output_stride,
-        include_preprocessing=include_preprocessing,
-    )
+    return _v3("mobilenet_v3_large", **locals())
 
 
 def MobileNetV3Small(
@@ -151,25 +99,17 @@ def MobileNetV3Small(
     name="MobileNetV3Small",
     output_stride=32,
 ) -> keras.Model:
-    """MobileNet V3-Small from RGB [N, H, W, 3] in 0..255 to class scores [N, classes]; arguments as in `MobileNetV1`.
+    """MobileNet V3-Small from RGB [N, H, W, 3] in 0..255 to class scores; the arguments of keras.applications.
 
-    minimalistic: no 5x5 kernels, squeeze-excite or hard-swish.
+    minimalistic: no 5x5 kernels, squeeze-excite or hard-swish. See `network` for the other arguments.
     Raises UserError. Source: arXiv:1905.02244, Table 2; keras.applications.MobileNetV3Small.
     """
-    net = specs.NETS["mobilenet_v3_small_minimalistic" if minimalistic else "mobilenet_v3_small"]
-    return _model(
-        net,
-        _v3_top(net, alpha, dropout_rate, classes, classifier_activation) if include_top else None,
-        input_shape=input_shape,
-        alpha=alpha,
-        weights=weights,
-        input_tensor=input_tensor,
-        pooling=pooling,
-        classes=classes,
-        name=name,
-        output_stride=output_stride,
-        include_preprocessing=include_preprocessing,
-    )
+    return _v3("mobilenet_v3_small", **locals())
+
+
+def _v3(base, *, minimalistic, dropout_rate, **keywords):
+    net = specs.find(f"{base}_minimalistic" if minimalistic else base)
+    return network(net, dropout=dropout_rate, **keywords)
 
 
 def backbone(
@@ -185,7 +125,7 @@ def backbone(
     "s2", "s4", "s8", "s16": the last map at that stride, before the network goes down.
     "s16_expand":            the expansion of the block from stride 16 to 32, its depthwise input (V2 and V3 only).
     "s32":                   the last map of all: V1 conv_pw_13_relu, V2 out_relu, V3 the activation after conv_1.
-    The keys name places in the network, so that heads find them at any output stride; with `output_stride` 16 or 8
+    The keys name positions in the network, so that heads find them at any output stride; with `output_stride` 16 or 8
     the maps beyond it stay at that stride (their blocks dilate). `reduced_tail` halves the channels of the blocks
     from stride 32 on (V3 only). Raises UserError.
     """
@@ -195,56 +135,75 @@ def backbone(
             f"reduced_tail must be false for {name}; only V3 has one. Received: reduced_tail={reduced_tail}"
         )
     inputs, x = _inputs(input_shape, None, True)
-    model = keras.Model(inputs, endpoints(net, x, alpha, output_stride, reduced_tail), name="backbone")
-    _load(model, weights, net, alpha)
+    maps = endpoints(net.reduced() if reduced_tail else net, x, alpha, output_stride)
+    model = identified(keras.Model(inputs, maps, name="backbone"), Identity(name, alpha, reduced_tail))
+    if weights is not None:
+        load_weights(model, weights)
     return model
 
 
 # The builder -------------------------------------------------------------------------------------
 
 
-def _model(
+def network(
     net: Net,
-    top,
     *,
-    input_shape,
-    alpha,
-    weights,
-    input_tensor,
-    pooling,
-    classes,
-    name,
-    output_stride,
-    include_preprocessing,
-    depth_multiplier=1,
+    input_shape=None,
+    alpha: float = 1.0,
+    depth_multiplier: int = 1,
+    dropout: float = 0.0,
+    include_top: bool = True,
+    weights: str | None = "imagenet",
+    input_tensor=None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation="softmax",
+    name: str | None = None,
+    output_stride: int = 32,
+    include_preprocessing: bool = True,
 ) -> keras.Model:
-    """A network with its classifier (`top`: last feature map -> scores) or, without one, its pooled or raw features."""
-    if top and weights == "imagenet" and classes != 1000:
+    """A network of a table with its classifier or, without one, its pooled or raw features, from RGB [N, H, W, 3].
+
+    Args:
+        input_shape: (height, width, 3); None: the network's default with a classifier, else any size.
+        alpha: factor of the widths.
+        depth_multiplier: channels that each depthwise convolution makes of one (V1 only).
+        dropout: share of the features that the classifier leaves out in training, where it has a dropout.
+        include_top: whether there is a classifier.
+        weights: "imagenet", a path (see `mobilenet_tf.models.weights.load`) or None.
+        input_tensor: a Keras tensor in place of a new input.
+        pooling: "avg" or "max" of the features without a classifier; None: the feature map [N, h, w, C].
+        classes, classifier_activation: how many scores there are, and their activation; None: logits.
+        name: of the model.
+        output_stride: 32, 16 or 8; below 32 the last blocks dilate instead of going down.
+        include_preprocessing: whether images are in 0..255; False: in [-1, 1].
+
+    Raises UserError.
+    """
+    if weights == "imagenet" and depth_multiplier != 1:
+        raise UserError(f'depth_multiplier must be 1 for weights="imagenet". Received: {depth_multiplier}')
+    if include_top and weights == "imagenet" and classes != 1000:
         raise UserError(f'classes must be 1000 for weights="imagenet" with include_top. Received: classes={classes}')
-    if pooling not in (None, "avg", "max"):
+    if pooling not in (None, *POOLINGS):
         raise UserError(f'pooling must be None, "avg" or "max". Received: pooling={pooling!r}')
     if input_shape is None:
-        size = net.input_size if top else None
+        size = net.input_size if include_top else None
         input_shape = (size, size, 3)
     inputs, x = _inputs(input_shape, input_tensor, include_preprocessing)
     size = x.shape[1]
-    x = endpoints(net, x, alpha, output_stride, depth_multiplier=depth_multiplier)["s32"]
-    if top:
-        x = top(x)
-    elif pooling == "avg":
-        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-    elif pooling == "max":
-        x = layers.GlobalMaxPooling2D(name="max_pool")(x)
+    x = endpoints(net, x, alpha, output_stride, depth_multiplier)["s32"]
+    if include_top:
+        x = TOPS[net.top](net, x, alpha, dropout, classes, classifier_activation)
+    elif pooling:
+        x = POOLINGS[pooling](name=f"{pooling}_pool")(x)
     model = keras.Model(inputs, x, name=name or f"{net.name}_{alpha:0.2f}_{size}")
-    _load(model, weights, net, alpha)
+    identified(model, Identity(net.name, alpha))
+    if weights is not None:
+        load_weights(model, weights)
     return model
 
 
-def _load(model, weights, net, alpha):
-    if weights is not None:
-        from mobilenet_tf.models import weights as weight_files
-
-        weight_files.load(model, weights, net=net.name, alpha=alpha)
+POOLINGS = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
 
 
 def _inputs(input_shape, input_tensor, include_preprocessing):
@@ -259,9 +218,7 @@ def _inputs(input_shape, input_tensor, include_preprocessing):
     return inputs[0] if len(inputs) == 1 else inputs, x
 
 
-def endpoints(
-    net: Net, x, alpha: float = 1.0, output_stride: int = 32, reduced_tail: bool = False, depth_multiplier: int = 1
-) -> dict:
+def endpoints(net: Net, x, alpha: float = 1.0, output_stride: int = 32, depth_multiplier: int = 1) -> dict:
     """The feature maps of `net` on a Keras tensor of images in [-1, 1], by the keys that `backbone` documents."""
     if not alpha > 0:
         raise UserError(f"alpha must be above 0. Received: alpha={alpha}")
@@ -270,17 +227,17 @@ def endpoints(
     names, maps = net.names, {}
     x = layers.Conv2D(net.stem_width(net.stem, alpha), 3, strides=2, padding="same", use_bias=False, name=names.stem)(x)
     x = _bn_act(net, x, names.stem, net.act)
-    place, rate = 2, 1  # the stride at output_stride=32; the dilation
+    reached, rate = 2, 1  # the stride at output_stride=32; the dilation
     for i, block in enumerate(net.blocks, names.start):
         stride = block.stride
         if stride == 2:
-            maps[f"s{place}"] = x
-            place *= 2
-        if place > output_stride:
+            maps[f"s{reached}"] = x
+            reached *= 2
+        if reached > output_stride:
             stride = 1
-        out = net.width(block.out // 2 if reduced_tail and place == 32 else block.out, alpha)
-        x, expansion = _block(net, block, x, i, out, stride, rate, depth_multiplier)
-        if block.stride == 2 and place == 32 and expansion is not None:
+        site = Site(net, i, net.width(block.out, alpha), stride, rate, depth_multiplier)
+        x, expansion = BUILDERS[type(block)](block, x, site)
+        if block.stride == 2 and reached == 32 and expansion is not None:
             maps["s16_expand"] = expansion
         # A block that no longer goes down keeps its own rate; the blocks after it dilate (TF-slim, DeepLab).
         rate *= block.stride // stride
@@ -291,13 +248,28 @@ def endpoints(
     return maps
 
 
-def _block(net: Net, block: Block, x, i, out, stride, rate, depth_multiplier):
-    """(the block's output, its expansion or None); stride and rate are those after the output stride's rule."""
+@dataclass(frozen=True)
+class Site:
+    """Where a block is built: its network and number there, its output channels at this alpha, stride and dilation.
+
+    stride, rate: those after the rule of the output stride.
+    """
+
+    net: Net
+    number: int
+    out: int
+    stride: int
+    rate: int = 1
+    depth_multiplier: int = 1
+
+
+def _block(block: Block, x, site: Site):
+    """(the block's output, its expansion or None)"""
+    net, i, stride = site.net, site.number, site.stride
     names, shortcut, expansion = net.names, x, None
     if block.expand:
         name = names.layer(i, "expand")
-        hidden = specs.make_divisible(x.shape[-1] * block.expand)
-        x = layers.Conv2D(hidden, 1, padding="same", use_bias=False, name=name)(x)
+        x = layers.Conv2D(block.hidden(x.shape[-1]), 1, padding="same", use_bias=False, name=name)(x)
         x = expansion = _bn_act(net, x, name, block.act)
 
     name = names.layer(i, "depthwise")
@@ -309,8 +281,8 @@ def _block(net: Net, block: Block, x, i, out, stride, rate, depth_multiplier):
         block.kernel,
         strides=stride,
         padding=padding,
-        depth_multiplier=depth_multiplier,
-        dilation_rate=rate,
+        depth_multiplier=site.depth_multiplier,
+        dilation_rate=site.rate,
         use_bias=False,
         name=name,
     )(x)
@@ -319,11 +291,15 @@ def _block(net: Net, block: Block, x, i, out, stride, rate, depth_multiplier):
         x = _squeeze_excite(net, x, i)
 
     name = names.layer(i, "project")
-    x = layers.Conv2D(out, 1, padding="same", use_bias=False, name=name)(x)
+    x = layers.Conv2D(site.out, 1, padding="same", use_bias=False, name=name)(x)
     x = _bn_act(net, x, name, None if block.linear else block.act)
-    if block.linear and stride == block.stride == 1 and shortcut.shape[-1] == out:
+    if block.linear and stride == block.stride == 1 and shortcut.shape[-1] == site.out:
         x = layers.Add(name=names.layer(i, "add"))([shortcut, x])
     return x, expansion
+
+
+# kind of block -> fn(block, x, site) -> (the block's output, its expansion or None)
+BUILDERS = {Block: _block}
 
 
 def _is_even(x) -> bool:
@@ -339,7 +315,7 @@ def _squeeze_excite(net: Net, x, i):
     name = net.names.layer(i, "squeeze_excite")
     channels = x.shape[-1]
     y = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_avg_pool")(x)
-    y = layers.Conv2D(specs.make_divisible(channels * SE_RATIO), 1, padding="same", name=f"{name}_conv")(y)
+    y = layers.Conv2D(specs.squeezed(channels), 1, padding="same", name=f"{name}_conv")(y)
     y = layers.ReLU(name=f"{name}_relu")(y)
     y = layers.Conv2D(channels, 1, padding="same", name=f"{name}_conv_1")(y)
     y = layers.Activation("hard_sigmoid", name=f"{name}_hard_sigmoid")(y)
@@ -348,7 +324,7 @@ def _squeeze_excite(net: Net, x, i):
 
 def _bn_act(net: Net, x, layer: str, act: str | None):
     """The BatchNormalization and the activation after the convolution named `layer`."""
-    x = BatchNormalization(epsilon=BN_EPSILON, momentum=net.bn_momentum, name=net.names.bn_of(layer))(x)
+    x = BatchNormalization(momentum=net.bn_momentum, name=net.names.bn_of(layer))(x)
     return _activation(act, net.names.act_of(layer))(x) if act else x
 
 
@@ -360,15 +336,34 @@ def _activation(act: str, name: str):
     return layers.Activation(act, name=name)
 
 
-def _v3_top(net: Net, alpha, dropout_rate, classes, classifier_activation):
-    def top(x):
-        x = layers.GlobalAveragePooling2D(keepdims=True, name="avg_pool")(x)
-        x = layers.Conv2D(specs.never_thinner(net.head, alpha), 1, padding="same", name=net.names.head)(x)
-        x = _activation(net.act, net.names.act_of(net.names.head))(x)
-        if dropout_rate > 0:
-            x = layers.Dropout(dropout_rate, name="dropout")(x)
-        x = layers.Conv2D(classes, 1, padding="same", name="logits")(x)
-        x = layers.Flatten(name="flatten")(x)
-        return layers.Activation(classifier_activation, name="predictions")(x)
+def _dense_top(net: Net, x, alpha, dropout, classes, activation):
+    """V2: keras.applications.MobileNetV2."""
+    x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    if dropout > 0:
+        x = layers.Dropout(dropout, name="dropout")(x)
+    return layers.Dense(classes, activation=activation, name=net.names.classifier)(x)
 
-    return top
+
+def _convolution_top(net: Net, x, alpha, dropout, classes, activation):
+    """V1: keras.applications.MobileNet."""
+    x = layers.GlobalAveragePooling2D(keepdims=True, name="avg_pool")(x)
+    x = layers.Dropout(dropout, name="dropout")(x)
+    x = layers.Conv2D(classes, 1, padding="same", name=net.names.classifier)(x)
+    x = layers.Reshape((classes,), name="reshape_2")(x)
+    return layers.Activation(activation, name="predictions")(x)
+
+
+def _head_top(net: Net, x, alpha, dropout, classes, activation):
+    """V3, with a 1x1 convolution between pooling and classifier: keras.applications.MobileNetV3Large."""
+    x = layers.GlobalAveragePooling2D(keepdims=True, name="avg_pool")(x)
+    x = layers.Conv2D(specs.min_width(net.head, alpha), 1, padding="same", name=net.names.head)(x)
+    x = _activation(net.act, net.names.act_of(net.names.head))(x)
+    if dropout > 0:
+        x = layers.Dropout(dropout, name="dropout")(x)
+    x = layers.Conv2D(classes, 1, padding="same", name=net.names.classifier)(x)
+    x = layers.Flatten(name="flatten")(x)
+    return layers.Activation(activation, name="predictions")(x)
+
+
+# `Net.top` -> fn(net, last feature map, alpha, dropout, classes, activation) -> scores [N, classes]
+TOPS = {"dense": _dense_top, "convolution": _convolution_top, "head": _head_top}

@@ -1,4 +1,4 @@
-"""A MobileNet with one vector of numbers for each picture: backbone, global pooling, the published head, logits."""
+"""A MobileNet with one vector of numbers for each image: backbone, global pooling, the published head, logits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pooled(backbone: str, alpha: float, input_size: tuple[int, int], dropout: fl
     x = builder.backbone(backbone, alpha, (*input_size, 3))(image)["s32"]
     x = layers.GlobalAveragePooling2D(keepdims=net.head is not None, name="features")(x)
     if net.head:
-        x = layers.Conv2D(specs.never_thinner(net.head, alpha), 1, name=net.names.head)(x)
+        x = layers.Conv2D(specs.min_width(net.head, alpha), 1, name=net.names.head)(x)
         x = layers.Activation(net.act, name=net.names.act_of(net.names.head))(x)
         x = layers.Flatten(name="flatten")(x)
     return image, layers.Dropout(dropout, name="dropout")(x)
@@ -34,7 +34,7 @@ def classifier(
     dropout: float = 0.2,
     weights: str | None = None,
 ) -> keras.Model:
-    """Images [N, H, W, 3] in 0..255 to logits [N, outputs], behind what `pooled` gives.
+    """A model from images [N, H, W, 3] in 0..255 to logits [N, outputs]: a dense layer behind what `pooled` gives.
 
     Args:
         weights: "imagenet", a path, or None: see `mobilenet_tf.models.weights.load`.
@@ -43,5 +43,5 @@ def classifier(
     logits = layers.Dense(outputs, dtype="float32", name="logits")(x)
     model = keras.Model(image, logits, name=f"{backbone}_classifier")
     if weights:
-        load_weights(model, weights, net=backbone, alpha=alpha)
+        load_weights(model, weights)
     return model

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from mobilenet_tf.models.specs import BN_EPSILON
+
 
 # The class keeps Keras's name because Keras's weight files address layers by it.
 @keras.saving.register_keras_serializable(package="mobilenet_tf")
@@ -14,7 +16,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """Keras's BatchNormalization with the same weights, config and numbers, computed by the fused kernel.
 
     Takes images [N, H, W, C] of any float type; whatever the kernel cannot do (another rank or axis, masks,
-    renormalisation, synchronised replicas, float64) runs as in Keras. Source: keras.layers.BatchNormalization,
+    renormalization, synchronized replicas, float64) runs as in Keras. Source: keras.layers.BatchNormalization,
     tf.raw_ops.FusedBatchNormV3.
 
     observer: while set, a call normalizes by the statistics of its own batch, whatever `training` says, and hands their
@@ -22,6 +24,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     observer: Callable | None = None
+
+    def __init__(self, *args, epsilon: float = BN_EPSILON, **kwargs):
+        super().__init__(*args, epsilon=epsilon, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
         if self.observer:
@@ -84,12 +89,12 @@ class Conv2D(keras.layers.Conv2D):
     On CPU TensorFlow trains a dilated convolution on a batch of many tiny images. Here each tap of the kernel is a 1x1
     convolution of the part of the map it reaches, which leaves out all products with the padding: a 3x3 kernel on a
     33x33 map trains 6 times faster at rate 12 and 250 times at rate 36. Inference and exports keep the one operation,
-    but a kernel of which the map is too small for all but the centre becomes the 1x1 convolution that it is.
+    but a kernel of which the map is too small for all but the center becomes the 1x1 convolution that it is.
     (Dilated depthwise convolutions gain nothing from the like: their few phases are fast.)
     """
 
     def call(self, inputs, training=None):
-        if not (training or _only_centre(self, inputs)):
+        if not (training or _only_center(self, inputs)):
             return super().call(inputs)
         outputs = fast_convolution(self, inputs, self.kernel)
         if self.use_bias:
@@ -115,7 +120,7 @@ def _dilated(layer, inputs) -> bool:
     )
 
 
-def _only_centre(layer, inputs) -> bool:
+def _only_center(layer, inputs) -> bool:
     return _dilated(layer, inputs) and len(list(_shifts(layer, inputs))) == 1
 
 
@@ -140,7 +145,7 @@ def _tap(x, kernel, shift):
 
 @keras.saving.register_keras_serializable(package="mobilenet_tf")
 class ResizeLike(keras.layers.Layer):
-    """[x [N, h, w, C], like [N, H, W, ...]] -> [N, H, W, C], bilinear with half-pixel centres (align_corners=False)."""
+    """[x [N, h, w, C], like [N, H, W, ...]] -> [N, H, W, C], bilinear with half-pixel centers (align_corners=False)."""
 
     def call(self, inputs):
         x, like = inputs
@@ -178,7 +183,7 @@ class UnitLength(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="mobilenet_tf")
 class Cosines(keras.layers.Layer):
-    """Unit vectors [N, D] -> their cosines [N, classes] with one learnt centre a class, whose length does not count."""
+    """Unit vectors [N, D] -> their cosines [N, classes] with one learned center a class, whatever its length."""
 
     def __init__(self, classes: int, **keys):
         super().__init__(**keys)

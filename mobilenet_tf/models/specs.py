@@ -1,11 +1,42 @@
-"""The paper tables: MobileNet V1, V2, V3-Large, V3-Small and the minimalistic V3, as rows of `Block`. No TensorFlow."""
+"""The paper tables: MobileNet V1, V2, V3-Large, V3-Small and the minimalistic V3, as rows of blocks. No TensorFlow.
+
+A new network is one more `Net` in `NETS`: building, costs, pruning, anchors, configs and the identification of weights
+follow from its rows. A new kind of block is a dataclass that answers what `BlockKind` lists, and a function that builds
+it in `builder.BUILDERS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from mobilenet_tf.utils.errors import UserError
+
+BN_EPSILON = 1e-3  # of the BatchNormalization of every network and head here; keras.applications, TF Object Detection
+SE_RATIO = 0.25  # channels that squeeze-excite squeezes to, as a share: arXiv:1905.02244, section 5.3
+
+Kernel = tuple[int, int, int, int]  # height, width, inputs, outputs (of a depthwise convolution: multiplier 1)
+
+
+class BlockKind(Protocol):
+    """What every kind of block answers; the rest of the package asks nothing else of a row.
+
+    out: channels that it gives at alpha 1. stride: 1 or 2. expand: the expansion's channels as a multiple of the
+    block's input, whose layer is then named "expand"; None: it has none.
+    """
+
+    @property
+    def out(self) -> int: ...
+    @property
+    def stride(self) -> int: ...
+    @property
+    def expand(self) -> float | None: ...
+
+    def kernels(self, channels: int, out: int) -> Iterator[Kernel]:
+        """The shapes of its kernels from `channels` to `out` channels, in the order of its layers."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -24,13 +55,27 @@ class Block:
     act: str = "relu6"
     linear: bool = True
 
+    def hidden(self, channels: int) -> int:
+        """The channels of the depthwise convolution of a block with `channels` inputs."""
+        return make_divisible(channels * self.expand) if self.expand else channels
+
+    def kernels(self, channels: int, out: int) -> Iterator[Kernel]:
+        hidden = self.hidden(channels)
+        if self.expand:
+            yield (1, 1, channels, hidden)
+        yield (self.kernel, self.kernel, hidden, 1)
+        if self.se:
+            yield from ((1, 1, hidden, squeezed(hidden)), (1, 1, squeezed(hidden), hidden))
+        yield (1, 1, hidden, out)
+
 
 @dataclass(frozen=True)
 class Names:
     """How keras.applications names the layers that hold weights, so that its files load.
 
     first, block: the layers of block 0 and of block i; `parts` renames a part. bn, act: the layers after a convolution.
-    others: names that follow no rule.
+    last, head: the 1x1 convolutions after the blocks and after the pooling, where a network has them.
+    classifier: the last layer with weights. others: names that follow no rule.
     """
 
     stem: str
@@ -38,6 +83,7 @@ class Names:
     block: str
     last: str | None = None
     head: str | None = None
+    classifier: str = "predictions"
     bn: str = "{}_bn"
     act: str = "{}_act"
     start: int = 0
@@ -64,6 +110,7 @@ class Net:
     width, stem_width: (filters, alpha) -> channels of the blocks' outputs and of the stem.
     last:          (input channels, alpha) -> filters of the 1x1 convolution after the blocks; None: no such layer (V1).
     head:          filters of the 1x1 convolution between pooling and classifier at alpha <= 1; None: no such layer.
+    top:           what follows the pooling in the classifier: a key of `builder.TOPS`.
     pad_end:       stride-2 depthwise convolutions pad one row and column at the end whatever the size (V1), not "same".
     alphas, sizes: the widths and input sizes with published ImageNet weights.
     input_size:    the default input size of the classifier; None: any.
@@ -72,7 +119,7 @@ class Net:
 
     name: str
     title: str
-    blocks: tuple[Block, ...]
+    blocks: tuple[Any, ...]  # of BlockKind
     names: Names
     stem: int
     act: str
@@ -82,10 +129,51 @@ class Net:
     sizes: tuple[int, ...]
     last: Callable[[int, float], int] | None = None
     head: int | None = None
+    top: str = "dense"
     pad_end: bool = False
     bn_momentum: float = 0.999
     input_size: int | None = None
     reducible: bool = False
+
+    def down_to(self, stride: int) -> int:
+        """The index in `blocks` of the block that goes down to a stride: 4, 8, 16 or 32."""
+        reached = 2
+        for index, block in enumerate(self.blocks):
+            reached *= block.stride
+            if reached == stride:
+                return index
+        raise UserError(f"stride must be one that {self.name} goes down to. Received: stride={stride}")
+
+    def reduced(self, expansion: bool = False) -> Net:
+        """The network with half the channels in the blocks from stride 32 on; arXiv:1905.02244, sections 6.3 and 6.4.
+
+        expansion: halve that of the first of these blocks too.
+        """
+        first = self.down_to(32)
+        blocks = [replace(b, out=b.out // 2) if i >= first else b for i, b in enumerate(self.blocks)]
+        if expansion:
+            blocks[first] = replace(blocks[first], expand=blocks[first].expand / 2)
+        return replace(self, blocks=tuple(blocks))
+
+    def kernels(self, alpha: float) -> Iterator[Kernel]:
+        """The shapes of all kernels of the backbone, in the order of its layers."""
+        channels = self.stem_width(self.stem, alpha)
+        yield (3, 3, 3, channels)
+        for block in self.blocks:
+            out = self.width(block.out, alpha)
+            yield from block.kernels(channels, out)
+            channels = out
+        if self.last:
+            yield (1, 1, channels, self.last(channels, alpha))
+
+    def map_sizes(self, input_size: tuple[int, int]) -> dict[int, tuple[int, int]]:
+        """{stride: (height, width) of the feature map there} for images of `input_size` (height, width)."""
+        sizes = {2: (-(-input_size[0] // 2), -(-input_size[1] // 2))}
+        while max(sizes) < 32:
+            # With `pad_end` the last row or column of an odd map is lost; "same" rounds up
+            height, width = (side // 2 if self.pad_end else -(-side // 2) for side in sizes[max(sizes)])
+            sizes[2 * max(sizes)] = (height, width)
+        return sizes
 
 
 # Width rules -------------------------------------------------------------------------------------
@@ -95,6 +183,11 @@ def make_divisible(value: float, divisor: int = 8) -> int:
     """The multiple of `divisor` nearest to `value`, never more than 10 % below it (TF-slim, mobilenet.py)."""
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+def squeezed(channels: int) -> int:
+    """The channels between the two convolutions of squeeze-excite."""
+    return make_divisible(channels * SE_RATIO)
 
 
 def _truncate(filters, alpha):
@@ -113,13 +206,13 @@ def _fixed(filters, alpha):
     return filters
 
 
-def never_thinner(filters: float, alpha: float) -> int:
-    """The rule for layers that grow with alpha > 1 and keep their width below it."""
+def min_width(filters: float, alpha: float) -> int:
+    """The width of a layer that grows with alpha > 1 and keeps `filters` channels below it."""
     return make_divisible(filters * max(alpha, 1.0))
 
 
 def _v2_last(channels, alpha):
-    return never_thinner(1280, alpha)
+    return min_width(1280, alpha)
 
 
 def _v3_last(channels, alpha):
@@ -229,6 +322,7 @@ V1 = Net(
         stem="conv1",
         first="",
         block="conv_{part}_{i}",
+        classifier="conv_preds",
         act="{}_relu",
         start=1,
         parts={"depthwise": "dw", "project": "pw", "depthwise_pad": "pad"},
@@ -239,6 +333,7 @@ V1 = Net(
     stem_width=_truncate,
     alphas=(0.25, 0.5, 0.75, 1.0),
     sizes=(128, 160, 192, 224),
+    top="convolution",
     pad_end=True,
     bn_momentum=0.99,
     input_size=224,
@@ -277,6 +372,7 @@ V3_LARGE = Net(
         block="expanded_conv_{i}_{part}",
         last="conv_1",
         head="conv_2",
+        classifier="logits",
     ),
     stem=16,
     act="hard_swish",
@@ -286,6 +382,7 @@ V3_LARGE = Net(
     sizes=(224,),
     last=_v3_last,
     head=1280,
+    top="head",
     reducible=True,
 )
 
@@ -303,5 +400,12 @@ NETS: dict[str, Net] = {
 def find(name: str) -> Net:
     """The table of a network by name. Raises UserError for an unknown name."""
     if name not in NETS:
-        raise UserError(f"The network must be one of {', '.join(NETS)}. Received: {name}")
+        raise UserError(f"The network {unknown_name(name)}. Received: {name}")
     return NETS[name]
+
+
+def unknown_name(name: str) -> str:
+    """The middle of an error message about a name that is not in `NETS`, with the nearest names."""
+    near = difflib.get_close_matches(name, NETS, n=3, cutoff=0.6)
+    hint = f" (nearest: {', '.join(near)})" if near else ""
+    return f"must be one of {', '.join(NETS)}{hint}"

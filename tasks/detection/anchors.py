@@ -83,12 +83,8 @@ def map_sizes(backbone: str, input_size: tuple[int, int], head: str = "ssdlite")
     net = specs.find(backbone)
     if head not in HEADS:
         raise UserError(f"head must be one of {', '.join(HEADS)}. Received: {head}")
-    # V1's blocks pad odd maps at the end and lose the last cell; everything else rounds up
-    halve = (lambda n: n // 2) if net.pad_end else _half
-    sizes = [tuple(map(_half, input_size))]
-    for _ in range(4):
-        sizes.append(tuple(map(halve, sizes[-1])))
-    s8, s16, s32 = sizes[2:]
+    maps = net.map_sizes(input_size)
+    s8, s16, s32 = maps[8], maps[16], maps[32]
     if head == "fpnlite":
         s64 = tuple(map(_half, s32))
         return [s8, s16, s32, s64, tuple(map(_half, s64))]

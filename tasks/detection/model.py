@@ -18,7 +18,6 @@ from mobilenet_tf.utils.errors import UserError
 # Channels of the maps after the backbone at alpha 1 and what deeper ones have; fewest channels (TF Object Detection)
 EXTRAS, DEEPER, MIN_DEPTH = (512, 256, 256, 128), 128, 16
 PRIOR = 0.01  # probability of an object at the start, for the focal loss: arXiv:1708.02002, section 3.3
-BN_EPSILON = 1e-3
 # BatchNorm momentum of the heads: TF Object Detection's ssdlite_mobilenet_v3 configs and torchvision; its fpnlite ones
 BN_MOMENTUM = {"ssdlite": 0.97, "ssd": 0.97, "fpnlite": 0.997}
 # Kernels of the heads: TF Object Detection's configs; plain SSD as in Caffe and torchvision
@@ -77,7 +76,7 @@ def detector(
     }
     model = keras.Model(image, joined, name=f"{backbone}_{head}")
     if weights:
-        load_weights(model, weights, net=backbone, alpha=alpha)
+        load_weights(model, weights)
     return model
 
 
@@ -133,7 +132,7 @@ def _depthwise(x, name, head, strides=1):
 
 
 def _bn_relu(x, name, head):
-    x = BatchNormalization(epsilon=BN_EPSILON, momentum=BN_MOMENTUM[head], name=f"{name}_bn")(x)
+    x = BatchNormalization(momentum=BN_MOMENTUM[head], name=f"{name}_bn")(x)
     return layers.ReLU(6.0, name=f"{name}_relu")(x)
 
 

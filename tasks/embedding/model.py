@@ -26,7 +26,7 @@ def embedder(
 ) -> keras.Model:
     """Images [N, H, W, 3] in 0..255 to {"embedding": unit vectors [N, dimension]}.
 
-    With `identities`, also to "cosines" [N, identities]: those with a learnt centre of each, for the losses that need
+    With `identities`, also to "cosines" [N, identities]: those with a learned center of each, for the losses that need
     them; `deployable` drops them.
 
     Args:
@@ -42,5 +42,5 @@ def embedder(
         outputs[COSINES] = Cosines(identities, dtype="float32", name=COSINES)(embedding)
     model = keras.Model(image, outputs, name=f"{backbone}_embedder")
     if weights:
-        load_weights(model, weights, net=backbone, alpha=alpha)
+        load_weights(model, weights)
     return model

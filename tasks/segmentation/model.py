@@ -6,15 +6,13 @@ The models give logits at the size of the image. All maps grow by bilinear inter
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import keras
 from keras import layers
 
 from mobilenet_tf.models import builder, specs
 from mobilenet_tf.models.layers import BatchNormalization, BoundedAveragePooling, Conv2D, ResizeLike
-from mobilenet_tf.models.specs import Net
 from mobilenet_tf.models.weights import load as load_weights
+from mobilenet_tf.models.weights.identity import Identity, identified
 from mobilenet_tf.tasks.segmentation.inference import LOGITS
 from mobilenet_tf.utils.errors import UserError
 
@@ -78,28 +76,18 @@ def _backbone(name, alpha, output_stride, reduced_tail, last_convolution) -> ker
     net = specs.find(name)
     image = keras.Input((None, None, 3), name="image")
     x = layers.Rescaling(1 / 127.5, -1.0, name="rescaling")(image)
-    maps = builder.endpoints(_reduced(net) if reduced_tail else net, x, alpha, output_stride)
+    if reduced_tail and not net.last:
+        raise UserError(f"reduced_tail must be false for {net.name}. Received: reduced_tail=True")
+    # V3 halves the expansion of the first block from stride 32 on too (336 and 144 channels in TF's
+    # deeplab/core/feature_extractor.py), which the paper's parameter counts confirm; those of V2 are of the full one
+    built = net.reduced(expansion=net.reducible) if reduced_tail else net
+    maps = builder.endpoints(built, x, alpha, output_stride)
     maps = {key: maps[key] for key in ("s2", "s4", "s8", "s16", "s32")}
     wanted = net.head is not None if last_convolution is None else last_convolution
-    whole = keras.Model(image, maps, name="backbone")
-    if not net.last or wanted:
-        return whole
-    return keras.Model(image, maps | {"s32": whole.get_layer(net.names.last).input}, name="backbone")
-
-
-def _reduced(net: Net) -> Net:
-    """The network with half the channels in the blocks from stride 32 on; arXiv:1905.02244, section 6.4.
-
-    V3 halves the expansion of the first of them too (336 and 144 channels in TF's deeplab/core/feature_extractor.py),
-    which the paper's parameter counts confirm; V2's counts are those of an expansion by 6.
-    """
-    if not net.last:
-        raise UserError(f"reduced_tail must be false for {net.name}. Received: reduced_tail=True")
-    first = max(i for i, block in enumerate(net.blocks) if block.stride == 2)
-    blocks = [replace(block, out=block.out // 2) if i >= first else block for i, block in enumerate(net.blocks)]
-    if net.reducible:
-        blocks[first] = replace(blocks[first], expand=blocks[first].expand / 2)
-    return replace(net, blocks=tuple(blocks))
+    trunk = keras.Model(image, maps, name="backbone")
+    if net.last and not wanted:
+        trunk = keras.Model(image, maps | {"s32": trunk.get_layer(net.names.last).input}, name="backbone")
+    return identified(trunk, Identity(name, alpha, reduced_tail))
 
 
 def _deeplabv3(maps, classes, *, rates, filters, separable, dropout, pooling):
@@ -157,7 +145,7 @@ def _conv(x, filters, kernel, name, rate=1, separable=False):
 
 
 def _bn_relu(x, name):
-    x = BatchNormalization(epsilon=builder.BN_EPSILON, momentum=BN_MOMENTUM, name=f"{name}_bn")(x)
+    x = BatchNormalization(momentum=BN_MOMENTUM, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
@@ -176,7 +164,7 @@ def _global_pool(x, name):
 def _load(model, weights, backbone, alpha, reduced_tail):
     """Loads what there is: of a network with its full tail, all layers but those of the reduced one."""
     if not reduced_tail or str(weights).endswith(".keras"):
-        load_weights(model, weights, net=backbone, alpha=alpha)
+        load_weights(model, weights)
         return
     full = builder.backbone(backbone, alpha, weights=weights)
     for layer in model.get_layer("backbone").layers:

@@ -122,6 +122,8 @@ def published(net: str, alpha: float, size: int | None = None, top: bool = True)
     fitting = [r for r in PUBLISHED if r.net == net and r.top == top and r.alpha == alpha]
     if not fitting:
         alphas = ", ".join(str(a) for a in sorted({r.alpha for r in PUBLISHED if r.net == net}))
+        if not alphas:
+            raise UserError(f"weights must be a path or None: none are published for {title}. Received: imagenet")
         raise UserError(f"alpha must be one of {alphas} for published {title} weights. Received: alpha={alpha}")
     by_size = {r.size: r for r in fitting}
     return by_size.get(size, by_size[224])

@@ -19,7 +19,7 @@ from mobilenet_tf.utils.errors import UserError
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredLayer:
     """One layer of a weight file. name: None where the file has none. model: the (nested) model it belongs to.
 
     tensors: h5py data sets in Keras's order (kernel, bias; gamma, beta, moving_mean, moving_variance); see `values`.
@@ -42,7 +42,7 @@ def values(tensor) -> np.ndarray:
 
 
 @contextmanager
-def open_weights(path: Path) -> Iterator[list[Stored]]:
+def open_weights(path: Path) -> Iterator[list[StoredLayer]]:
     """The layers with weights in a `.h5`, `.weights.h5` or `.keras` file, in the file's order, while it is open.
 
     Raises UserError for a file that is missing, is none of these, is damaged, or is a `.keras` file with a Lambda.
@@ -81,13 +81,13 @@ def _class_names(config) -> Iterator[str]:
             yield from _class_names(part)
 
 
-def _layers(file) -> Iterator[Stored]:
+def _layers(file) -> Iterator[StoredLayer]:
     if "layer_names" not in file.attrs and "model_weights" in file:
         file = file["model_weights"]  # a whole model in one .h5
     return _legacy_layers(file) if _names(file, "layer_names") else _keras3_layers(file)
 
 
-def _legacy_layers(group) -> Iterator[Stored]:
+def _legacy_layers(group) -> Iterator[StoredLayer]:
     """Keras 1, 2 and 3 `.h5`: a group a layer; a nested model is one group, its layers in the tensors' names."""
     for name in _names(group, "layer_names"):
         parts = {}
@@ -95,7 +95,7 @@ def _legacy_layers(group) -> Iterator[Stored]:
             parts.setdefault(tensor.removeprefix(f"{name}/").rpartition("/")[0], []).append(group[name][tensor])
         for part, tensors in parts.items():
             nested = len(parts) > 1
-            yield Stored(part if nested else name, name if nested else "", tuple(tensors))
+            yield StoredLayer(part if nested else name, name if nested else "", tuple(tensors))
 
 
 def _names(group, attribute: str) -> list[str]:
@@ -106,7 +106,7 @@ def _names(group, attribute: str) -> list[str]:
     return [n.decode() if isinstance(n, bytes) else str(n) for part in parts for n in group.attrs[part]]
 
 
-def _keras3_layers(file) -> Iterator[Stored]:
+def _keras3_layers(file) -> Iterator[StoredLayer]:
     """Keras 3 `.weights.h5`: paths by class and number, "layers/functional/layers/conv2d_1/vars/0".
 
     Newer files hold each layer's name in an attribute. Nested models come first: the backbone before the head.
@@ -117,7 +117,7 @@ def _keras3_layers(file) -> Iterator[Stored]:
     for path in sorted(found, key=lambda p: (-p.count("/"), _natural(p))):
         group = file[path]
         model = path.removesuffix("/vars").rpartition("/")[0]
-        yield Stored(group.attrs.get("name"), model, tuple(group[key] for key in sorted(group, key=int)))
+        yield StoredLayer(group.attrs.get("name"), model, tuple(group[key] for key in sorted(group, key=int)))
 
 
 def _natural(path: str) -> list:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 
 from mobilenet_tf.models import specs
+from mobilenet_tf.models.graph import leaves
 from mobilenet_tf.models.weights.catalog import download, published
-from mobilenet_tf.models.weights.files import Stored, open_weights, values
+from mobilenet_tf.models.weights.files import StoredLayer, open_weights, values
 from mobilenet_tf.models.weights.identity import Identity, identify
 from mobilenet_tf.utils.errors import UserError
-
-# The layers of keras.applications' MobileNets that are no part of the backbone, by the names of `_plain`
-HEAD = {"conv_preds", "conv_2", "logits", "predictions"}
 
 
 @dataclass(frozen=True)
@@ -40,18 +37,22 @@ class LoadReport:
 def load(model: keras.Model, source: str | Path, *, net: str | None = None, alpha: float | None = None) -> LoadReport:
     """Loads weights into a MobileNet or a model whose nested layer "backbone" is one; prints and returns a report.
 
-    source: "imagenet" (Keras's published file, downloaded) or the path of a `.h5` (weights or a whole model, Keras 1
-    to 3), `.weights.h5` or `.keras` file, in which the network may be nested. Layers match by name; where a file has
-    other names or none, by order and shape. Layers outside the backbone (the head) keep their initial values where
-    the file has nothing of their shape. Either everything fits and is loaded, or the model stays as it is.
-    Raises UserError: no such file, a file that is not Keras's, another network or width, an incomplete backbone.
+    Layers match by name; where a file has other names or none, by order and shape. Layers outside the backbone (the
+    head) keep their initial values where the file has nothing of their shape. Either everything fits and is loaded, or
+    the model stays as it is.
+
+    Args:
+        source: "imagenet" (Keras's published file, downloaded) or the path of a `.h5` (weights or a whole model, Keras
+            1 to 3), `.weights.h5` or `.keras` file, in which the network may be nested.
+        net, alpha: name and width of a model that was not built here; None: what its builder knew, else what the
+            shapes of its kernels tell.
+
+    Raises:
+        UserError: no such file, a file that is not Keras's, another network or width, an incomplete backbone.
     """
     backbone, head = _parts(model)
-    # In an unusual width the model is known by what the caller says of it
-    target = identify(shape for layer in backbone for shape in _shapes(layer))
-    if net and target is None:
-        target = Identity(net, alpha or 1.0)
-    path = _imagenet(model, head, target, net, alpha) if str(source) == "imagenet" else Path(source).expanduser()
+    target = _identity(model, backbone, net, alpha)
+    path = _imagenet(model, head, target) if str(source) == "imagenet" else Path(source).expanduser()
     with open_weights(path) as stored:
         pairs = _match(stored, backbone, head)
         if not pairs:
@@ -78,16 +79,24 @@ def load(model: keras.Model, source: str | Path, *, net: str | None = None, alph
     return report
 
 
-def _imagenet(model, head, target, net, alpha) -> Path:
+def _identity(model, backbone, net, alpha) -> Identity | None:
+    """What the model is: as the caller says, as its builder knew, or else as its kernels tell."""
+    known = getattr(model, "identity", None) or getattr(_nested(model), "identity", None)
+    if known is None and net is None:
+        known = identify(shape for layer in backbone for shape in _shapes(layer))
+    if net is None or (known and known.net == net and alpha in (None, known.alpha)):
+        return known
+    return Identity(specs.find(net).name, 1.0 if alpha is None else alpha)
+
+
+def _imagenet(model, head, target: Identity | None) -> Path:
     """The published file for a model: with the classifier where the model can use some of it."""
-    if net is None and target is None:
+    if target is None:
         raise UserError(f'The model must be a MobileNet for weights="imagenet". Received: {model.name}')
-    net = net or target.net
-    alpha = target.alpha if alpha is None else alpha
     names = {_plain(layer.name) for layer in head}
-    top = bool(head) and (specs.NETS[net].names.head in names or head[-1].weights[0].shape[-1] == 1000)
+    top = bool(head) and (specs.NETS[target.net].names.head in names or head[-1].weights[0].shape[-1] == 1000)
     height, width = (model.input_shape[1:3]) if isinstance(model.input_shape, tuple) else (None, None)
-    return download(published(net, alpha, height if height == width else None, top))
+    return download(published(target.net, target.alpha, height if height == width else None, top))
 
 
 # Matching ----------------------------------------------------------------------------------------
@@ -95,23 +104,25 @@ def _imagenet(model, head, target, net, alpha) -> Path:
 
 def _parts(model) -> tuple[list, list]:
     """(the backbone's layers, the other layers), only those with weights, in Keras's order."""
-    nested = next((layer for layer in model.layers if layer.name == "backbone"), None)
-    layers = [layer for layer in _leaves(model) if layer.weights]
+    nested = _nested(model)
+    layers = [layer for layer in leaves(model) if layer.weights]
     if nested is not None:
-        inside = {id(layer) for layer in _leaves(nested)}
+        inside = {id(layer) for layer in leaves(nested)}
         backbone = [layer for layer in layers if id(layer) in inside]
     else:
-        backbone = [layer for layer in layers if _plain(layer.name) not in HEAD]
+        backbone = [layer for layer in layers if _plain(layer.name) not in _head_names()]
     taken = {id(layer) for layer in backbone}
     return backbone, [layer for layer in layers if id(layer) not in taken]
 
 
-def _leaves(model) -> Iterable:
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _leaves(layer)
-        else:
-            yield layer
+def _nested(model) -> keras.Model | None:
+    return next((layer for layer in model.layers if layer.name == "backbone"), None)
+
+
+def _head_names() -> set[str]:
+    """The layers with weights behind the pooling of all networks, by the names of `_plain`."""
+    names = [name for net in specs.NETS.values() for name in (net.names.head, net.names.classifier)]
+    return {_plain(name) for name in names if name}
 
 
 def _plain(name: str) -> str:
@@ -123,7 +134,7 @@ def _shapes(layer) -> tuple:
     return tuple(tuple(v.shape) for v in layer.weights)
 
 
-def _match(stored: list[Stored], backbone: list, head: list) -> list[tuple]:
+def _match(stored: list[StoredLayer], backbone: list, head: list) -> list[tuple]:
     """(layer, its stored layer) for the whole backbone and what fits of the head; empty where the backbone is not."""
     pairs = _by_name(stored, backbone)
     if pairs:
@@ -192,7 +203,8 @@ def _flat(shape) -> tuple:
 def _mismatch(path, stored, backbone, target) -> str:
     """Why nothing was loaded: the file holds another network, or too little of this one."""
     held = identify(shape for layer in stored for shape in layer.shapes)
-    if held and held != target:
+    wanted = identify(shape for layer in backbone for shape in _shapes(layer)) or target  # close widths are built alike
+    if held and held != wanted:
         return f"weights must be those of {target or 'the model'}; {path.name} holds {held}. Received: {path}"
     names = {_plain(s.name): s for s in stored if s.name}
     missing = [layer for layer in backbone if not _fits(layer, names.get(_plain(layer.name)))]

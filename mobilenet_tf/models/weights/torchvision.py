@@ -10,7 +10,8 @@ import numpy as np
 
 from mobilenet_tf.models import specs
 from mobilenet_tf.models.specs import Net
-from mobilenet_tf.models.weights.torchvision_converter import CLASSIFIERS, DETECTOR, Converter, _down_to_32
+from mobilenet_tf.models.weights import torchvision_segmentation as segmentation
+from mobilenet_tf.models.weights.torchvision_converter import CLASSIFIERS, DETECTOR, Converter
 from mobilenet_tf.utils.errors import UserError, missing_extra
 
 
@@ -27,8 +28,6 @@ def from_torchvision(name: str, state: Mapping | str | Path) -> keras.Model:
     Raises UserError: another name, unreadable file, missing or surplus tensors, wrong shapes.
     Source: torchvision/models/mobilenetv2.py, mobilenetv3.py, detection/ssdlite.py.
     """
-    from mobilenet_tf.models.weights import torchvision_segmentation as segmentation  # builds on this module
-
     known = (*CLASSIFIERS, DETECTOR, *segmentation.SEGMENTERS)
     if name not in known:
         raise UserError(f"The torchvision network must be one of {', '.join(known)}. Received: {name}")
@@ -43,7 +42,7 @@ def from_torchvision(name: str, state: Mapping | str | Path) -> keras.Model:
 
 def _as_classifier(net: Net, state: Mapping) -> dict:
     """The state dict with its backbone under a classifier's names: a detector cuts it behind the last expansion."""
-    cut = _down_to_32(net) + 1  # features.0 is the stem
+    cut = net.down_to(32) + 1  # features.0 is the stem
     moved = {f"0.{i}": f"features.{i}" for i in range(cut)}
     moved |= {f"0.{cut}": f"features.{cut}.block.0", "1.0": f"features.{cut}.block"}
     moved |= {f"1.{i}": f"features.{cut + i}" for i in range(1, len(net.blocks) + 2 - cut)}

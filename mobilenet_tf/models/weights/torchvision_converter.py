@@ -9,28 +9,25 @@ import numpy as np
 from keras import layers
 
 from mobilenet_tf.models.layers import BatchNormalization, Conv2D
-from mobilenet_tf.models.specs import Net
+from mobilenet_tf.models.specs import BN_EPSILON, Net
 from mobilenet_tf.utils.errors import UserError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-# The layers that follow the pooling, and epsilon: torchvision/models/mobilenetv2.py, mobilenetv3.py
+TORCH_EPSILON = 1e-5  # torch.nn.BatchNorm2d's own, of whatever says no other
+
+# The layers that follow the pooling in the state dict: torchvision/models/mobilenetv2.py, mobilenetv3.py
 CLASSIFIERS = {
-    "mobilenet_v2": (("classifier.1", "predictions", None),),
-    "mobilenet_v3_large": (("classifier.0", "conv_2", "hard_swish"), ("classifier.3", "logits", None)),
-    "mobilenet_v3_small": (("classifier.0", "conv_2", "hard_swish"), ("classifier.3", "logits", None)),
+    "mobilenet_v2": ("classifier.1",),
+    "mobilenet_v3_large": ("classifier.0", "classifier.3"),
+    "mobilenet_v3_small": ("classifier.0", "classifier.3"),
 }
 
-EPSILON = {"mobilenet_v2": 1e-5, "mobilenet_v3_large": 1e-3, "mobilenet_v3_small": 1e-3}
+EPSILON = {"mobilenet_v2": TORCH_EPSILON}  # of the backbone; the others have that of keras.applications
 
 DETECTOR, DETECTOR_SIZE = "ssdlite320_mobilenet_v3_large", 320
 
 YXHW = (1, 0, 3, 2)  # torchvision's regressions are (dx, dy, dw, dh)
-
-
-def _down_to_32(net: Net) -> int:
-    """The block from stride 16 to 32."""
-    return max(i for i, block in enumerate(net.blocks) if block.stride == 2)
 
 
 class Converter:
@@ -50,8 +47,10 @@ class Converter:
         scale, offset = [1 / (255 * s) for s in STD], [-m / s for m, s in zip(MEAN, STD, strict=True)]
         x = self._features(layers.Rescaling(scale, offset, name="rescaling")(inputs))
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        for i, (path, layer, act) in enumerate(CLASSIFIERS[self.name]):
-            if i == len(CLASSIFIERS[self.name]) - 1:
+        *heads, last = CLASSIFIERS[self.name]
+        for path in (*heads, last):
+            layer, act = (self.net.names.head, self.net.act) if path in heads else (self.net.names.classifier, None)
+            if path == last:
                 x = layers.Dropout(0.2, name="dropout")(x)
             kernel, bias = self._take(f"{path}.weight", 2), self._take(f"{path}.bias", 1)
             x = self._add(layers.Dense(len(bias), activation=act, name=layer), x, kernel.T, bias)
@@ -60,7 +59,7 @@ class Converter:
     def detector(self) -> keras.Model:
         inputs = keras.Input((DETECTOR_SIZE, DETECTOR_SIZE, 3), name="image")
         x = self._features(layers.Rescaling(1 / 127.5, -1.0, name="rescaling")(inputs))
-        maps = [self.maps[self.net.names.layer(_down_to_32(self.net), "expand")], x]
+        maps = [self.maps[self.net.names.layer(self.net.down_to(32), "expand")], x]
         while min(x.shape[1:3]) > 1:
             i = len(maps) - 2
             for j, (part, stride) in enumerate((("reduce", 1), ("depthwise", 2), ("project", 1))):
@@ -148,7 +147,7 @@ class Converter:
         bn = f"{stem}.{int(last) + 1}."
         arrays = [self._take(bn + key, 1) for key in ("weight", "bias", "running_mean", "running_var")]
         names = self.net.names
-        epsilon = epsilon or EPSILON[self.net.name]
+        epsilon = epsilon or EPSILON.get(self.net.name, BN_EPSILON)
         norm = BatchNormalization(epsilon=epsilon, momentum=self.net.bn_momentum, name=names.bn_of(name))
         x = self._add(norm, x, *arrays)
         self.maps[name] = layers.Activation(act, name=names.act_of(name))(x) if act else x

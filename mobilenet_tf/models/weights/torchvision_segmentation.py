@@ -10,13 +10,12 @@ from keras import layers
 
 from mobilenet_tf.models import specs
 from mobilenet_tf.models.layers import Conv2D, ResizeLike
-from mobilenet_tf.models.weights.torchvision_converter import MEAN, STD, Converter
+from mobilenet_tf.models.weights.torchvision_converter import MEAN, STD, TORCH_EPSILON, Converter
 
 SEGMENTERS = ("deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large")
-DILATED = 12  # the first block that torchvision dilates, the one that would go to stride 32
-LOW = 3  # the block whose output goes into LR-ASPP's skip and the auxiliary classifier, the first at stride 8
+DILATED = specs.V3_LARGE.down_to(32)  # the first block that torchvision dilates
+LOW = specs.V3_LARGE.down_to(8)  # the block whose output goes into LR-ASPP's skip and the auxiliary classifier
 RATES = (1, 12, 24, 36)
-EPSILON = 1e-5  # of the heads
 
 
 def convert(name: str, state: Mapping) -> keras.Model:
@@ -76,7 +75,7 @@ class _Segmenter(Converter):
         return self._classify(x, f"{path}.4", f"{name}_logits")
 
     def _relu(self, x, path, name, rate=1):
-        return self._conv_bn(x, path, name, 1, "relu", rate, EPSILON)
+        return self._conv_bn(x, path, name, 1, "relu", rate, TORCH_EPSILON)
 
     def _classify(self, x, path, name):
         kernel, bias = self._take(f"{path}.weight", 4), self._take(f"{path}.bias", 1)
