@@ -28,6 +28,7 @@ from pydantic import (
 from mobilenet_tf import migrations
 from mobilenet_tf.export.formats import FORMATS, InputType, unknown_format
 from mobilenet_tf.inference.endings import Ending
+from mobilenet_tf.models import specs
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError
 
@@ -187,17 +188,17 @@ class Distill(Section):
 
 
 class Model(Section):
-    backbone: Literal[
-        "mobilenet_v1",
-        "mobilenet_v2",
-        "mobilenet_v3_large",
-        "mobilenet_v3_small",
-        "mobilenet_v3_large_minimalistic",
-        "mobilenet_v3_small_minimalistic",
-    ] = "mobilenet_v2"
+    backbone: str = Field("mobilenet_v2", description="The network, by its name in mobilenet_tf.models.specs.NETS")
     alpha: float = Field(1.0, gt=0)
     input_size: tuple[int, int] = Field((224, 224), description="height, width in pixels")
     weights: str | None = Field("imagenet", description="imagenet, a path to .h5, .weights.h5 or .keras, or null")
+
+    @field_validator("backbone")
+    @classmethod
+    def _known_backbone(cls, name: str) -> str:
+        if name not in specs.NETS:
+            raise ValueError(specs.unknown_name(name))
+        return name
 
 
 class Augment(Section):
