@@ -16,6 +16,7 @@ from mobilenet_tf.task import Inference, Prediction, Task
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.progress import track
+from mobilenet_tf.utils.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +40,7 @@ def train_run(name_or_path: str, overrides: Sequence[str] = (), folder: Path | N
     """Trains a config into a run folder (default `runs/<name>`) and returns the Run; continues an interrupted one."""
     cfg = config.load(name_or_path, list(overrides))
     folder = folder or Path("runs") / Path(name_or_path).stem
-    if (folder / "model.keras").exists():
+    if RunFolder(folder).model.exists():
         raise UserError(f"the run in {folder} is finished; choose another --run-dir or delete it. Received: {folder}")
     from mobilenet_tf.training.train import train
 
@@ -165,11 +166,11 @@ def analyse_run(run: Path, *, overrides: Sequence[str] = (), folder: Path | None
 
 def exports_of(run: Path) -> Path:
     """The folder that a run's or model file's exports go to."""
-    return artifact.locate(run)[0].parent / "exports"
+    return RunFolder(artifact.locate(run)[0].parent).exports
 
 
 def prune_run(run: Path, path: Path, fewer: float, by: str, overrides: Sequence[str] = ()):
-    """Writes a smaller network, cut out of a run's model, to a .keras file for `train.network`; returns the PruningResult."""
+    """Cuts a smaller network out of a run's model, writes it to a .keras file for `train.network`; returns the result."""
     cfg = open_config(run, overrides)
     if path.suffix != ".keras":
         raise UserError(f"the pruned network must go to a .keras file. Received: {path}")

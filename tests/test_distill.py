@@ -46,9 +46,9 @@ def test_a_detector_imitates_where_its_teacher_sees_objects(scores):
     def distance(anchor: int, key: str) -> float:
         change = tf.one_hot([anchor], 2)[..., None]  # [1, A, 1]
         student = teacher | {key: teacher[key] + change}
-        return float(loss.imitation(scores)(teacher, student | {key: tf.cast(student[key], tf.float16)})[0])
+        return float(loss.distillation_loss(scores)(teacher, student | {key: tf.cast(student[key], tf.float16)})[0])
 
-    assert float(loss.imitation(scores)(teacher, teacher)[0]) == pytest.approx(0, abs=1e-6)
+    assert float(loss.distillation_loss(scores)(teacher, teacher)[0]) == pytest.approx(0, abs=1e-6)
     assert distance(0, "box_regressions") > 100 * distance(1, "box_regressions")
     assert distance(0, "box_regressions") == pytest.approx(4 * 0.5, rel=0.02)
 
@@ -57,7 +57,7 @@ def test_a_segmenter_imitates_pixel_by_pixel():
     cfg = config.load("lraspp_scenes", ["distill.temperature=2"])
     plain = tf.random.stateless_normal((2, 3, 4, 5), [1, 2])
     both = {"logits": tf.zeros((2, 3, 4, 5)), "auxiliary": tf.zeros((2, 9, 9, 5))}
-    distance = segmentation.distill(cfg)(plain, both)
+    distance = segmentation(cfg).distillation_loss()(plain, both)
     assert distance.shape == (2, 3, 4)
     assert distance.numpy() == pytest.approx(distill.divergence(2.0)(plain, both["logits"]).numpy())
 
@@ -68,11 +68,11 @@ def test_the_loss_is_shared_between_labels_and_teacher(teacher):
     targets, raw = tf.one_hot([0, 1, 2, 3], 10), tf.random.stateless_normal((4, 10), [3, 4])
     labels = task(cfg).loss()
     total = taught.loss(labels, cached=False)(images, targets, raw)
-    parts = tf.reduce_mean(labels(targets, raw)), tf.reduce_mean(taught.imitation(taught.model(images), raw))
+    parts = tf.reduce_mean(labels(targets, raw)), tf.reduce_mean(taught.distance(taught.model(images), raw))
     assert float(total) == pytest.approx(0.75 * float(parts[0]) + 0.25 * float(parts[1]), rel=1e-5)
 
 
-def test_remembered_answers_are_those_that_the_teacher_gives(teacher):
+def test_cached_outputs_are_those_that_the_teacher_gives(teacher):
     taught, cfg, source = teacher
     transform = task(cfg).transform(training=False)
     encode = taught.cached_outputs(task(cfg).encode(source), source, transform, batch_size=16)

@@ -60,7 +60,7 @@ class AfterEpoch(keras.callbacks.Callback):
     def __init__(self, state: State, inputs: Inputs, total: int, save_model: Callable[[Path], None]):
         super().__init__()
         self.state, self.inputs, self.total, self.save_model = state, inputs, total, save_model
-        self.writer = tf.summary.create_file_writer(str(state.folder / "tensorboard"))
+        self.writer = tf.summary.create_file_writer(str(state.folder.tensorboard))
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.perf_counter()
@@ -92,7 +92,7 @@ class AfterEpoch(keras.callbacks.Callback):
         value = scores[f"val_{name}"]
         sign = 1 if mode == "max" else -1
         if progress.best is None or sign * value >= sign * progress.best:  # of equals the one that was trained longer
-            self.save_model(self.state.folder / "checkpoints" / "best.keras")
+            self.save_model(self.state.folder.best_checkpoint)
         if progress.best is None or sign * value > sign * progress.best:
             progress.best, progress.wait = value, 0
         else:

@@ -21,6 +21,7 @@ from mobilenet_tf.training.evaluate import evaluate
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.progress import track
+from mobilenet_tf.utils.run_folder import RunFolder
 
 
 def divergence(temperature: float = 1.0) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
@@ -125,17 +126,17 @@ def load(task: Task, source: Source, student: keras.Model) -> Teacher:
     return Teacher(path, model, distance, cfg.distill.weight)
 
 
-def score(teacher: Teacher, task: Task, validation: Source, folder: Path) -> None:
+def score(teacher: Teacher, task: Task, validation: Source, folder: RunFolder) -> None:
     """Writes teacher.json into a run folder: who taught, and how well the teacher itself does on the validation split.
 
     What is there already, from before an interruption, is kept.
     """
-    if (folder / "teacher.json").exists():
+    if folder.teacher.exists():
         return
     numbers = evaluate(task, keras_predictor(teacher.model), validation)
     name = task.monitor[0]
     print(f"teacher {teacher.path}: {name} {numbers[name]:.4f} on the validation split")
-    files.write_json(folder / "teacher.json", {"teacher": str(teacher.path), "validation": numbers})
+    files.write_json(folder.teacher, {"teacher": str(teacher.path), "validation": numbers})
 
 
 def _of_size(model: keras.Model, size: tuple[int, int]) -> keras.Model:

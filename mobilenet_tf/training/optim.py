@@ -165,7 +165,7 @@ class MovingAverage:
         self.averages = [tf.Variable(tf.cast(v, tf.float32), trainable=False) for v in self.sources]
 
     def updater(self, trained: keras.Model, total: int) -> Callable[[], None]:
-        """A function for the training graph that takes the variables of `trained`, the model or a part, into the average.
+        """A function for the training graph: it takes the variables of `trained`, the model or a part, into the average.
 
         What a stage does not touch stands where it stands: of frozen layers, averaged weights and the statistics that
         belong to them would drift apart.

@@ -13,6 +13,7 @@ from mobilenet_tf.inference.predict import keras_predictor
 from mobilenet_tf.task import Task
 from mobilenet_tf.training import checkpoint, optim
 from mobilenet_tf.utils import files
+from mobilenet_tf.utils.run_folder import RunFolder
 
 OLD_NAMES = {"waited": "wait"}  # fields of `Progress` in checkpoints of schema 1
 
@@ -48,7 +49,7 @@ class State:
         serving: the same network in float32, which gets the averaged weights where there is an average.
     """
 
-    def __init__(self, task: Task, folder: Path, network: keras.Model, serving: keras.Model):
+    def __init__(self, task: Task, folder: RunFolder, network: keras.Model, serving: keras.Model):
         self.task, self.folder = task, folder
         self.network, self.serving = network, serving
         self.predictor = keras_predictor(serving)  # traced once; follows the weights
@@ -74,9 +75,9 @@ class State:
 
     def save(self, optimizer: keras.Optimizer | None = None) -> None:
         """Writes the checkpoint and the log."""
-        checkpoint.save(self.folder / "checkpoints" / "last.npz", self.variables(optimizer), vars(self.progress))
+        checkpoint.save(self.folder.last_checkpoint, self.variables(optimizer), vars(self.progress))
         rows = [{k: f"{v:.6g}" if isinstance(v, float) else v for k, v in r.items()} for r in self.progress.history]
-        files.write_csv(self.folder / "log.csv", rows)
+        files.write_csv(self.folder.log, rows)
 
     def save_model(self, path: Path, classes: list[str]) -> None:
         """Writes the serving model with its metadata as one .keras file, atomically."""

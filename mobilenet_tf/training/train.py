@@ -28,6 +28,7 @@ from mobilenet_tf.training.state import State
 from mobilenet_tf.training.trainer import Trainer
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def train(task: Callable[[Config], Task], cfg: Config, folder: Path | str) -> Ru
     Raises:
         UserError: an unusable folder, a checkpoint of another model, or a loss that is not finite.
     """
-    bound, folder = task(cfg), _prepare(Path(folder), cfg)
+    bound, folder = task(cfg), _prepare(RunFolder(Path(folder)), cfg)
     keras.utils.set_random_seed(cfg.seed)
     precision, jit = device_settings("float32" if cfg.quantize.aware else cfg.train.precision, cfg.train.jit)
     source, validation = _sources(bound)
@@ -69,12 +70,12 @@ def train(task: Callable[[Config], Task], cfg: Config, folder: Path | str) -> Ru
     return _finish(state, data)
 
 
-def _prepare(folder: Path, cfg: Config) -> Path:
+def _prepare(folder: RunFolder, cfg: Config) -> RunFolder:
     try:
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        cfg.save(folder / "config.yaml")
+        folder.checkpoints.mkdir(parents=True, exist_ok=True)
+        cfg.save(folder.config)
     except OSError as error:
-        raise UserError(f"the run folder must be writable: {error.strerror}. Received: {folder}") from None
+        raise UserError(f"the run folder must be writable: {error.strerror}. Received: {folder.path}") from None
     return folder
 
 
@@ -93,12 +94,12 @@ def _sources(task: Task) -> tuple[Source, Source]:
 # else from `model.weights`, else from scratch. `_start` answers the first two, `_networks` the others.
 
 
-def _start(folder: Path, cfg: Config) -> Path | None:
+def _start(folder: RunFolder, cfg: Config) -> Path | None:
     """The checkpoint to start from, if there is one. Raises UserError where `train.resume` names none."""
-    own, resume = folder / "checkpoints" / "last.npz", cfg.train.resume
+    own, resume = folder.last_checkpoint, cfg.train.resume
     if own.exists() or resume is None:
         return own if own.exists() else None
-    other = resume if resume.suffix == ".npz" else resume / "checkpoints" / "last.npz"
+    other = resume if resume.suffix == ".npz" else RunFolder(resume).last_checkpoint
     if not other.exists():
         raise UserError(f"train.resume must be a run folder or a checkpoint .npz. Received: {resume}")
     return other
@@ -135,7 +136,7 @@ def _build(task: Task, source: Source) -> keras.Model:
 def _restore(state: State, start: Path) -> None:
     state.restore(start)
     train, done = state.task.cfg.train, state.progress.stage
-    if done >= len(train.stages) and state.folder not in start.parents:
+    if done >= len(train.stages) and state.folder.path not in start.parents:
         raise UserError(
             f"train.resume must name a run with stages left to do; start from model.weights={start.parents[1]}/"
             f"model.keras instead. Received: {train.resume}, with {done} stages done"
@@ -148,7 +149,7 @@ def _train_stage(state: State, data: Data, index: int, jit: bool, resume_from: P
     train = task.cfg.train
     stage = train.stages[index]
     optim.set_trainable(state.network, stage.train, freeze_batch_norm=stage.freeze_batch_norm)
-    inputs = stage_inputs(task, data, stage, state, state.folder / "cache")
+    inputs = stage_inputs(task, data, stage, state, state.folder.cache)
     trained = inputs.trained
     total = stage.duration.steps(inputs.epoch_steps, train.batch_size)
     optim.limit_horizon(state.momenta, total)
@@ -210,27 +211,25 @@ def _optimizer(state: State, stage, total: int, epoch_steps: int) -> keras.Optim
 def _finish(state: State, data: Data) -> Run:
     """Takes the best weights, scores and calibrates them on the validation split, draws the plots."""
     folder, task = state.folder, state.task
-    best = folder / "checkpoints" / "best.keras"
-    if best.exists():
-        state.serving.load_weights(best)
+    if folder.best_checkpoint.exists():
+        state.serving.load_weights(folder.best_checkpoint)
     metric, numbers = _validate(state, data)
     calibrated = task.calibrate_thresholds(metric)
     if calibrated != task.cfg:
         task = state.task = type(task)(calibrated)
-        calibrated.save(folder / "config.yaml")
+        calibrated.save(folder.config)
         metric, numbers = _validate(state, data)
-    state.save_model(folder / "model.keras", data.source.classes)
-    taught = {"distill": files.read_json(folder / "teacher.json")} if data.teacher else {}
+    state.save_model(folder.model, data.source.classes)
+    taught = {"distill": files.read_json(folder.teacher)} if data.teacher else {}
     seconds = round(state.progress.seconds, 1)
-    files.write_json(folder / "metrics.json", {"validation": numbers, "train_seconds": seconds} | taught)
-    plots = folder / "plots"
-    plots.mkdir(exist_ok=True)
-    viz.curves(folder / "log.csv", plots / "curves.png")
-    task.report(metric, data.validation.classes, plots)
-    shutil.rmtree(folder / "cache", ignore_errors=True)
+    files.write_json(folder.metrics, {"validation": numbers, "train_seconds": seconds} | taught)
+    folder.plots.mkdir(exist_ok=True)
+    viz.curves(folder.log, folder.plots / "curves.png")
+    task.report(metric, data.validation.classes, folder.plots)
+    shutil.rmtree(folder.cache, ignore_errors=True)
     for name, reason in [*data.source.corrupt.items(), *data.validation.corrupt.items()]:
         print(f"skipped {name}: {reason}")
-    return Run(folder, state.serving, numbers)
+    return Run(folder.path, state.serving, numbers)
 
 
 def _validate(state: State, data: Data) -> tuple[Metric, dict[str, float]]:

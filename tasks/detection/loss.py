@@ -81,7 +81,7 @@ def loss(
     return fn
 
 
-def imitation(scores: str = "softmax", temperature: float = 1.0) -> Callable[[dict, dict], tf.Tensor]:
+def distillation_loss(scores: str = "softmax", temperature: float = 1.0) -> Callable[[dict, dict], tf.Tensor]:
     """fn(teacher's raw outputs, student's, on the same anchors) -> float32 [N].
 
     The divergence of the scores plus the Huber distance of the codes, averaged over the anchors with the teacher's
