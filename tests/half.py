@@ -2,7 +2,7 @@
 
 import pytest
 
-from mobilenet_tf.training.train import computes
+from mobilenet_tf.training.devices import computes
 
 
 def need(dtype: str):
