@@ -63,7 +63,7 @@ def ours(head, size, batch, plain=False):
     def exported():
         metadata = artifact.Metadata("segmentation", [str(i) for i in range(CLASSES)], (size, size))
         path = Path(tempfile.mkdtemp()) / "model.tflite"
-        convert.export(export.deployable(model), path, "tflite", metadata=metadata)
+        convert.export(export.serving_model(model), path, "tflite", metadata=metadata)
         predictor = load_predictor(path, threads=os.cpu_count())
         return lambda: predictor(images[:1])
 

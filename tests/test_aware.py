@@ -24,7 +24,7 @@ from mobilenet_tf.models.heads import classifier
 from mobilenet_tf.qat import aware, calibrated, is_aware, strip
 from mobilenet_tf.qat.layers import HardSigmoid, Range
 from mobilenet_tf.tasks.detection.model import detector
-from mobilenet_tf.tasks.embedding.export import deployable
+from mobilenet_tf.tasks.embedding.export import serving_model
 from mobilenet_tf.tasks.embedding.model import embedder
 from mobilenet_tf.tasks.segmentation.model import segmenter
 from mobilenet_tf.utils.errors import UserError
@@ -41,7 +41,7 @@ NETWORKS = {
         "mobilenet_v1", 3, alpha=0.25, input_size=(SIZE, SIZE), head="fpnlite", fpn_channels=16, fpn_layers=1
     ),
     "lraspp": lambda: segmenter("mobilenet_v3_small", 3, head="lraspp", alpha=0.35, filters=16),
-    "embedder": lambda: deployable(embedder("mobilenet_v1", 5, alpha=0.25, input_size=(SIZE, SIZE), dimension=16)),
+    "embedder": lambda: serving_model(embedder("mobilenet_v1", 5, alpha=0.25, input_size=(SIZE, SIZE), dimension=16)),
     "deeplabv3plus": lambda: segmenter("mobilenet_v1", 3, head="deeplabv3plus", alpha=0.25, filters=16, rates=[2]),
 }
 METADATA = Metadata(task="any", classes=[], input_size=(SIZE, SIZE), outputs="raw")

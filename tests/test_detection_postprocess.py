@@ -6,7 +6,7 @@ from mobilenet_tf.export.convert import FORMATS, export, tflite_ops
 from mobilenet_tf.inference import artifact, tflite
 from mobilenet_tf.inference.predict import keras_predictor, load_predictor
 from mobilenet_tf.tasks.detection import boxes, inference
-from mobilenet_tf.tasks.detection.export import deployable
+from mobilenet_tf.tasks.detection.export import serving_model
 
 SIZE, CLASSES = 16, ["a", "b", "c"]
 COUNT = SIZE * SIZE * 3 // 12
@@ -71,7 +71,7 @@ def test_every_format_finds_the_same(tmp_path, format, scores):
     model = detector(scores)
     wanted = expected(keras_predictor(model)(IMAGES), scores, by_class=False)
     assert all(len(labels) > 3 for *_, labels in wanted) and len({*np.concatenate([w[2] for w in wanted])}) == 3
-    shipped = deployable(model, "detections", ANCHORS, scores=scores, **OPTIONS)
+    shipped = serving_model(model, "detections", ANCHORS, scores=scores, **OPTIONS)
     assert_found(keras_predictor(shipped)(IMAGES), wanted)
     if format == "onnx":
         wanted = expected(keras_predictor(model)(IMAGES), scores, by_class=True)
@@ -84,7 +84,7 @@ def test_every_format_finds_the_same(tmp_path, format, scores):
 
 
 def test_a_detector_with_decoding_inside_can_be_saved(tmp_path):
-    shipped = deployable(detector("softmax"), "detections", ANCHORS, scores="softmax", **OPTIONS)
+    shipped = serving_model(detector("softmax"), "detections", ANCHORS, scores="softmax", **OPTIONS)
     shipped.save(tmp_path / "m.keras")
     again = keras.saving.load_model(tmp_path / "m.keras", safe_mode=True)
     for key, value in keras_predictor(shipped)(IMAGES).items():
@@ -93,4 +93,4 @@ def test_a_detector_with_decoding_inside_can_be_saved(tmp_path):
 
 def test_raw_heads_are_the_model_itself():
     model = detector("sigmoid")
-    assert deployable(model, "raw", ANCHORS, scores="sigmoid", **OPTIONS) is model
+    assert serving_model(model, "raw", ANCHORS, scores="sigmoid", **OPTIONS) is model

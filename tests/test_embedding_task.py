@@ -19,7 +19,7 @@ from mobilenet_tf.export import convert
 from mobilenet_tf.inference import artifact
 from mobilenet_tf.inference.predict import keras_predictor, load_predictor
 from mobilenet_tf.models import graph
-from mobilenet_tf.tasks.embedding.export import deployable
+from mobilenet_tf.tasks.embedding.export import serving_model
 from mobilenet_tf.tasks.embedding.model import embedder
 from mobilenet_tf.tasks.embedding.task import task
 from mobilenet_tf.training import optim
@@ -107,7 +107,7 @@ def test_embeddings_have_unit_length_and_centres_stay_behind(backbone):
     np.testing.assert_allclose(np.linalg.norm(raw["embedding"], axis=-1), 1, rtol=1e-5)
     assert raw["cosines"].shape == (4, 7) and np.abs(raw["cosines"]).max() <= 1 + 1e-6
     assert optim.depths(model)[0][1] == 5 and model.get_layer("features")
-    left = deployable(model)
+    left = serving_model(model)
     np.testing.assert_allclose(left(images), raw["embedding"], atol=1e-6)
     assert "cosines" not in {layer.name for layer in left.layers}
     assert "cosines" not in embedder(backbone, None, input_size=(32, 32)).output

@@ -18,7 +18,7 @@ from mobilenet_tf.export.convert import FORMATS, export
 from mobilenet_tf.inference import artifact, predict, tflite
 from mobilenet_tf.inference.artifact import Metadata
 from mobilenet_tf.inference.predict import keras_predictor, load_predictor
-from mobilenet_tf.tasks.classification.export import deployable
+from mobilenet_tf.tasks.classification.export import serving_model
 from mobilenet_tf.utils.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -61,7 +61,7 @@ def files(model, tmp_path_factory):
         needs = {"calibration": calibration} if name == "tflite_int8" else {}
         found[key] = export(model, path, name, metadata=METADATA, **needs, **options)
     ending = replace(METADATA, outputs="softmax")
-    found["softmax"] = export(deployable(model, "softmax"), folder / "s.tflite", "tflite", metadata=ending)
+    found["softmax"] = export(serving_model(model, "softmax"), folder / "s.tflite", "tflite", metadata=ending)
     model.save(folder / "model.keras")
     artifact.write(folder / "model.keras", METADATA)
     return {**found, "keras": folder / "model.keras", "run": folder}

@@ -19,7 +19,7 @@ from mobilenet_tf.inference.predict import keras_predictor, load_keras, load_pre
 from mobilenet_tf.models import builder, graph, specs
 from mobilenet_tf.models.layers import BoundedAveragePooling, Conv2D, ResizeLike
 from mobilenet_tf.tasks.segmentation import tta
-from mobilenet_tf.tasks.segmentation.export import deployable
+from mobilenet_tf.tasks.segmentation.export import serving_model
 from mobilenet_tf.tasks.segmentation.model import HEADS, segmenter
 from mobilenet_tf.tasks.segmentation.task import task
 from mobilenet_tf.training import optim
@@ -78,7 +78,7 @@ def test_every_variable_gets_a_gradient(head):
 def test_the_auxiliary_classifier_is_for_training_only():
     model = segmenter(V2, 3, alpha=0.35, filters=16, auxiliary=True)
     assert set(model.output) == {"logits", "auxiliary"}
-    left = deployable(model)
+    left = serving_model(model)
     assert list(left.output) == ["logits"]
     assert "auxiliary_0" not in {layer.name for layer in left.layers}
     x = pictures()
@@ -226,7 +226,7 @@ def exported(model, folder, name, outputs="logits", **keys):
 def test_logits_are_the_same_in_every_format(small, tmp_path, name):
     x = PATCHES[:1]
     want = keras_predictor(small)(x)
-    got = load_predictor(exported(deployable(small), tmp_path, name))(x)
+    got = load_predictor(exported(serving_model(small), tmp_path, name))(x)
     assert got.shape == (1, *SIZE, 5)
     np.testing.assert_allclose(got, want, atol=1e-4 * np.abs(want).max())
 
@@ -236,7 +236,7 @@ def test_class_maps_come_out_as_bytes(small, tmp_path, name, size):
     x = PATCHES[:2]
     logits = tf.image.resize(small(x), size or SIZE).numpy()
     calibration = [np.tile(PATCHES, (25, 1, 1, 1))] if name == "tflite_int8" else None
-    net = deployable(small, "class_map", size)
+    net = serving_model(small, "class_map", size)
     path = exported(net, tmp_path, name, "class_map", calibration=calibration)
     got, want = load_predictor(path)(x), logits.argmax(-1)
     assert got.dtype == np.uint8 and got.shape == want.shape

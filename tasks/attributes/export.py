@@ -1,4 +1,4 @@
-"""The model with attributes as it is exported."""
+"""The attribute model as it is exported: its endings are those of `Export` in the config."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 
-def deployable(model: keras.Model, outputs: str) -> keras.Model:
-    """Images to "logits" or "sigmoid", [N, A]."""
+def serving_model(model: keras.Model, outputs: str) -> keras.Model:
+    """Returns the model from images to "logits" or "sigmoid", float32 [N, A]."""
     [raw] = model.outputs
     return keras.Model(model.inputs, layers.Activation("sigmoid", name="sigmoid")(raw) if outputs == "sigmoid" else raw)

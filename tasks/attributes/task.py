@@ -12,7 +12,7 @@ from mobilenet_tf.data.source import Source
 from mobilenet_tf.models.heads import classifier
 from mobilenet_tf.tasks.attributes import data
 from mobilenet_tf.tasks.attributes.config import Config
-from mobilenet_tf.tasks.attributes.export import deployable
+from mobilenet_tf.tasks.attributes.export import serving_model
 from mobilenet_tf.tasks.attributes.inference import Inference, agreement
 from mobilenet_tf.tasks.attributes.loss import loss
 from mobilenet_tf.tasks.attributes.metric import AttributeMetric
@@ -63,7 +63,7 @@ class Task(Inference, base.Task[Config]):
         return report(metric, classes, folder)
 
     def serving_model(self, model):
-        return deployable(model, self.cfg.export.outputs)
+        return serving_model(model, self.cfg.export.outputs)
 
     def agreement(self, reference, candidate):
         return agreement(reference, candidate)

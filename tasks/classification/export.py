@@ -1,4 +1,4 @@
-"""The classifier as it is exported."""
+"""The classifier as it is exported: its endings are those of `Export` in the config."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 
-def deployable(model: keras.Model, outputs: str) -> keras.Model:
-    """Images to "logits" or "softmax", [N, classes]."""
+def serving_model(model: keras.Model, outputs: str) -> keras.Model:
+    """Returns the model from images to "logits" or "softmax", float32 [N, classes]."""
     [raw] = model.outputs
     return keras.Model(model.inputs, layers.Softmax(name="softmax")(raw) if outputs == "softmax" else raw)

@@ -10,7 +10,7 @@ from mobilenet_tf.data.augment import augmentation
 from mobilenet_tf.models.heads import classifier
 from mobilenet_tf.tasks.classification import data
 from mobilenet_tf.tasks.classification.config import Config
-from mobilenet_tf.tasks.classification.export import deployable
+from mobilenet_tf.tasks.classification.export import serving_model
 from mobilenet_tf.tasks.classification.inference import Inference
 from mobilenet_tf.tasks.classification.loss import loss
 from mobilenet_tf.tasks.classification.metric import ClassificationMetric
@@ -62,7 +62,7 @@ class Task(Inference, base.Task[Config]):
         return report(metric, classes, folder)
 
     def serving_model(self, model):
-        return deployable(model, self.cfg.export.outputs)
+        return serving_model(model, self.cfg.export.outputs)
 
     def agreement(self, reference, candidate):
         """1 where both find the same class, else 0."""

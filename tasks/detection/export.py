@@ -1,4 +1,4 @@
-"""Decoding and non-max suppression inside the model, as the runtimes of phones have them."""
+"""The detector as it is exported: box decoding and non-max suppression inside, as the runtimes of phones have them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from mobilenet_tf.tasks.detection.boxes import MAX_LOG_SIZE
 from mobilenet_tf.tasks.detection.inference import OUTPUTS
 
 
-def deployable(model: keras.Model, outputs: str, anchors: np.ndarray, **options) -> keras.Model:
-    """The detector as it is exported: ending in "raw" heads, or in "detections", see `DetectionPostProcess`."""
+def serving_model(model: keras.Model, outputs: str, anchors: np.ndarray, **options) -> keras.Model:
+    """Returns the model from images to the "raw" outputs of its heads, or to "detections".
+
+    anchors: float32 [A, 4] yxyx in 0..1. options: see `DetectionPostProcess`.
+    """
     if outputs == "raw":
         return model
     raw = {name: model.output[name] for name in ("class_logits", "box_regressions")}
-    found = DetectionPostProcess(anchors.tolist(), **options, dtype="float32", name="detections")(raw)
-    return keras.Model(model.inputs, found, name=model.name)
+    detections = DetectionPostProcess(anchors.tolist(), **options, dtype="float32", name="detections")(raw)
+    return keras.Model(model.inputs, detections, name=model.name)
 
 
 @keras.saving.register_keras_serializable(package="mobilenet_tf")
@@ -26,11 +29,11 @@ class DetectionPostProcess(layers.Layer):
     """Raw outputs of a detector -> the four outputs of TFLite's detection models, best first.
 
     detection_boxes [N, K, 4] yxyx in 0..1, detection_classes [N, K] from 0, detection_scores [N, K], all float32, and
-    num_detections [N]: what is behind it is zeros, in TFLite anything. K is `max_detections`.
-    In TFLite it becomes the one operation TFLite_Detection_PostProcess; elsewhere it is the TensorFlow graph below.
-    Each anchor stands for its best class, and non-max suppression runs over all of them together: the operation's way
-    for one class at a time loses classes when the interpreter has several threads (ai-edge-litert 2.3: with two threads
-    and five classes, four of them). ONNX has one class at a time, and no rows behind the last detection.
+    num_detections [N]. K is `max_detections`. The rows after the last detection are zeros, in TFLite undefined.
+    In TFLite the layer becomes the single operation TFLite_Detection_PostProcess; elsewhere it is the TensorFlow graph
+    below. Each anchor has only its best class, and non-max suppression runs over all anchors together: the operation's
+    mode for one class at a time loses classes when the interpreter has several threads (ai-edge-litert 2.3: with two
+    threads and five classes, four of them). ONNX suppresses class by class and has no rows after the last detection.
     Source: tensorflow/lite/kernels/detection_postprocess.cc.
 
     anchors: [A, 4] yxyx in 0..1. scores: "softmax" (class 0 of the logits is the background) or "sigmoid".
@@ -69,7 +72,7 @@ class DetectionPostProcess(layers.Layer):
         logits, background = raw["class_logits"], self.options["scores"] == "softmax"
         scores = tf.nn.softmax(logits) if background else tf.nn.sigmoid(logits)
         low, high = self.anchors[:, :2], self.anchors[:, 2:]
-        prior = np.concatenate([(low + high) / 2, high - low], -1)  # centres and sizes
+        prior = np.concatenate([(low + high) / 2, high - low], -1)  # centers and sizes
         operation = tf.function(
             self._suppress,
             autograph=False,
@@ -78,10 +81,10 @@ class DetectionPostProcess(layers.Layer):
         return dict(zip(OUTPUTS, operation(raw["box_regressions"], scores, tf.constant(prior)), strict=True))
 
     def _implements(self, classes: int) -> str:
-        """What TFLite's converter makes of the function: the operation and its attributes, as a NameAttrList."""
+        """Returns what TFLite's converter turns the function into: an operation with attributes, as a NameAttrList."""
         options = self.options
-        centre, size = (1 / variance for variance in options["variances"])
-        scales = {"y_scale": centre, "x_scale": centre, "h_scale": size, "w_scale": size}
+        center, size = (1 / variance for variance in options["variances"])
+        scales = {"y_scale": center, "x_scale": center, "h_scale": size, "w_scale": size}
         floats = scales | {
             "nms_score_threshold": options["score_threshold"],
             "nms_iou_threshold": options["iou_threshold"],
@@ -97,12 +100,12 @@ class DetectionPostProcess(layers.Layer):
         return " ".join([f'name: "{POST_PROCESS}"', *attributes])
 
     def _suppress(self, codes, scores, prior):
-        """The same in TensorFlow: (boxes, classes, scores, count)."""
+        """Returns (boxes, classes, scores, count) as the operation does, computed with TensorFlow."""
         options = self.options
         variance = options["variances"]
-        centres = codes[..., :2] * variance[0] * prior[:, 2:] + prior[:, :2]
+        centers = codes[..., :2] * variance[0] * prior[:, 2:] + prior[:, :2]
         half = tf.exp(tf.minimum(codes[..., 2:] * variance[1], MAX_LOG_SIZE)) * prior[:, 2:] / 2
-        boxes = tf.concat([centres - half, centres + half], -1)
+        boxes = tf.concat([centers - half, centers + half], -1)
         scores = scores[..., 1:] if options["scores"] == "softmax" else scores
         best = tf.reduce_max(scores, -1)
         kept, count = tf.image.non_max_suppression_padded(

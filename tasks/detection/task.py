@@ -12,7 +12,7 @@ from mobilenet_tf.data import preprocess, transforms
 from mobilenet_tf.tasks.detection import augment, data, scoring
 from mobilenet_tf.tasks.detection import loss as losses
 from mobilenet_tf.tasks.detection.config import Config
-from mobilenet_tf.tasks.detection.export import deployable
+from mobilenet_tf.tasks.detection.export import serving_model
 from mobilenet_tf.tasks.detection.inference import SHOWN_FROM, Inference, anchors, decoding, restored
 from mobilenet_tf.tasks.detection.metric import DetectionMetric
 from mobilenet_tf.tasks.detection.model import detector
@@ -86,7 +86,7 @@ class Task(Inference, base.Task[Config]):
         """The model as it is exported: its heads, or with decoding and non-max suppression inside."""
         options = decoding(self.cfg)
         del options["max_candidates"]  # the runtimes' operation takes them all
-        return deployable(model, self.cfg.export.outputs, anchors(self.cfg), **options)
+        return serving_model(model, self.cfg.export.outputs, anchors(self.cfg), **options)
 
     def agreement(self, reference, candidate):
         """The share of the detections shown that both find, with the same label."""

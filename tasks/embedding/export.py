@@ -7,6 +7,6 @@ import keras
 from mobilenet_tf.tasks.embedding.inference import EMBEDDING
 
 
-def deployable(model: keras.Model) -> keras.Model:
-    """The embedder as it is exported: images to the embedding [N, D] alone."""
+def serving_model(model: keras.Model) -> keras.Model:
+    """Returns the model from images to the embedding only, float32 [N, D]."""
     return keras.Model(model.inputs, model.output[EMBEDDING], name=model.name)

@@ -27,7 +27,7 @@ def embedder(
     """Images [N, H, W, 3] in 0..255 to {"embedding": unit vectors [N, dimension]}.
 
     With `identities`, also to "cosines" [N, identities]: those with a learned center of each, for the losses that need
-    them; `deployable` drops them.
+    them; `serving_model` drops them.
 
     Args:
         weights: "imagenet", a path, or None: see `mobilenet_tf.models.weights.load`.

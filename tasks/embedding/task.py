@@ -8,7 +8,7 @@ from mobilenet_tf.data.augment import augmentation
 from mobilenet_tf.tasks.embedding import data, sampling, verification
 from mobilenet_tf.tasks.embedding import loss as losses
 from mobilenet_tf.tasks.embedding.config import MARGINS, Config
-from mobilenet_tf.tasks.embedding.export import deployable
+from mobilenet_tf.tasks.embedding.export import serving_model
 from mobilenet_tf.tasks.embedding.inference import Inference, similarity
 from mobilenet_tf.tasks.embedding.metric import EmbeddingMetric
 from mobilenet_tf.tasks.embedding.model import embedder
@@ -80,7 +80,7 @@ class Task(Inference, base.Task[Config]):
         return report(metric, classes, folder)
 
     def serving_model(self, model):
-        return deployable(model)
+        return serving_model(model)
 
     def agreement(self, reference, candidate):
         """The cosine of the two embeddings, 0 where it is negative."""

@@ -6,18 +6,20 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from mobilenet_tf.tasks.segmentation.config import Export
 from mobilenet_tf.tasks.segmentation.inference import LOGITS
 from mobilenet_tf.utils.errors import UserError
 
 
-def deployable(model: keras.Model, output: str = "logits", size: tuple[int, int] | None = None) -> keras.Model:
-    """The model as it is exported: images to one output, "logits", "softmax" (both [N, H, W, C]) or "class_map".
+def serving_model(model: keras.Model, output: str = "logits", size: tuple[int, int] | None = None) -> keras.Model:
+    """Returns the model from images to one output: "logits", "softmax" (both [N, H, W, C]) or "class_map".
 
-    The class map is uint8 [N, H, W], the class with the largest logit. `size` is the output's (height, width), where
-    it is not to be the image's. Leaves the auxiliary classifier out. Raises UserError.
+    The class map is uint8 [N, H, W], the class with the largest logit. `size` is the (height, width) of the output; by
+    default it is that of the image. The auxiliary classifier is left out. Raises UserError for another output.
     """
-    if output not in ("logits", "softmax", "class_map"):
-        raise UserError(f"export.outputs must be logits, softmax or class_map. Received: {output}")
+    endings = [ending.name for ending in Export.endings]
+    if output not in endings:
+        raise UserError(f"export.outputs must be one of {', '.join(endings)}. Received: {output}")
     x = model.output[LOGITS] if isinstance(model.output, dict) else model.output
     if size:
         x = layers.Resizing(*size, interpolation="bilinear", dtype="float32", name="resize")(x)
@@ -30,8 +32,8 @@ def deployable(model: keras.Model, output: str = "logits", size: tuple[int, int]
 
 @keras.saving.register_keras_serializable(package="mobilenet_tf")
 class ClassMap(layers.Layer):
-    """Logits [N, H, W, C] -> the best class, uint8 [N, H, W]."""
+    """Logits [N, H, W, C] -> the class with the largest logit, uint8 [N, H, W]."""
 
     def call(self, logits):
-        # not keras.ops.argmax, whose care for -0.0 takes operations that TFLite lacks
+        # not keras.ops.argmax, which treats -0.0 with operations that TFLite does not have
         return tf.cast(tf.argmax(logits, -1, output_type=tf.int32), tf.uint8)

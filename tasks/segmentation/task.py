@@ -10,7 +10,7 @@ from mobilenet_tf.data import transforms
 from mobilenet_tf.data.source import Source
 from mobilenet_tf.tasks.segmentation import data, tta
 from mobilenet_tf.tasks.segmentation.config import Config
-from mobilenet_tf.tasks.segmentation.export import deployable
+from mobilenet_tf.tasks.segmentation.export import serving_model
 from mobilenet_tf.tasks.segmentation.inference import LOGITS, Inference
 from mobilenet_tf.tasks.segmentation.loss import loss
 from mobilenet_tf.tasks.segmentation.metric import SegmentationMetric
@@ -74,7 +74,7 @@ class Task(Inference, base.Task[Config]):
         return report(metric, classes, folder)
 
     def serving_model(self, model):
-        return deployable(model, self.cfg.export.outputs)
+        return serving_model(model, self.cfg.export.outputs)
 
     def agreement(self, reference, candidate):
         """The share of pixels with the same class."""
