@@ -63,6 +63,7 @@ class Duration:
         return f"{self.amount:g} {self.unit}"
 
 
+Split = Literal["train", "validation", "test"]
 Length = Annotated[Duration, BeforeValidator(Duration.parse), PlainSerializer(str)]
 
 
@@ -201,6 +202,49 @@ class Model(Section):
         return name
 
 
+Counts = Annotated[dict[Split, int], Field(description="The number of images of each split; for data.reader=scenes")]
+
+
+class Data(Section):
+    """Where the images come from: what every task has. A task names its readers and adds the options of its own."""
+
+    reader: str
+    root: Path | None = Field(None, description="The folder or file of the data set")
+    counts: Counts = {"train": 800, "validation": 100, "test": 200}
+    on_corrupt: Literal["skip", "error"] = Field(
+        "skip", description="Whether images that cannot be read are left out or end the run"
+    )
+
+    @model_validator(mode="after")
+    def _has_root(self):
+        if self.reader not in ("tfds", "scenes") and self.root is None:
+            raise ValueError(f"data.root must be set for data.reader={self.reader}: add data.root=PATH")
+        return self
+
+    @property
+    def path(self) -> Path:
+        """The root of a data set on disk. Raises ValueError where there is none, as for scenes."""
+        if self.root is None:
+            raise ValueError(f"data.root must be set for data.reader={self.reader}. Received: null")
+        return self.root
+
+
+class DataWithSplits(Data):
+    """A data set that may come from TensorFlow Datasets and whose validation split may be a part of train."""
+
+    name: str | None = Field(None, description="The data set of TensorFlow Datasets; for data.reader=tfds")
+    splits: dict[Split, str] = Field({}, description="The split expressions of TensorFlow Datasets, e.g. train[:90%]")
+    validation_fraction: float = Field(
+        0.1, gt=0, lt=1, description="The share of train that becomes validation where there is no validation split"
+    )
+
+    @model_validator(mode="after")
+    def _has_name(self):
+        if self.reader == "tfds" and self.name is None:
+            raise ValueError("data.name must be set for data.reader=tfds, for instance data.name=voc/2007")
+        return self
+
+
 class Augment(Section):
     """Random changes of a training picture; a null or zero turns one off."""
 
@@ -269,7 +313,7 @@ class Config(Section):
     task: str
     seed: int = Field(0, ge=0)
     model: Model
-    data: Section
+    data: Data
     train: Train
     distill: Distill = Distill()
     quantize: Quantize = Quantize()

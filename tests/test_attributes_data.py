@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sections import reader_of
 
 from mobilenet_tf.data import transforms
 from mobilenet_tf.data.source import evaluation_batches
-from mobilenet_tf.tasks.attributes.data import labels, read
+from mobilenet_tf.tasks.attributes.data import labels
 from mobilenet_tf.utils.errors import UserError
 
 NAMES = ["Bald", "Smiling", "Young"]
+read = reader_of("attributes")
 PAGE = "<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head></html>"
 
 
@@ -118,7 +120,7 @@ def test_scenes(tmp_path):
     assert set(batch) == {"id", "image", "attributes", "original_size", "index"}
     np.testing.assert_array_equal(labels(source), batch["attributes"])
     with pytest.raises(UserError, match="data.counts must have test. Received: train"):
-        read("scenes", None, "test", counts={"train": 4})
+        read("scenes", None, "test", counts={"train": 4}, augment={"flip": False})
 
 
 def test_celeb_a_of_tfds(tmp_path):
@@ -145,7 +147,7 @@ CELEBA_ERRORS = {
     "line 4: must have a file name and 2 values. Received: 1 values": {
         "list_attr_celeba__txt": HEAD + "000000.jpg 1 1\n000001.jpg 1\n"
     },
-    "must start with the number of pictures": {"list_attr_celeba__txt": "000000.jpg 1 1\n"},
+    "must start with the number of images": {"list_attr_celeba__txt": "000000.jpg 1 1\n"},
     "celeba.txt, 000000.jpg: Smiling must be 1, 0, -1 (the same as 0) or empty (not known). Received: 2": {
         "list_attr_celeba__txt": HEAD + "000000.jpg 1 2\n000001.jpg 1 1\n",
         "list_eval_partition__txt": "000000.jpg 0\n000001.jpg 0\n",
@@ -153,7 +155,7 @@ CELEBA_ERRORS = {
     "line 2: must have a file name and 0 (train), 1 (validation) or 2 (test). Received: 000001.jpg 3": {
         "list_eval_partition__txt": "000000.jpg 0\n000001.jpg 3\n"
     },
-    "must list the pictures of .*Received: 000003.jpg in one of them only": {
+    "must list the images of .*Received: 000003.jpg in one of them only": {
         "list_eval_partition__txt": "000000.jpg 0\n000001.jpg 0\n000002.jpg 0\n000004.jpg 0\n"
     },
     "list_attr_celeba.txt must be CelebA's file. Received: a web page, as Google Drive sends": {
@@ -164,7 +166,7 @@ CELEBA_ERRORS = {
         "img_align_celeba__zip": "\n" + PAGE,
     },
     "must have img_align_celeba/ or img_align_celeba.zip. Received: neither": {"folder": False},
-    "must have pictures for the split train. Received: none": {"partitions": (1, 2)},
+    "must have images for the split train. Received: none": {"partitions": (1, 2)},
 }
 
 
@@ -209,7 +211,7 @@ CSV_ERRORS = {
         "a.png,0,0",
         "b.png,-1,0",
     ],
-    "t.csv must have one picture a line. Received: none": [],
+    "t.csv must have one image a line. Received: none": [],
 }
 
 
@@ -228,7 +230,7 @@ def test_columns_and_splits_that_do_not_fit(tmp_path):
     assert says(message_of("csv", dev, "train"), "t.csv, line 2: split must be one of .*Received: dev")
     assert says(message_of("csv", tmp_path, "train"), "must be a CSV file, or a folder with train.csv")
     only = table(tmp_path, ["a.png,1,train", "b.png,0,train"], "path,Bald,split")
-    assert says(message_of("csv", only, "test"), "must have pictures for the split test. Received: none")
+    assert says(message_of("csv", only, "test"), "must have images for the split test. Received: none")
     table(tmp_path, ["a.png,1"], "path,Bald", "train.csv")
     table(tmp_path, ["b.png,1"], "path,Smiling", "test.csv")
     assert says(message_of("csv", tmp_path, "train"), "test.csv must have the attributes of .*Received: others")

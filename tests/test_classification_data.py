@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from sections import reader_of
 
 from mobilenet_tf.data import transforms
 from mobilenet_tf.data.source import Source, evaluation_batches, training_batches
-from mobilenet_tf.tasks.classification.data import read
+from mobilenet_tf.data.splits import SPLITS
 from mobilenet_tf.utils.errors import UserError
 
 
@@ -34,7 +35,7 @@ def rows(source: Source) -> list[tuple[str, int]]:
     return found
 
 
-SPLITS = ("train", "validation", "test")
+read = reader_of("classification")
 
 
 def test_folder_with_splits(tmp_path):
@@ -164,12 +165,12 @@ def tfds_named(name):
 
 ERRORS = {
     "must be a folder that exists. Received: .*none": missing_folder,
-    "train/b must have pictures (.bmp .gif .jpeg .jpg .png .webp). Received: none": no_pictures,
-    "must have class folders with pictures (.bmp": no_class_folders,
-    "must have pictures for the split test. Received: none": empty_split,
+    "train/b must have images (.bmp .gif .jpeg .jpg .png .webp). Received: none": no_pictures,
+    "must have class folders with images (.bmp": no_class_folders,
+    "must have images for the split test. Received: none": empty_split,
     "must have at least two classes. Received: a": one_class,
     "labels must have every class. Received: .*b/000.png of unknown class 'b'": unknown_class,
-    "labels must only name classes of .*Received: c, without pictures": unused_class,
+    "labels must only name classes of .*Received: c, without images": unused_class,
     "labels must name each class once. Received: a more than once": double_class,
     "data.classes must be a text file. Received: .*labels: No such file": no_label_file,
     "must have every class. Received: .*c/000.png of unknown class 'c'": test_only_class,
@@ -177,10 +178,13 @@ ERRORS = {
     "t.csv, line 3: path must be a file that exists. Received: .*2.png": csv_with("path,label\n1.png,a\n2.png,b\n"),
     "line 2: label must not be empty. Received: 1.png": csv_with("path,label\n1.png,\n"),
     "line 2: split must be one of .*Received: dev": csv_with("path,label,split\n1.png,a,dev\n"),
-    "t.csv must have one picture a line. Received: none": csv_with("path,label\n"),
+    "t.csv must have one image a line. Received: none": csv_with("path,label\n"),
     "must be a CSV file that exists. Received: .*x.csv": lambda tmp: {"reader": "csv", "root": tmp / "x.csv"},
-    "data.reader must be one of folder, csv, tfds, scenes. Received: 'zip'": lambda tmp: {"reader": "zip"},
-    "split must be one of train, validation, test. Received: 'dev'": lambda tmp: {"reader": "csv", "split": "dev"},
+    "data.reader must be 'folder', 'csv', 'tfds' or 'scenes'. Received: 'zip'": lambda tmp: {"reader": "zip"},
+    "split must be one of train, validation, test. Received: split=dev": lambda tmp: {
+        "reader": "scenes",
+        "split": "dev",
+    },
     "did you mean stanford_dogs? Received: stanford_dog": tfds_named("stanford_dog"),
 }
 test_only_class.__test__ = False

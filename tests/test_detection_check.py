@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from detection_sets import NAMES, coco_dict, write_coco, write_voc
 from PIL import Image
+from sections import data_section, reader_of
 
 from mobilenet_tf import config
 from mobilenet_tf.tasks.detection import check, data
@@ -21,11 +22,11 @@ BASE = {
 }
 
 
+read = reader_of("detection")
+
+
 def examine(root):
-    return data.examine(
-        "coco", root, "validation", classes=None, on_corrupt="skip", splits={}, annotations={}, images={},
-        validation_fraction=0.1, seed=0,
-    )  # fmt: skip
+    return data.examine(data_section("detection", reader="coco", root=root), "validation")
 
 
 def found_in(tmp_path, change) -> tuple:
@@ -103,14 +104,14 @@ def test_each_fault_is_one_line_with_its_file_and_id(tmp_path, kind):
     assert "\n" not in findings[kind]
     assert len(listing.coco["annotations"]) == annotations and len(listing.paths) == images
     assert len(listing.coco["images"]) == images
-    source = data.listing.source(listing)  # and what is left can be read
+    source = data.annotation_set.source(listing)  # and what is left can be read
     assert sum(len(source.load(item)["boxes"]) for item in source.items) == annotations
 
 
 def test_boxes_that_reach_outside_are_clipped(tmp_path):
     listing, _ = found_in(tmp_path, box(0, [-20, 0, 40, 20]))
-    first = next(iter(data.listing.source(listing).items))
-    boxes = data.listing.source(listing).load(first)["boxes"].numpy()
+    first = next(iter(data.annotation_set.source(listing).items))
+    boxes = data.annotation_set.source(listing).load(first)["boxes"].numpy()
     np.testing.assert_allclose(boxes[0], [0, 0, 0.5, 0.25])
 
 
@@ -125,7 +126,7 @@ def test_faults_become_a_few_warnings_before_training(tmp_path):
     write_coco(tmp_path, coco)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        data.read("coco", tmp_path, "validation")
+        read("coco", tmp_path, "validation")
     lines = [str(w.message) for w in caught]
     assert len(lines) == 6 and lines[-1] == "4 more: no area; check-data lists them"
     assert all("annotation 20" in line for line in lines[:5])
@@ -135,10 +136,10 @@ def test_missing_pictures_end_a_strict_run_and_all_of_them_any_run(tmp_path):
     write_coco(tmp_path)
     (tmp_path / "val2017/a.png").unlink()
     with pytest.raises(UserError, match=r"a.png, image 11 must be an image that can be used. Received: no such file"):
-        data.read("coco", tmp_path, "validation", on_corrupt="error")
+        read("coco", tmp_path, "validation", on_corrupt="error")
     (tmp_path / "val2017/b.png").unlink()
-    with pytest.raises(UserError, match="must name pictures that can be read. Received: 2 named, the first .*a.png"):
-        data.read("coco", tmp_path, "validation")
+    with pytest.raises(UserError, match="must name images that can be read. Received: 2 named, the first .*a.png"):
+        read("coco", tmp_path, "validation")
 
 
 @pytest.mark.parametrize("resize", ["stretch", "letterbox"])

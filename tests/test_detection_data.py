@@ -6,9 +6,12 @@ from functools import partialmethod
 import numpy as np
 import pytest
 from detection_sets import NAMES, PICTURES, coco_dict, write_coco, write_pictures, write_voc, write_yolo
+from sections import reader_of
 
-from mobilenet_tf.tasks.detection import data
+from mobilenet_tf.data.splits import SPLITS
 from mobilenet_tf.utils.errors import UserError
+
+read = reader_of("detection")
 
 
 def samples(source) -> list[dict]:
@@ -32,7 +35,7 @@ def check(found: list[dict], ids: list[str], atol=1e-6):
 
 
 def test_coco_in_its_official_layout_keeps_its_ids(tmp_path):
-    source = data.read("coco", write_coco(tmp_path), "validation")
+    source = read("coco", write_coco(tmp_path), "validation")
     check(samples(source), ["11", "7"])
     assert source.classes == NAMES  # by ascending id, whatever the order in the file
     assert source.ground_truth == coco_dict()  # the data set's own annotations, untouched
@@ -42,7 +45,7 @@ def test_coco_from_any_file_and_folder_divides_what_has_no_validation_split(tmp_
     write_pictures(tmp_path / "jpg")
     (tmp_path / "boxes.json").write_text(json.dumps(coco_dict()))
     keys = {"annotations": {"train": "boxes.json"}, "images": {"train": "jpg"}, "validation_fraction": 0.5}
-    parts = {split: samples(data.read("coco", tmp_path, split, **keys)) for split in data.SPLITS}
+    parts = {split: samples(read("coco", tmp_path, split, **keys)) for split in SPLITS}
     names = {split: [sample["id"] for sample in part] for split, part in parts.items()}
     assert len(names["train"]) == len(names["validation"]) == 1 and names["train"] != names["validation"]
     assert names["test"] == names["validation"]
@@ -51,12 +54,12 @@ def test_coco_from_any_file_and_folder_divides_what_has_no_validation_split(tmp_
 def test_coco_crowds_with_run_lengths_are_kept_and_marked(tmp_path):
     coco = coco_dict()
     coco["annotations"][1] |= {"iscrowd": 1, "segmentation": {"size": [40, 80], "counts": "abc"}}
-    found = samples(data.read("coco", write_coco(tmp_path, coco), "validation"))
+    found = samples(read("coco", write_coco(tmp_path, coco), "validation"))
     assert found[0]["crowd"].tolist() == [False, True]
 
 
 def test_voc_counts_from_one_and_marks_the_difficult(tmp_path):
-    source = data.read("voc", write_voc(tmp_path, difficult=[("a", 1)]), "train")
+    source = read("voc", write_voc(tmp_path, difficult=[("a", 1)]), "train")
     found = samples(source)
     check(found, ["a", "b"])
     assert found[0]["crowd"].tolist() == [False, True]
@@ -69,24 +72,24 @@ def test_voc_counts_from_one_and_marks_the_difficult(tmp_path):
 def test_voc_devkit_joins_lists_of_years(tmp_path):
     for year in ("2007", "2012"):
         write_voc(tmp_path / "VOCdevkit" / f"VOC{year}", lists=("trainval", "test"))
-    source = data.read("voc", tmp_path, "test")
+    source = read("voc", tmp_path, "test")
     assert source.count == 2 and len(source.classes) == 20
     with pytest.warns(UserWarning, match="duplicate image id"):  # the years of this test share their pictures' names
-        assert data.read("voc", tmp_path, "train", splits={"train": "2007/trainval+2012/trainval"}).count == 2
+        assert read("voc", tmp_path, "train", splits={"train": "2007/trainval+2012/trainval"}).count == 2
     with pytest.raises(UserError, match="a year before each list"):
-        data.read("voc", tmp_path, "train", splits={"train": "trainval"})
+        read("voc", tmp_path, "train", splits={"train": "trainval"})
 
 
 def test_voc_without_lists_is_divided(tmp_path):
     root = write_voc(tmp_path, lists=())
-    counts = [data.read("voc", root, split, validation_fraction=0.5).count for split in ("train", "validation")]
+    counts = [read("voc", root, split, validation_fraction=0.5).count for split in ("train", "validation")]
     assert counts == [1, 1]
 
 
 @pytest.mark.parametrize("place", ["folder", "yaml"])
 def test_yolo_boxes_and_polygons(tmp_path, place):
     write_yolo(tmp_path)
-    source = data.read("yolo", tmp_path if place == "folder" else tmp_path / "data.yaml", "validation")
+    source = read("yolo", tmp_path if place == "folder" else tmp_path / "data.yaml", "validation")
     check(samples(source), ["images/val/a.png", "images/val/b.png"], atol=1e-5)
     assert source.classes == NAMES and [c["id"] for c in source.ground_truth["categories"]] == [0, 1]
 
@@ -94,16 +97,16 @@ def test_yolo_boxes_and_polygons(tmp_path, place):
 def test_yolo_pictures_without_a_label_file_are_negatives(tmp_path):
     write_yolo(tmp_path)
     (tmp_path / "labels/train/b.txt").unlink()
-    found = samples(data.read("yolo", tmp_path, "train"))
+    found = samples(read("yolo", tmp_path, "train"))
     assert [len(sample["boxes"]) for sample in found] == [2, 0]
     (tmp_path / "labels/train/a.txt").unlink()
-    with pytest.raises(UserError, match="must have boxes for the split train. Received: 2 pictures, no box"):
-        data.read("yolo", tmp_path, "train")
+    with pytest.raises(UserError, match="must have boxes for the split train. Received: 2 images, no box"):
+        read("yolo", tmp_path, "train")
 
 
 def test_a_label_file_chooses_and_orders_classes(tmp_path):
     (tmp_path / "names.txt").write_text("dog\n")
-    source = data.read("coco", write_coco(tmp_path), "validation", classes=tmp_path / "names.txt")
+    source = read("coco", write_coco(tmp_path), "validation", classes=tmp_path / "names.txt")
     assert source.classes == ["dog"]
     assert [sample["labels"].tolist() for sample in samples(source)] == [[0], [0]]
 
@@ -112,12 +115,12 @@ def test_empty_pictures_leave_the_training_split_by_wish(tmp_path):
     coco = coco_dict()
     coco["annotations"] = coco["annotations"][:2]
     write_coco(tmp_path, coco, "train2017")
-    assert data.read("coco", tmp_path, "train").count == 2
-    assert data.read("coco", tmp_path, "train", skip_empty=True).count == 1
+    assert read("coco", tmp_path, "train").count == 2
+    assert read("coco", tmp_path, "train", skip_empty=True).count == 1
 
 
 def test_scenes_hold_up_to_three_animals():
-    source = data.read("scenes", None, "train", counts={"train": 12}, size=64)
+    source = read("scenes", None, "train", counts={"train": 12}, size=64)
     counts = [len(sample["boxes"]) for sample in samples(source)]
     assert max(counts) == 3 and min(counts) >= 1
 
@@ -142,7 +145,7 @@ def invented(monkeypatch):
 @pytest.mark.parametrize("name", ["coco/2017", "voc/2007"])
 def test_tfds_gives_boxes_ids_and_crowds(invented, tmp_path, name):
     with invented.testing.mock_data(num_examples=4):
-        source = data.read("tfds", tmp_path, "train", name=name)
+        source = read("tfds", tmp_path, "train", name=name)
         found = samples(source)
     assert source.count == 4 and len(source.classes) == {"coco/2017": 80, "voc/2007": 20}[name]
     for sample in found:
@@ -157,7 +160,7 @@ def test_tfds_gives_boxes_ids_and_crowds(invented, tmp_path, name):
 def test_tfds_sets_without_boxes_are_refused(tmp_path):
     tfds = pytest.importorskip("tensorflow_datasets")
     with tfds.testing.mock_data(num_examples=2), pytest.raises(UserError, match="with image and objects"):
-        data.read("tfds", tmp_path, "train", name="mnist")
+        read("tfds", tmp_path, "train", name="mnist")
 
 
 @pytest.mark.parametrize(
@@ -178,7 +181,7 @@ def test_unusable_coco_files_are_one_line(tmp_path, change, message):
     write_coco(tmp_path)
     change(tmp_path)
     with pytest.raises(UserError, match=message) as error:
-        data.read("coco", tmp_path, "validation")
+        read("coco", tmp_path, "validation")
     assert "\n" not in str(error.value)
 
 
@@ -189,13 +192,13 @@ def test_unusable_yolo_lines_name_the_line(tmp_path, line, message):
     write_yolo(tmp_path)
     (tmp_path / "labels/train/a.txt").write_text(line)
     with pytest.raises(UserError, match=f"a.txt, line 1 must be {message}"):
-        data.read("yolo", tmp_path, "train")
+        read("yolo", tmp_path, "train")
 
 
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"reader": "pickle"}, "data.reader must be one of"),
+        ({"reader": "pickle"}, "data.reader must be 'coco', 'voc', 'yolo', 'tfds' or 'scenes'. Received: 'pickle'"),
         ({"split": "dev"}, "split must be one of"),
         ({"reader": "voc", "root": "/nowhere"}, "data.root must be a folder"),
         ({"reader": "scenes", "classes": "names.txt"}, "data.classes goes with"),
@@ -204,13 +207,13 @@ def test_unusable_yolo_lines_name_the_line(tmp_path, line, message):
 def test_wrong_arguments_are_one_line(keys, message):
     keys = {"reader": "scenes", "root": None, "split": "train", "counts": {"train": 2}} | keys
     with pytest.raises(UserError, match=message):
-        data.read(keys.pop("reader"), keys.pop("root"), keys.pop("split"), **keys)
+        read(keys.pop("reader"), keys.pop("root"), keys.pop("split"), **keys)
 
 
 @pytest.mark.real_data
 def test_real_annotations_are_read_whole(real_data):
-    source = data.read("coco", real_data / "coco_mini", "validation")
+    source = read("coco", real_data / "coco_mini", "validation")
     assert source.count == 100 and len(source.classes) == 80
     assert source.ground_truth == json.loads((real_data / "coco_mini/annotations/instances_val2017.json").read_bytes())
     with pytest.warns(UserWarning, match="one pixel"):
-        assert [data.read("voc", real_data / "bccd_voc", split).count for split in data.SPLITS] == [205, 87, 72]
+        assert [read("voc", real_data / "bccd_voc", split).count for split in SPLITS] == [205, 87, 72]

@@ -4,15 +4,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from sections import reader_of
 
 from mobilenet_tf import config
 from mobilenet_tf.data import transforms
 from mobilenet_tf.data.source import steps_per_epoch, training_batches
-from mobilenet_tf.tasks.embedding import data, sampling
+from mobilenet_tf.data.splits import SPLITS
+from mobilenet_tf.tasks.embedding import sampling
 from mobilenet_tf.tasks.embedding.task import task
 from mobilenet_tf.training.features import Features
 from mobilenet_tf.utils.errors import UserError
 
+read = reader_of("embedding")
 NAMES = [name for name, path in config.shipped().items() if path.parent.name == "embedding"]
 BASE = {
     "task": "embedding",
@@ -34,7 +37,7 @@ def ids(source):
 
 
 def all_splits(root, **keys):
-    return {split: data.read("folder", root, split, **keys) for split in data.SPLITS}
+    return {split: read("folder", root, split, **keys) for split in SPLITS}
 
 
 def test_a_tenth_of_the_identities_each_is_held_out(tmp_path):
@@ -44,8 +47,8 @@ def test_a_tenth_of_the_identities_each_is_held_out(tmp_path):
     assert {split: len(found) for split, found in people.items()} == {"train": 32, "validation": 4, "test": 4}
     assert len(set.union(*people.values())) == 40, "nobody is in two splits"
     assert sum(source.count for source in parts.values()) == 160
-    assert people["test"] == set(data.read("folder", root, "test").classes)
-    assert people["test"] != set(data.read("folder", root, "test", seed=1).classes)
+    assert people["test"] == set(read("folder", root, "test").classes)
+    assert people["test"] != set(read("folder", root, "test", seed=1).classes)
 
 
 def test_named_identities_are_held_out_with_the_pictures_of_their_split(tmp_path):
@@ -73,9 +76,9 @@ def test_csv_files_and_identities_with_few_pictures(tmp_path):
     rows = [f"{n}/{i}.png,{n},{'test' if n in 'cd' else 'train'}" for n in "abcd" for i in range(1 if n == "b" else 3)]
     (tmp_path / "list.csv").write_text("\n".join(["path,identity,split", *rows]))
     keys = {"held_out": {"validation": 0}}
-    assert data.read("csv", tmp_path / "list.csv", "test", **keys).classes == ["c", "d"]
-    with pytest.raises(UserError, match="train split must have pictures of at least two identities. Received: a"):
-        data.read("csv", tmp_path / "list.csv", "train", min_pictures=2, **keys)
+    assert read("csv", tmp_path / "list.csv", "test", **keys).classes == ["c", "d"]
+    with pytest.raises(UserError, match="train split must have images of at least two identities. Received: a"):
+        read("csv", tmp_path / "list.csv", "train", min_pictures=2, **keys)
 
 
 @pytest.mark.parametrize(
@@ -83,17 +86,17 @@ def test_csv_files_and_identities_with_few_pictures(tmp_path):
     [
         ({"test": ["a", "zoe"]}, "data.held_out.test must name identities of the data. Received: zoe"),
         ({"test": 1.5}, "data.held_out.test must be a share of at least 0 and below 1. Received: 1.5"),
-        ({"test": ["a"]}, "the test split must have pictures of at least two identities. Received: a"),
+        ({"test": ["a"]}, "the test split must have images of at least two identities. Received: a"),
     ],
 )
 def test_mistakes_in_what_is_held_out(tmp_path, held_out, message):
     with pytest.raises(UserError, match=message):
-        data.read("folder", pictures(tmp_path, "abcdef"), "test", held_out=held_out)
+        read("folder", pictures(tmp_path, "abcdef"), "test", held_out=held_out)
 
 
 def test_breeds_of_the_scenes_are_identities():
     keys = {"held_out": {"validation": 0.2, "test": 0.3}, "counts": {"train": 40, "validation": 40, "test": 40}}
-    parts = {split: data.read("scenes", None, split, size=32, **keys) for split in data.SPLITS}
+    parts = {split: read("scenes", None, split, size=32, **keys) for split in SPLITS}
     assert [len(part.classes) for part in parts.values()] == [5, 2, 3]
     assert [part.count for part in parts.values()] == [20, 8, 12]
     assert len({name for part in parts.values() for name in part.classes}) == 10
@@ -129,7 +132,7 @@ def test_all_pictures_of_even_identities_come_once():
 
 @pytest.fixture
 def stream(tmp_path):
-    source = data.read("folder", pictures(tmp_path, "abcdef", 3), "train", held_out={"validation": 0.0, "test": 0.0})
+    source = read("folder", pictures(tmp_path, "abcdef", 3), "train", held_out={"validation": 0.0, "test": 0.0})
     cfg = config.override(BASE, ["data.pictures_per_identity=2"], "test")
     assert source.count == 6, "of three pictures one each is for validation and test"
 

@@ -160,3 +160,21 @@ def test_decode_crop_shows_the_window_it_returns(kind, window):
 def test_photographs_are_the_same_to_the_bit_whichever_way_they_are_read(real_data, folder):
     for path in sorted((real_data / folder).glob("*.jpg"))[:25]:
         np.testing.assert_array_equal(images.read(path), decoded(path.read_bytes()))
+
+
+@pytest.mark.parametrize("orientation", range(9))
+def test_the_displayed_size_is_that_of_the_image_as_it_is_read(tmp_path, orientation):
+    exif = Image.Exif()
+    if orientation:
+        exif[images.ORIENTATION] = orientation
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (30, 20)).save(path, exif=exif)
+    assert images.displayed_size(path) == images.read(path).shape[:2] == ((30, 20) if orientation >= 5 else (20, 30))
+
+
+def test_image_files_are_found_by_their_suffix_at_any_depth(tmp_path):
+    for name in ("b.GIF", "a/c.jpeg", "a/d.webp", "e.txt", "f"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = [str(path.relative_to(tmp_path)) for path in images.files_below(tmp_path)]
+    assert found == ["a/c.jpeg", "a/d.webp", "b.GIF"]

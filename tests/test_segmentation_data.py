@@ -6,15 +6,23 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from sections import data_section, reader_of
 
 from mobilenet_tf import config
 from mobilenet_tf.data import transforms
 from mobilenet_tf.data.source import evaluation_batches, user_errors
-from mobilenet_tf.tasks.segmentation import check, data, readers
+from mobilenet_tf.data.splits import SPLITS
+from mobilenet_tf.tasks.segmentation import check, data
+from mobilenet_tf.tasks.segmentation.data.masks import UNKNOWN
 from mobilenet_tf.tasks.segmentation.task import task
 from mobilenet_tf.utils.errors import UserError
 
 H, W = 12, 20
+read = reader_of("segmentation")
+
+
+def masked_images(reader, root, split, **keys) -> data.MaskedImages:
+    return data.examine(data_section("segmentation", reader=reader, root=root, **keys), split)
 
 
 def picture(path, value=90, size=(H, W)):
@@ -53,21 +61,21 @@ def folder(tmp_path):
 
 
 def test_folders_give_masks_as_they_are_stored_palette_or_not(folder):
-    source = data.read("folder", folder, "train")
+    source = read("folder", folder, "train")
     assert source.count == 3 and source.classes == ["left", "right", "nothing"]
     for sample in samples(source):
         assert sample["image"].shape == (H, W, 3) and sample["mask"].dtype == np.uint8
         np.testing.assert_array_equal(sample["mask"], halves())
-    assert data.read("folder", folder, "validation").count == 2
-    with pytest.raises(UserError, match="pictures and masks for the split test"):
-        data.read("folder", folder, "test")
+    assert read("folder", folder, "validation").count == 2
+    with pytest.raises(UserError, match="images and masks for the split test"):
+        read("folder", folder, "test")
 
 
 def test_the_other_layout_and_drawn_splits(tmp_path):
     for i in range(20):
         picture(tmp_path / "images" / f"{i}.png")
         mask_file(tmp_path / "masks" / f"{i}_mask.png", halves())
-    parts = {s: data.read("folder", tmp_path, s, classes=["a", "b"]) for s in data.SPLITS}
+    parts = {s: read("folder", tmp_path, s, classes=["a", "b"]) for s in SPLITS}
     ids = {split: {sample["id"] for sample in samples(source)} for split, source in parts.items()}
     assert {split: len(found) for split, found in ids.items()} == {"train": 16, "validation": 2, "test": 2}
     assert len(set.union(*ids.values())) == 20
@@ -77,7 +85,7 @@ def test_without_a_validation_split_it_is_drawn_from_train(tmp_path):
     for i in range(10):
         picture(tmp_path / "images" / "train" / f"{i}.png")
         mask_file(tmp_path / "masks" / "train" / f"{i}.png", halves())
-    train, held_out = (data.read("folder", tmp_path, s, classes=["a", "b"]) for s in ("train", "validation"))
+    train, held_out = (read("folder", tmp_path, s, classes=["a", "b"]) for s in ("train", "validation"))
     assert (train.count, held_out.count) == (9, 1)
     assert not {s["id"] for s in samples(train)} & {s["id"] for s in samples(held_out)}
 
@@ -90,13 +98,13 @@ def test_colour_masks_go_through_the_table(tmp_path):
     mask_file(tmp_path / "train" / "masks" / "a.png", colours)
     table = tmp_path / "colours.csv"
     table.write_text("red,green,blue,name\n250,20,3,car\n0,0,0,road\n1,1,1,ignore\n")
-    pairs = readers.read_folder(tmp_path, "train", classes=None, colours=table, validation_fraction=0.5, seed=0)
+    pairs = masked_images("folder", tmp_path, "train", colours=table, validation_fraction=0.5)
     assert pairs.classes == ["car", "road"]
     want = np.where(colours[..., 0] == 250, 0, np.where(colours[..., 0] == 1, 255, 1))
     np.testing.assert_array_equal(pairs.read_mask(pairs.masks[0]), want)
     table.write_text("red,green,blue,name\n250,20,3,car\n0,0,0,road\n")
-    pairs = readers.read_folder(tmp_path, "train", classes=None, colours=table, validation_fraction=0.5, seed=0)
-    with pytest.raises(UserError, match="a.png must hold the colours .* Received: #010101"):
+    pairs = masked_images("folder", tmp_path, "train", colours=table, validation_fraction=0.5)
+    with pytest.raises(UserError, match="a.png must hold the colors .* Received: #010101"):
         pairs.read_mask(pairs.masks[0])
 
 
@@ -115,7 +123,7 @@ def test_colour_masks_go_through_the_table(tmp_path):
 def test_a_wrong_mask_is_one_clear_line(folder, broken, message):
     broken(folder)
     with pytest.raises(UserError, match=message):
-        samples(data.read("folder", folder, "train"))
+        samples(read("folder", folder, "train"))
     cfg = config.override(CFG | {"data": {"reader": "folder", "root": str(folder)}}, [], "test")
     report = check.check(cfg, folder / "out")
     [finding] = report["splits"]["train"]["findings"]
@@ -125,12 +133,12 @@ def test_a_wrong_mask_is_one_clear_line(folder, broken, message):
 
 def test_a_missing_mask_and_an_unreadable_picture(folder):
     (folder / "train/images/2.jpg").write_bytes(b"no picture")
-    source = data.read("folder", folder, "train")
+    source = read("folder", folder, "train")
     batches = list(evaluation_batches(source, transforms.letterbox((8, 8)), batch_size=4))
     assert [len(batch["id"]) for batch in batches] == [2] and len(source.corrupt) == 1
     (folder / "train/masks/0.png").unlink()
     with pytest.raises(UserError, match="0.jpg must have a mask .*0.png"):
-        data.read("folder", folder, "train")
+        read("folder", folder, "train")
 
 
 CFG = {
@@ -178,22 +186,22 @@ def voc(tmp_path):
 
 
 def test_voc_lists_and_palettes(voc):
-    [sample] = samples(data.read("voc", voc.parents[1], "train"))
+    [sample] = samples(read("voc", voc.parents[1], "train"))
     np.testing.assert_array_equal(sample["mask"], halves(0, 15))
-    assert data.read("voc", voc, "test").classes[15] == "person"
-    assert samples(data.read("voc", voc, "test"))[0]["id"].endswith(b"b.jpg")
+    assert read("voc", voc, "test").classes[15] == "person"
+    assert samples(read("voc", voc, "test"))[0]["id"].endswith(b"b.jpg")
 
 
 def test_vocs_augmented_list_where_its_folder_is_there(voc):
     for name in "abc":
         mask_file(voc / "SegmentationClassAug" / f"{name}.png", halves(0, 1))
-    assert [path.stem for path in readers.read_voc(voc, "train", classes=None).images] == ["a", "c"]
+    assert [path.stem for path in masked_images("voc", voc, "train").images] == ["a", "c"]
     (voc / "ImageSets/Segmentation/trainaug.txt").write_text("c\n")
-    assert [path.stem for path in readers.read_voc(voc, "train", classes=None).images] == ["c"]
-    assert "SegmentationClassAug" not in readers.read_voc(voc, "validation", classes=None).masks[0]
+    assert [path.stem for path in masked_images("voc", voc, "train").images] == ["c"]
+    assert "SegmentationClassAug" not in masked_images("voc", voc, "validation").masks[0]
     (voc / "ImageSets/Segmentation/val.txt").unlink()
     with pytest.raises(UserError, match="val.txt must exist"):
-        readers.read_voc(voc, "validation", classes=None)
+        masked_images("voc", voc, "validation")
 
 
 # Cityscapes
@@ -204,12 +212,12 @@ def test_cityscapes_label_ids_become_train_ids(tmp_path):
         stem = f"bonn/{split}_000000_000001"
         picture(tmp_path / "leftImg8bit" / split / f"{stem}_leftImg8bit.png")
         mask_file(tmp_path / "gtFine" / split / f"{stem}_gtFine_labelIds.png", halves(7, 33))
-    source = data.read("cityscapes", tmp_path, "validation")
+    source = read("cityscapes", tmp_path, "validation")
     assert len(source.classes) == 19
     [sample] = samples(source)
     np.testing.assert_array_equal(sample["mask"], halves(0, 18))
-    table = readers.read_cityscapes(tmp_path, "train").read_mask.table
-    assert sorted(set(table[:34].tolist())) == [*range(19), 255] and (table[34:255] == data.UNKNOWN).all()
+    table = masked_images("cityscapes", tmp_path, "train").read_mask.table
+    assert sorted(set(table[:34].tolist())) == [*range(19), 255] and (table[34:255] == UNKNOWN).all()
 
 
 # COCO
@@ -237,14 +245,14 @@ def test_coco_instances_paint_categories_and_ignore_where_two_overlap(tmp_path):
             {"id": 2, "image_id": 7, "category_id": 3, "segmentation": rle, "iscrowd": 1},
         ],
     )
-    source = data.read("coco", tmp_path, "train")
+    source = read("coco", tmp_path, "train")
     assert source.classes == ["background", "cat", "sky", "dog"]  # by category id
     mask = samples(source)[0]["mask"]
     assert mask[5, 5] == 3 and mask[1, 9] == 1 and mask[5, 9] == 255 and mask[11, 0] == 0
-    only = samples(data.read("coco", tmp_path, "train", classes=["dog"]))[0]["mask"]
+    only = samples(read("coco", tmp_path, "train", classes=["dog"]))[0]["mask"]
     assert only[5, 9] == 1 and only[1, 9] == 0
     with pytest.raises(UserError, match="must name categories .* Received: horse"):
-        data.read("coco", tmp_path, "train", classes=["dog", "horse"])
+        read("coco", tmp_path, "train", classes=["dog", "horse"])
 
 
 def test_coco_panoptic_reads_segment_ids_from_colours(tmp_path):
@@ -253,21 +261,21 @@ def test_coco_panoptic_reads_segment_ids_from_colours(tmp_path):
     segments = [{"id": 260, "category_id": 5}, {"id": 131073, "category_id": 3}]
     coco(tmp_path, "panoptic", [{"image_id": 7, "file_name": "a.png", "segments_info": segments}])
     mask_file(tmp_path / "annotations" / "panoptic_train2017" / "a.png", ids)
-    source = data.read("coco", tmp_path, "train", annotations="panoptic")
+    source = read("coco", tmp_path, "train", annotations="panoptic")
     assert source.classes == ["cat", "sky", "dog"]
     np.testing.assert_array_equal(samples(source)[0]["mask"][0], [1] * 5 + [0] * 4 + [255] * (W - 9))
 
 
 @pytest.mark.real_data
 def test_coco_mini_masks(real_data):
-    pairs = readers.read_coco(real_data / "coco_mini", "validation", classes=["person"], annotations="instances")
+    pairs = masked_images("coco", real_data / "coco_mini", "validation", classes=["person"])
     shares = [(pairs.read_mask(key) == 1).mean() for key in pairs.masks]
     assert len(shares) == 100 and 0.05 < np.mean(shares) < 0.2
 
 
 @pytest.mark.real_data
 def test_camvid_mini(real_data):
-    source = data.read("folder", real_data / "camvid_mini", "validation")
+    source = read("folder", real_data / "camvid_mini", "validation")
     counts = data.pixel_counts(source)
     assert (
         source.count == 60 and len(source.classes) == 11 and counts[3] / counts.sum() == pytest.approx(0.293, abs=0.01)
@@ -288,7 +296,7 @@ def test_tfds_pets_count_from_one(tmp_path, highest):
         return ids.map(lambda name: {"tfds_id": name, "image": jpeg, "segmentation_mask": stored})
 
     with tfds.testing.mock_data(as_dataset_fn=as_dataset):
-        source = data.read("tfds", tmp_path, "validation", name="oxford_iiit_pet")
+        source = read("tfds", tmp_path, "validation", name="oxford_iiit_pet")
     assert source.count == 2 and source.classes == ["pet", "background", "border"]
     if highest > 3:
         with pytest.raises(UserError, match="of oxford_iiit_pet must hold the values 1..3, 255 only. Received: 4"):
@@ -302,28 +310,28 @@ def test_tfds_pets_count_from_one(tmp_path, highest):
 def test_tfds_sets_without_masks_are_refused(tmp_path):
     tfds = pytest.importorskip("tensorflow_datasets")
     with tfds.testing.mock_data(num_examples=2), pytest.raises(UserError, match="segmentation_mask"):
-        data.read("tfds", tmp_path, "train", name="mnist")
+        read("tfds", tmp_path, "train", name="mnist")
 
 
 # Scenes, counting, transforms
 
 
 def test_scenes_have_masks_with_background():
-    source = data.read("scenes", None, "train", counts={"train": 4}, size=64)
+    source = read("scenes", None, "train", counts={"train": 4}, size=64)
     assert source.classes[0] == "background" and len(source.classes) == 11
     for sample in samples(source):
         assert set(sample) == {"id", "image", "mask"} and 0 < (sample["mask"] > 0).mean() < 0.9
 
 
 def test_scenes_of_animals_of_any_breed():
-    source = data.read("scenes", None, "train", counts={"train": 6}, size=64, classes=["background", "animal"])
+    source = read("scenes", None, "train", counts={"train": 6}, size=64, classes=["background", "animal"])
     assert source.classes == ["background", "animal"]
     assert {value for sample in samples(source) for value in np.unique(sample["mask"])} == {0, 1}
 
 
 def test_median_weights_make_rare_classes_count_more(folder):
     mask_file(folder / "train/masks/0.png", np.zeros((H, W)))
-    counts = data.pixel_counts(source := data.read("folder", folder, "train"))
+    counts = data.pixel_counts(source := read("folder", folder, "train"))
     assert counts[255] == 2 * W
     weights = data.median_weights(source)
     np.testing.assert_allclose(weights[:2] * counts[:2], np.median(counts[:2]))
@@ -359,7 +367,7 @@ def test_masks_are_picked_never_mixed_and_stay_over_their_image(resize):
 def test_evaluation_shows_the_whole_picture_and_keeps_the_truth(resize, shown):
     mask = checkerboard(40, 60 if resize != "pad" else 47)
     cfg = config.override(CFG | {"data": {"reader": "scenes", "resize": resize}}, ["model.input_size=[48, 48]"], "test")
-    out = task.transform(cfg, training=False)({"image": np.zeros((*mask.shape, 3), np.uint8), "mask": mask})
+    out = task(cfg).transform(training=False)({"image": np.zeros((*mask.shape, 3), np.uint8), "mask": mask})
     np.testing.assert_array_equal(out["truth"], mask)
     rows, columns = shown
     assert (out["mask"].numpy()[:rows, :columns] != 255).all()
@@ -370,7 +378,7 @@ def test_transforms_run_in_tf_data_on_pictures_of_any_size(folder):
     picture(folder / "train/images/2.jpg", size=(31, 7))
     mask_file(folder / "train/masks/2.png", np.ones((31, 7)))
     cfg = config.override(CFG | {"data": {"reader": "folder", "root": str(folder)}}, [], "test")
-    batches = evaluation_batches(task.source(cfg, "train"), task.transform(cfg, training=False), batch_size=4)
+    batches = evaluation_batches(task(cfg).source("train"), task(cfg).transform(training=False), batch_size=4)
     [batch] = list(batches)
     assert batch["image"].shape == (3, 64, 64, 3) and batch["truth"].shape == (3, 31, 20)
     np.testing.assert_array_equal(batch["truth"][1, :H, :W], halves())

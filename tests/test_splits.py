@@ -1,4 +1,4 @@
-"""Which images each task's readers draw for validation and test: named here, so that no change moves one unnoticed."""
+"""The splits of data sets: their names, how they are drawn, and which images each task's readers draw for them."""
 
 import importlib
 import json
@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sections import data_section, reader_of
 
+from mobilenet_tf.data import splits
+from mobilenet_tf.data.splits import SPLITS, draw, draw_by_class
+from mobilenet_tf.data.tfds import split_expression
 from mobilenet_tf.utils.errors import UserError
 
 LABELS = "badcabacbadadbcb"  # of the images 0.png, 1.png, ..., in no order
-SPLITS = ("train", "validation", "test")
 SEED = 3
 
 
@@ -121,12 +124,11 @@ FRACTION = {"classification": 0.2, "attributes": 0.2, "detection": 0.2, "segment
 def drawn(case: str, root: Path) -> dict[str, str]:
     """{split: the names of its images, in their order}; "-" where the reader refuses the split."""
     task, reader, write, options = CASES[case]
-    data = importlib.import_module(f"mobilenet_tf.tasks.{task}.data")
     options = options | ({"validation_fraction": FRACTION[task]} if task in FRACTION else {})
     root, found = write(root), {}
     for split in SPLITS:
         try:
-            source = data.read(reader, root, split, seed=SEED, **options)
+            source = reader_of(task)(reader, root, split, seed=SEED, **options)
         except UserError:
             found[split] = "-"
         else:
@@ -157,3 +159,82 @@ DRAWN = {  # as version 0.1.0 drew them
 @pytest.mark.parametrize("case", CASES)
 def test_the_images_of_every_split_are_those_that_were_always_drawn(tmp_path, case):
     assert drawn(case, tmp_path) == DRAWN[case]
+
+
+TASKS = ("attributes", "classification", "detection", "embedding", "segmentation")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_reader_of_a_task_takes_the_section_and_refuses_unknown_splits(task):
+    data = importlib.import_module(f"mobilenet_tf.tasks.{task}.data")
+    for name, reader in data.READERS.items():
+        assert reader.__module__ == f"mobilenet_tf.tasks.{task}.data.{name}"
+    section = data_section(task, reader="scenes", augment={"flip": False})
+    with pytest.raises(UserError, match="^split must be one of train, validation, test. Received: split=val$"):
+        data.read(section, "val")
+    with pytest.raises(UserError, match="data.reader must be .*'scenes'. Received: 'zip'"):
+        data_section(task, reader="zip")
+
+
+def test_names_of_splits_are_the_same_in_folders_files_and_columns():
+    assert [splits.names_of(split) for split in SPLITS] == [
+        ["train", "training"], ["validation", "val", "valid"], ["test"]
+    ]  # fmt: skip
+    assert [splits.parse_split(name, "line 2") for name in ("val", "training", "", None)] == [
+        "validation", "train", None, None
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="^line 2: split must be one of train, training, .*test. Received: dev$"):
+        splits.parse_split("dev", "line 2")
+
+
+def sizes(parts) -> dict[str, int]:
+    return {split: len(indices) for split, indices in parts.items()}
+
+
+@pytest.mark.parametrize(
+    "count, held_out, fraction, expected",
+    [
+        (100, ["validation"], 0.1, {"train": 90, "validation": 10}),
+        (100, ["validation", "test"], 0.1, {"train": 80, "validation": 10, "test": 10}),
+        (5, ["validation", "test"], 0.01, {"train": 3, "validation": 1, "test": 1}),
+        (4, ["validation", "test"], 0.9, {"train": 2, "validation": 1, "test": 1}),
+        (1, ["validation"], 0.5, {"train": 1, "validation": 0}),
+        (0, ["validation"], 0.5, {"train": 0, "validation": 0}),
+        (7, [], 0.5, {"train": 7}),
+    ],
+)
+def test_a_fraction_is_drawn_and_train_keeps_one(count, held_out, fraction, expected):
+    parts = draw(count, held_out, fraction, seed=4)
+    assert sizes(parts) == expected
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(count))
+    assert all((np.diff(indices) > 0).all() for indices in parts.values())
+
+
+def test_every_class_is_drawn_by_itself():
+    labels = ["b"] * 10 + ["a"] * 20 + ["c"]
+    parts = draw_by_class(labels, ["validation", "test"], 0.2, seed=4)
+    assert {split: "".join(labels[index] for index in indices) for split, indices in parts.items()} == {
+        "train": "a" * 12 + "b" * 6 + "c", "validation": "a" * 4 + "b" * 2, "test": "a" * 4 + "b" * 2
+    }  # fmt: skip
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(31))
+    assert sizes(draw_by_class("aa", ["validation", "test"], 0.2, seed=4)) == {"train": 1, "validation": 1, "test": 0}
+    assert sizes(draw_by_class([], ["validation"], 0.2, seed=4)) == {"train": 0, "validation": 0}
+
+
+@pytest.mark.parametrize(
+    "available, given, expected",
+    [
+        ("train validation test", {}, ["train", "validation", "test"]),
+        ("train test", {}, ["train[:80%]", "train[80%:]", "test"]),
+        ("train", {}, ["train[:80%]", "train[80%:]", "train[80%:]"]),
+        ("train validation", {}, ["train", "validation", "validation"]),
+        ("train test", {"validation": "test[:10%]"}, ["train", "test[:10%]", "test"]),
+        ("train", {"validation": "train[:5%]"}, ["train", "train[:5%]", "train[:5%]"]),
+        ("train test", {"train": "train[:50%]"}, ["train[:50%]", "validation", "test"]),  # which TFDS refuses
+    ],
+)
+def test_splits_of_tensorflow_datasets(available, given, expected):
+    data = data_section("detection", reader="tfds", name="voc/2007", splits=given, validation_fraction=0.2)
+    found = [split_expression(available.split(), data, split, test_is_validation=True) for split in SPLITS]
+    assert found == expected
+    assert split_expression(available.split(), data, "test") == "test"

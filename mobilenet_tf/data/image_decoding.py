@@ -8,24 +8,24 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from mobilenet_tf.data.images import ORIENTATION, opened, upright
+from mobilenet_tf.data.images import apply_exif, load_image, orientation
 
 ONE_PIXEL = np.array([0, 0, 1, 1], np.int32)
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # in a scan, all but stuffing, fill bytes and restart markers
 
 
 def normalise(data: bytes) -> tuple[bytes, tuple[int, int]]:
-    """Bytes of an image file -> (bytes that `decode` takes, (height, width) upright).
+    """Bytes of an image file -> (bytes that `decode` takes, (height, width) with EXIF applied).
 
-    A plain JPEG (RGB or grey, upright, whole) stays as it is, so that TensorFlow decodes it, or only a part of it;
-    everything else is decoded here by Pillow and handed on as an uncompressed BMP.
-    Raises UnreadableImage as `images.opened` does.
+    A plain JPEG (RGB or gray, not turned by EXIF, whole) stays as it is, so that TensorFlow decodes it, or only a part
+    of it; everything else is decoded here by Pillow and handed on as an uncompressed BMP.
+    Raises UnreadableImage as `images.load_image` does.
     """
     bmp = io.BytesIO()
-    with opened(data) as image:
+    with load_image(data) as image:
         if _is_plain_jpeg(image, data):
             return data, (image.height, image.width)
-        image = upright(image)
+        image = apply_exif(image)
     image.save(bmp, "BMP")
     return bmp.getvalue(), (image.height, image.width)
 
@@ -36,7 +36,7 @@ def _is_plain_jpeg(image, data):
     return (
         image.format in ("JPEG", "MPO")
         and image.mode in ("RGB", "L")
-        and image.getexif().get(ORIENTATION, 1) in (0, 1)
+        and orientation(image) == 1
         and data.endswith(b"\xff\xd9")  # EOI: not truncated
         and ("progressive" in image.info or MARKER.search(data, image.fp.tell()).end() == len(data))
         and _first_row_decodes(data)

@@ -1,58 +1,52 @@
-"""Lists of labelled picture files: folders of classes and CSV files, for every task that has one label a picture."""
+"""Lists of labelled image files: folders of classes and CSV files, for every task that has one label an image."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from mobilenet_tf.data import images
+from mobilenet_tf.data.images import EXTENSIONS, files_below
+from mobilenet_tf.data.splits import SPLIT_NAMES, draw_by_class, parse_split
 from mobilenet_tf.utils.errors import UserError
 
-SPLIT_NAMES = {"train": "train", "training": "train", "validation": "validation", "val": "validation",
-               "valid": "validation", "test": "test"}  # fmt: skip
 
-
-class Row(NamedTuple):
-    """One labelled picture; `split` is None where the data has no splits of its own."""
+class LabelledFile(NamedTuple):
+    """One image file and its label; `split` is None where the data has no splits of its own."""
 
     path: Path
     label: str
     split: str | None
 
 
-def folder_rows(root: Path, kind: str = "class") -> list[Row]:
-    """The pictures of root/split/label/*.jpg or root/label/*.jpg; `kind` is what messages call a label.
+def read_folder(root: Path, kind: str = "class") -> list[LabelledFile]:
+    """The images of root/split/label/*.jpg or root/label/*.jpg; `kind` is what messages call a label.
 
-    Raises UserError: no such folder, no pictures in it or in one of its folders.
+    Raises UserError: no such folder, no images in it or in one of its folders.
     """
     if not root.is_dir():
         raise UserError(f"data.root must be a folder that exists. Received: {root}")
-    top = _folders(root)
-    with_splits = {folder: SPLIT_NAMES[folder.name] for folder in top if folder.name in SPLIT_NAMES}
-    parents = with_splits or {root: None}
+    split_folders = {folder: SPLIT_NAMES[folder.name] for folder in _folders(root) if folder.name in SPLIT_NAMES}
     rows = []
-    for parent, split in parents.items():
+    for parent, split in (split_folders or {root: None}).items():
         for folder in _folders(parent):
-            found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in images.EXTENSIONS)
-            if not found:
-                raise UserError(f"{folder} must have pictures ({' '.join(images.EXTENSIONS)}). Received: none")
-            rows += [Row(path, folder.name, split) for path in found]
+            paths = files_below(folder)
+            if not paths:
+                raise UserError(f"{folder} must have images ({' '.join(EXTENSIONS)}). Received: none")
+            rows += [LabelledFile(path, folder.name, split) for path in paths]
     if not rows:
-        wanted = f"{kind} folders with pictures ({' '.join(images.EXTENSIONS)}), with or without train/ and test/ above"
+        wanted = f"{kind} folders with images ({' '.join(EXTENSIONS)}), with or without train/ and test/ above them"
         raise UserError(f"{root} must have {wanted}. Received: none")
     return rows
 
 
-def _folders(parent):
+def _folders(parent: Path) -> list[Path]:
     return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def csv_rows(root: Path, column: str = "label") -> list[Row]:
-    """The pictures of a CSV file with the columns path, `column` and, if you like, split; paths are relative to it.
+def read_csv(root: Path, column: str = "label") -> list[LabelledFile]:
+    """The images of a CSV file with the columns path, `column` and, if you like, split; paths are relative to it.
 
     Raises UserError: no such file or column, a path without a file, an empty label, an unknown split.
     """
@@ -64,34 +58,24 @@ def csv_rows(root: Path, column: str = "label") -> list[Row]:
         if not {"path", column} <= set(columns):
             received = ", ".join(columns) or "none"
             raise UserError(f"{root} must have the columns path and {column}. Received: {received}")
-        rows = []
-        for row in table:
-            where = f"{root}, line {table.line_num}"
-            path = root.parent / (row["path"] or "")
-            if not path.is_file():
-                raise UserError(f"{where}: path must be a file that exists. Received: {path}")
-            if not row[column]:
-                raise UserError(f"{where}: {column} must not be empty. Received: {row['path']}")
-            own = row.get("split") or None
-            if own is not None and own not in SPLIT_NAMES:
-                raise UserError(f"{where}: split must be one of {', '.join(SPLIT_NAMES)}. Received: {own}")
-            rows.append(Row(path, row[column], SPLIT_NAMES.get(own)))
+        rows = [_row(cells, root, column, f"{root}, line {table.line_num}") for cells in table]
     if not rows:
-        raise UserError(f"{root} must have one picture a line. Received: none")
+        raise UserError(f"{root} must have one image a line. Received: none")
     return rows
 
 
-def stratified(rows: Sequence[Row], fractions: Mapping[str, float], seed: int) -> dict[str, list[Row]]:
-    """Divides every label: at least one picture to each of `fractions`, the rest, at least one too, to train."""
-    parts = {"train": [], **{name: [] for name in fractions}}
-    labels = {}
-    for row in rows:
-        labels.setdefault(row.label, []).append(row)
-    for index, (_, own) in enumerate(sorted(labels.items())):
-        order = list(np.random.default_rng([seed, index]).permutation(len(own)))
-        for name, fraction in fractions.items():
-            take = min(max(1, round(fraction * len(own))), len(order) - 1)
-            parts[name] += [own[place] for place in sorted(order[:take])]
-            order = order[take:]
-        parts["train"] += [own[place] for place in sorted(order)]
-    return parts
+def _row(cells: dict, root: Path, column: str, where: str) -> LabelledFile:
+    path = root.parent / (cells["path"] or "")
+    if not path.is_file():
+        raise UserError(f"{where}: path must be a file that exists. Received: {path}")
+    if not cells[column]:
+        raise UserError(f"{where}: {column} must not be empty. Received: {cells['path']}")
+    return LabelledFile(path, cells[column], parse_split(cells.get("split"), where))
+
+
+def divide(
+    rows: Sequence[LabelledFile], held_out: Sequence[str], fraction: float, seed: int
+) -> dict[str, list[LabelledFile]]:
+    """{split: rows} for train and the splits in `held_out`, which are drawn class by class: see `draw_by_class`."""
+    parts = draw_by_class([row.label for row in rows], held_out, fraction, seed)
+    return {split: [rows[index] for index in indices] for split, indices in parts.items()}

@@ -1,6 +1,6 @@
-"""Reading pictures: any JPEG, PNG, BMP, GIF or WebP becomes RGB uint8 with its EXIF orientation applied. No TensorFlow.
+"""Image files: any JPEG, PNG, BMP, GIF or WebP becomes RGB uint8 with its EXIF orientation applied. No TensorFlow.
 
-`decoding` does the same for tf.data.
+`image_decoding` does the same for tf.data.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import io
 import os
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -21,8 +22,9 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 MIN_SIDE = 4  # px
 MAX_PIXELS = 89_478_485  # Pillow's limit against decompression bombs
 
-ORIENTATION = 0x0112  # EXIF tag; 1 is upright
-# `opened` checks the size itself and gives its own reason.
+ORIENTATION = 0x0112  # the EXIF tag: 1 for an image that is stored as it is shown
+TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
+# `load_image` checks the size itself and gives its own reason.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
@@ -30,11 +32,31 @@ class UnreadableImage(ValueError):
     """The bytes are no image that can be used; the message is the reason."""
 
 
+def is_image_file(path: str | os.PathLike) -> bool:
+    """Whether a file is an image by its suffix, one of EXTENSIONS in any case."""
+    return Path(path).suffix.lower() in EXTENSIONS
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The image files in a folder and the folders below it, sorted by path."""
+    return sorted(path for path in folder.rglob("*") if is_image_file(path))
+
+
+def displayed_size(path: str | os.PathLike) -> tuple[int, int]:
+    """(height, width) in pixels of an image with its EXIF orientation applied, from its header alone.
+
+    Raises OSError and Pillow's DecompressionBombError where that cannot be read.
+    """
+    with Image.open(path) as image:
+        width, height = image.size
+        return (width, height) if orientation(image) in TURNED else (height, width)
+
+
 def read(path: str | os.PathLike) -> np.ndarray:
     """Reads one image file -> uint8 [H, W, 3] RGB. Raises UserError that names the file and the reason."""
     try:
-        with open(path, "rb") as file, opened(file.read()) as image:
-            return np.array(upright(image))
+        with open(path, "rb") as file, load_image(file.read()) as image:
+            return np.array(apply_exif(image))
     except OSError as error:
         raise UserError(f"{path} must be an image file. Received: {error.strerror}") from None
     except UnreadableImage as error:
@@ -42,7 +64,7 @@ def read(path: str | os.PathLike) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def opened(data: bytes) -> Iterator[Image.Image]:
+def load_image(data: bytes) -> Iterator[Image.Image]:
     """The image in these bytes, its pixels still to be decoded; whatever fails in the block is the image's fault.
 
     Raises UnreadableImage: not an image, truncated, a side under 4 px, more than 89,478,485 pixels.
@@ -70,7 +92,12 @@ def _check_size(width, height):
         raise UnreadableImage(f"{width}x{height} pixels, more than {MAX_PIXELS:,}")
 
 
-def upright(image: Image.Image) -> Image.Image:
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation of an image, 1 to 8; 1 where there is none."""
+    return image.getexif().get(ORIENTATION) or 1
+
+
+def apply_exif(image: Image.Image) -> Image.Image:
     """The image in RGB with its EXIF orientation applied."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):  # 16 bits a channel: `convert` would clip at 255

@@ -6,7 +6,7 @@ import contextlib
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ class Source:
     items:   one record a sample in a fixed order; has at least "id" (string scalar). Shuffled before `load`.
     load:    record -> Sample: adds "image" uint8 [H, W, 3] RGB, EXIF applied. Runs in tf.data. Of image files it also
              adds "original_size" int32 [2] (H, W; [0, 0] where the item cannot be read: the batchers drop it) and
-             "encoded", the bytes that `decoding.decode` takes: a crop can decode its own part only.
+             "encoded", the bytes that `image_decoding.decode` takes: a crop can decode its own part only.
     count:   the number of items, unreadable ones included.
     classes: the class names; labels are indices into them.
     corrupt: {id: reason} of the items that could not be read so far (filled while reading; such items are skipped).
@@ -52,6 +52,11 @@ class Source:
 def steps_per_epoch(count: int, batch_size: int) -> int:
     """The number of batches in an epoch, the last partial one included."""
     return -(-count // batch_size)
+
+
+def map_samples(source: Source, change: Callable[[Sample], Sample]) -> Source:
+    """The source with every sample changed after it is loaded; `change` runs in tf.data."""
+    return replace(source, load=lambda record: change(source.load(record)))
 
 
 # Reading image files
@@ -145,12 +150,12 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Endless batches (images, targets), `steps_per_epoch` of them an epoch, from epoch `start_epoch` on.
 
-    Samples carry "index" int64 (their place in the source) and "seed" int32 [2] for `transform`. Order and seeds follow
+    Samples carry "index" int64 (their index in the source) and "seed" int32 [2] for `transform`. Order and seeds follow
     from (seed, epoch, index) alone, so a run that starts at epoch k goes on exactly as one that was never stopped.
     Every epoch has each sample once and keeps its last partial batch; where k items cannot be read, the first k
     of the epoch's order come a second time, so that its number of batches stays the same.
     `mix` gets ((images, targets), seed). `order`, a task's, replaces the shuffling; a sample's seed then comes from its
-    place in the epoch, since it may come again.
+    position in the epoch, since it may come again.
     """
     items = _enumerated(source)
     columns = items.batch(source.count).get_single_element() if order else None
@@ -158,12 +163,12 @@ def training_batches(
     def epoch_batches(epoch):
         epoch_seed = seed_of_epoch(seed, epoch)
 
-        def prepare(key, record):
-            return _prepare({**record, "seed": fold_in(epoch_seed, key)}, source.load, transform)
+        def prepare(number, record):
+            return _prepare({**record, "seed": fold_in(epoch_seed, number)}, source.load, transform)
 
         if order:
-            places, count = ordered(columns, epoch_seed, order)
-            samples = places.map(lambda place: {key: tf.gather(value, place) for key, value in columns.items()})
+            indices, count = ordered(columns, epoch_seed, order)
+            samples = indices.map(lambda index: {key: tf.gather(value, index) for key, value in columns.items()})
             samples = samples.enumerate()
         else:
             samples, count = shuffled(items, epoch_seed, min(source.count, source.shuffle_buffer)), source.count
@@ -183,8 +188,8 @@ def training_batches(
 def evaluation_batches(source: Source, transform: Callable[[Sample], Sample], *, batch_size: int) -> tf.data.Dataset:
     """Batches of Samples: every readable sample once, in the source's order; the last batch may be partial.
 
-    "image" is [N, H, W, 3]; "original_size" int32 [N, 2] is (H, W) before `transform`; "index" int64 [N] is the place
-    in the source. What differs in length ("boxes") is padded with 0, "labels" with -1 and "mask" with 255.
+    "image" is [N, H, W, 3]; "original_size" int32 [N, 2] is (H, W) before `transform`; "index" int64 [N] counts
+    them in the source. What differs in length ("boxes") is padded with 0, "labels" with -1 and "mask" with 255.
     """
     samples = _enumerated(source).map(
         lambda record: _prepare(record, source.load, transform), num_parallel_calls=AUTOTUNE
@@ -211,11 +216,11 @@ def shuffled(items: tf.data.Dataset, epoch_seed: tf.Tensor, buffer: int) -> tf.d
 
 
 def ordered(columns: Batch, epoch_seed: tf.Tensor, order: Callable) -> tuple[tf.data.Dataset, tf.Tensor]:
-    """The places of one epoch's samples in the order of a task, and how many they are. To be traced by tf.data."""
+    """The indices of one epoch's samples in the order of a task, and how many they are. To be traced by tf.data."""
     arrays = {key: np.asarray(value) for key, value in columns.items()}
-    places = tf.numpy_function(lambda seed: order(arrays, seed), [epoch_seed], tf.int64, stateful=False)
-    places = tf.ensure_shape(places, [None])
-    return tf.data.Dataset.from_tensor_slices(places), tf.size(places, tf.int64)
+    indices = tf.numpy_function(lambda seed: order(arrays, seed), [epoch_seed], tf.int64, stateful=False)
+    indices = tf.ensure_shape(indices, [None])
+    return tf.data.Dataset.from_tensor_slices(indices), tf.size(indices, tf.int64)
 
 
 def fold_in(seed: tf.Tensor, number: tf.Tensor) -> tf.Tensor:

@@ -11,9 +11,9 @@ from mobilenet_tf.data.source import Source, user_errors
 
 
 def stratified(source: Source, count: int) -> Source:
-    """`count` samples with equally many of each "label", as far as there are so many; `subset` where there is none.
+    """`count` samples of a source, with equally many of each "label" as far as there are so many; always the same.
 
-    Always the same ones.
+    Where samples have no integer "label", the result is that of `subset`.
     """
     label = source.items.element_spec.get("label")
     if label is None or label.shape.rank or not label.dtype.is_integer or count >= source.count:
@@ -21,12 +21,12 @@ def stratified(source: Source, count: int) -> Source:
     with user_errors():
         labels = np.array([int(item["label"]) for item in source.items])
     order = np.random.default_rng(0).permutation(len(labels))
-    place = np.empty(len(labels), int)  # of each sample among those of its label
+    rank = np.empty(len(labels), int)  # of each sample among those of its label
     for value in np.unique(labels):
-        own = order[labels[order] == value]
-        place[own] = np.arange(len(own))
+        same_label = order[labels[order] == value]
+        rank[same_label] = np.arange(len(same_label))
     chosen = np.zeros(len(labels), bool)
-    chosen[order[np.argsort(place[order], kind="stable")[:count]]] = True
+    chosen[order[np.argsort(rank[order], kind="stable")[:count]]] = True
     marked = tf.data.Dataset.zip(source.items, tf.data.Dataset.from_tensor_slices(chosen))
     items = marked.filter(_is_chosen).map(_item)
     return dataclasses.replace(source, items=items, count=count)

@@ -1,36 +1,82 @@
-"""TensorFlow Datasets: builders and their undecoded records, with one-line errors. TFDS itself is imported on use."""
+"""TensorFlow Datasets: builders, splits and undecoded records, with one-line errors. TFDS itself is imported on use."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable, Container
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
+from mobilenet_tf.config import DataWithSplits
+from mobilenet_tf.data.source import Sample, Source, image_loader
 from mobilenet_tf.utils.errors import UserError
 
-SHUFFLE = 2_000  # records with their bytes; TFDS shuffles when it writes a data set
+SHUFFLE_BUFFER = 2_000  # records with their bytes; TFDS shuffles when it writes a data set
 
 
-def builder(name: str, data_dir: str | Path | None):
+def builder(name: str | None, data_dir: str | Path | None):
     """The prepared builder of a data set; downloads it where it is not in `data_dir`. Raises UserError."""
     import tensorflow_datasets as tfds
 
     try:
-        found = tfds.builder(name, data_dir=data_dir and str(data_dir))
+        prepared = tfds.builder(name, data_dir=data_dir and str(data_dir))
     except tfds.core.DatasetNotFoundError:
         close = difflib.get_close_matches(str(name), tfds.list_builders(), 3)
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise UserError(f"data.name must be a data set of TensorFlow Datasets{hint} Received: {name}") from None
     try:
-        found.download_and_prepare()
+        prepared.download_and_prepare()
     except Exception as error:  # the network's, the disk's, a checksum's, one of an optional package
-        where = f"be in {found.data_dir} or be downloaded"
-        raise UserError(f"{name} must {where}. Received: {type(error).__name__}: {line(error)}") from None
-    return found
+        where = f"be in {prepared.data_dir} or be downloaded"
+        raise UserError(f"{name} must {where}. Received: {type(error).__name__}: {one_line(error)}") from None
+    return prepared
 
 
-def records(found, split: str, expression: str) -> tuple[tf.data.Dataset, int]:
+def read_split(
+    prepared,
+    data: DataWithSplits,
+    split: str,
+    item: Callable[[Sample], Sample],
+    classes: list[str],
+    *,
+    test_is_validation: bool = False,
+    ground_truth: Any = None,
+) -> Source:
+    """The Source of a split of a builder's data set.
+
+    item: record of TFDS, "image" as its bytes and with "tfds_id" -> item of the Source, with "id" and "encoded".
+    test_is_validation: see `split_expression`. ground_truth: see `Source`.
+    Raises UserError: no such split, or an empty one.
+    """
+    expression = split_expression(prepared.info.splits, data, split, test_is_validation=test_is_validation)
+    encoded, count = records(prepared, split, expression)
+    corrupt: dict[str, str] = {}
+    load = image_loader(count, corrupt, on_corrupt=data.on_corrupt)
+    return Source(encoded.map(item), load, count, classes, corrupt, SHUFFLE_BUFFER, ground_truth)
+
+
+def split_expression(
+    available: Container[str], data: DataWithSplits, split: str, *, test_is_validation: bool = False
+) -> str:
+    """TFDS's expression for a split, such as train[:90%].
+
+    It is what `data.splits` says, or else the data set's split of that name. Where there is neither for validation, and
+    `data.splits` leaves train alone, validation is the last `data.validation_fraction` of train.
+    test_is_validation: whether validation takes the place of a test split that the data set does not have.
+    """
+    if data.splits.get(split):
+        return data.splits[split]
+    if test_is_validation and split == "test" and "test" not in available:
+        return split_expression(available, data, "validation")
+    if split == "test" or "validation" in available or "validation" in data.splits or "train" in data.splits:
+        return split
+    percent = round(100 * (1 - data.validation_fraction))
+    return {"train": f"train[:{percent}%]", "validation": f"train[{percent}%:]"}[split]
+
+
+def records(prepared, split: str, expression: str) -> tuple[tf.data.Dataset, int]:
     """The records of a split in a fixed order, "image" as its bytes and with "tfds_id"; and their number.
 
     expression: TFDS's, such as train[:90%]; `split` is what an error calls it.
@@ -39,7 +85,7 @@ def records(found, split: str, expression: str) -> tuple[tf.data.Dataset, int]:
     import tensorflow_datasets as tfds
 
     try:
-        encoded = found.as_dataset(
+        encoded = prepared.as_dataset(
             split=expression,
             shuffle_files=False,
             decoders={"image": tfds.decode.SkipDecoding()},
@@ -47,13 +93,15 @@ def records(found, split: str, expression: str) -> tuple[tf.data.Dataset, int]:
         )
         count = int(encoded.cardinality())
     except (ValueError, KeyError, AssertionError) as error:
-        received = f"{expression}: {line(error)}"
-        raise UserError(f"data.splits.{split} must be a split of {found.name}. Received: {received}") from None
+        received = f"{expression}: {one_line(error)}"
+        raise UserError(f"data.splits.{split} must be a split of {prepared.name}. Received: {received}") from None
     if count < 1:
-        raise UserError(f"data.splits.{split} must have pictures in {found.name}. Received: {expression}, an empty one")
+        raise UserError(
+            f"data.splits.{split} must have images in {prepared.name}. Received: {expression}, which is empty"
+        )
     return encoded, count
 
 
-def line(error: Exception) -> str:
-    """An error's text on one line."""
+def one_line(error: Exception) -> str:
+    """The text of an error on one line of 200 characters at most."""
     return " ".join(str(error).split())[:200]

@@ -18,24 +18,22 @@ class Model(config.Model):
     dropout: float = Field(0.2, ge=0, lt=1)
 
 
-class Data(config.Section):
+class Data(config.DataWithSplits):
     reader: Literal["celeba", "csv", "tfds", "scenes"]
-    root: Path | None = Field(None, description="CelebA's folder; CSV file or folder of CSV files; TFDS data_dir")
-    name: str = Field("celeb_a", description="TFDS data set")
-    attributes: list[str] | None = Field(None, min_length=1, description="these alone, in this order; null: all")
-    splits: dict[Literal["train", "validation", "test"], str] = Field({}, description="TFDS split expressions")
-    validation_fraction: float = Field(0.1, gt=0, lt=1, description="CSV: of train, where no validation split exists")
-    counts: dict[Literal["train", "validation", "test"], int] = Field(
-        {"train": 1600, "validation": 200, "test": 400}, description="scenes: pictures per split"
+    root: Path | None = Field(
+        None,
+        description="CelebA's folder, a CSV file, a folder of CSV files, or the data_dir of TensorFlow Datasets",
     )
+    name: str = Field("celeb_a", description="The data set of TensorFlow Datasets; for data.reader=tfds")
+    attributes: list[str] | None = Field(
+        None, min_length=1, description="Read these attributes only, in this order; null reads all"
+    )
+    counts: config.Counts = {"train": 1600, "validation": 200, "test": 400}
     crop_fraction: float | None = Field(None, gt=0, le=1, description="central crop in evaluation; null: plain resize")
-    on_corrupt: Literal["skip", "error"] = "skip"
     augment: config.Augment = config.Augment(crop_scale=(0.7, 1.0))
 
     @model_validator(mode="after")
-    def _complete(self):
-        if self.reader in ("celeba", "csv") and self.root is None:
-            raise ValueError(f"data.root must be set for data.reader={self.reader}: add data.root=PATH")
+    def _mirrored(self):
         turned = self.reader == "scenes" and "facing_left" in (self.attributes or ["facing_left"])
         if turned and self.augment.flip:
             raise ValueError(

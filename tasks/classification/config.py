@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from mobilenet_tf import config
 from mobilenet_tf.inference.endings import LOGITS, SOFTMAX
@@ -20,29 +20,15 @@ class Augment(config.Augment):
     cutmix: float = Field(0.0, ge=0, description="alpha of the Beta distribution")
 
 
-class Data(config.Section):
+class Data(config.DataWithSplits):
     reader: Literal["folder", "csv", "tfds", "scenes"]
-    root: Path | None = Field(None, description="folder, CSV file or TFDS data_dir")
-    name: str | None = Field(None, description="TFDS data set")
-    splits: dict[Literal["train", "validation", "test"], str] = Field({}, description="TFDS split expressions")
-    classes: Path | None = Field(None, description="label file, one class name a line")
-    validation_fraction: float = Field(0.1, gt=0, lt=1, description="of train, where no validation split exists")
-    box_crop: bool = Field(False, description="TFDS: crop to the annotated box")
-    box_margin: float = Field(0.1, ge=0, description="margin around that box as a fraction of its sides")
-    counts: dict[Literal["train", "validation", "test"], int] = Field(
-        {"train": 1600, "validation": 200, "test": 400}, description="scenes: pictures per split"
-    )
+    root: Path | None = Field(None, description="The folder, the CSV file, or the data_dir of TensorFlow Datasets")
+    classes: Path | None = Field(None, description="A label file: one class name a line, in the order of the labels")
+    box_crop: bool = Field(False, description="Crop to the annotated box, the largest one; for data.reader=tfds")
+    box_margin: float = Field(0.1, ge=0, description="The margin around that box as a fraction of its sides")
+    counts: config.Counts = {"train": 1600, "validation": 200, "test": 400}
     crop_fraction: float | None = Field(0.875, gt=0, le=1, description="central crop in evaluation; null: plain resize")
-    on_corrupt: Literal["skip", "error"] = "skip"
     augment: Augment = Augment()
-
-    @model_validator(mode="after")
-    def _complete(self):
-        if self.reader in ("folder", "csv") and self.root is None:
-            raise ValueError(f"data.root must be set for data.reader={self.reader}: add data.root=PATH")
-        if self.reader == "tfds" and self.name is None:
-            raise ValueError("data.name must be set for data.reader=tfds, for instance data.name=stanford_dogs")
-        return self
 
 
 class Export(config.Export):

@@ -11,14 +11,14 @@ import tensorflow as tf
 
 from mobilenet_tf import viz
 from mobilenet_tf.data.source import Source, user_errors
+from mobilenet_tf.data.splits import SPLITS
 from mobilenet_tf.tasks.detection import boxes as box_ops
 from mobilenet_tf.tasks.detection import data
 from mobilenet_tf.tasks.detection.config import Config
 from mobilenet_tf.tasks.detection.data.validation import KINDS, Finding
-from mobilenet_tf.tasks.detection.task import anchors, source
+from mobilenet_tf.tasks.detection.task import anchors
 from mobilenet_tf.utils.errors import UserError
 
-SPLITS = ("train", "validation", "test")
 SIZES = (0, 8, 16, 32, 64, 96, 128, 192, 256, 512, np.inf)  # square root of the area, pixels of the input
 ASPECTS = (0, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 1, 3 / 2, 2, 3, 4, np.inf)  # width / height in the input
 PICTURES = 24  # on the sheet
@@ -95,11 +95,10 @@ def _advice(recall: float) -> list[str]:
 
 
 def _read(cfg: Config, split: str) -> tuple[Source, list[Finding]]:
-    if cfg.data.reader not in data.LISTINGS:
-        return source(cfg, split), []
-    keys = cfg.data.model_dump(exclude={"reader", "root", "augment", "resize", "skip_empty", "counts", "name"})
-    listing, findings = data.examine(cfg.data.reader, cfg.data.root, split, seed=cfg.seed, **keys)
-    return data.listing.source(listing, on_corrupt=cfg.data.on_corrupt), findings
+    found, findings = data.examine(cfg.data, split, seed=cfg.seed, size=max(cfg.model.input_size))
+    if isinstance(found, Source):
+        return found, findings
+    return data.annotation_set.source(found, on_corrupt=cfg.data.on_corrupt), findings
 
 
 def _report(cfg: Config, read: Source, findings: list[Finding], prior: np.ndarray) -> SplitReport:
@@ -149,7 +148,7 @@ def _from_files(read: Source) -> tuple[np.ndarray, ...]:
     sizes = np.array([[image["height"], image["width"]] for image in truth["images"]], np.float64)
     rows = np.array([place[entry["image_id"]] for entry in truth["annotations"]], np.int64)
     return (
-        data.listing.normalised([entry["bbox"] for entry in truth["annotations"]], sizes[rows]),
+        data.annotation_set.normalized([entry["bbox"] for entry in truth["annotations"]], sizes[rows]),
         np.array([label[entry["category_id"]] for entry in truth["annotations"]], np.int64),
         np.array([bool(entry.get("iscrowd", 0)) for entry in truth["annotations"]], bool),
         sizes,

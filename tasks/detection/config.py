@@ -10,8 +10,6 @@ from pydantic import Field, model_validator
 from mobilenet_tf import config
 from mobilenet_tf.tasks.detection.endings import ENDINGS
 
-SplitName = Literal["train", "validation", "test"]
-
 
 class Anchors(config.Section):
     """Anchors as data; ratios are width / height, scales shares of the input's sides."""
@@ -90,35 +88,39 @@ class Augment(config.Section):
     mosaic: float = Field(0.0, ge=0, le=1, description="probability that a batch is made of four pictures each")
 
 
-class Data(config.Section):
+class Data(config.DataWithSplits):
     reader: Literal["coco", "voc", "yolo", "tfds", "scenes"]
-    root: Path | None = Field(None, description="folder, YOLO's yaml file or TFDS data_dir")
-    name: str | None = Field(None, description="TFDS data set, such as coco/2017 or voc/2007")
-    splits: dict[SplitName, str] = Field(
-        {}, description="coco: train2017; voc: train, or 2007/trainval+2012/trainval; yolo: a key; TFDS: train[:90%]"
+    root: Path | None = Field(None, description="The folder, YOLO's yaml file, or the data_dir of TensorFlow Datasets")
+    splits: dict[config.Split, str] = Field(
+        {},
+        description="What the data set calls the splits. coco: train2017; voc: train, or 2007/trainval+2012/trainval; "
+        "yolo: a key of the yaml file; tfds: a split expression such as train[:90%]",
     )
-    annotations: dict[SplitName, Path] = Field({}, description="coco: JSON files, relative to root")
-    images: dict[SplitName, Path] = Field({}, description="coco: picture folders, relative to root")
-    classes: Path | None = Field(None, description="label file, one class name a line; default: those of the data")
-    validation_fraction: float = Field(0.1, gt=0, lt=1, description="of train, where no validation split exists")
-    counts: dict[SplitName, int] = Field(
-        {"train": 800, "validation": 100, "test": 200}, description="scenes: pictures per split"
+    annotations: dict[config.Split, Path] = Field(
+        {}, description="The JSON files of the splits, relative to data.root; for data.reader=coco"
+    )
+    images: dict[config.Split, Path] = Field(
+        {}, description="The image folders of the splits, relative to data.root; for data.reader=coco"
+    )
+    classes: Path | None = Field(
+        None,
+        description="A label file with the classes to use, one a line, in the order of the labels; null uses all "
+        "classes of the data set",
     )
     resize: Literal["stretch", "letterbox"] = Field(
         "stretch",
         description="How images come to model.input_size. stretch: every side is scaled by itself; letterbox: the "
         "aspect ratio is kept and the rest is gray",
     )
-    skip_empty: bool = Field(False, description="leave training pictures without boxes out")
-    on_corrupt: Literal["skip", "error"] = "skip"
+    skip_empty: bool = Field(False, description="Whether training images without boxes are left out")
     augment: Augment = Augment()
 
     @model_validator(mode="after")
-    def _complete(self):
-        if self.reader in ("coco", "voc", "yolo") and self.root is None:
-            raise ValueError(f"data.root must be set for data.reader={self.reader}: add data.root=PATH")
-        if self.reader == "tfds" and self.name is None:
-            raise ValueError("data.name must be set for data.reader=tfds, for instance data.name=coco/2017")
+    def _names_classes(self):
+        if self.classes and self.reader in ("tfds", "scenes"):
+            raise ValueError(
+                f"data.classes goes with coco, voc, yolo; {self.reader} names its classes. Received: {self.classes}"
+            )
         return self
 
 

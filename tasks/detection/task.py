@@ -27,9 +27,7 @@ class Task(Inference, base.Task[Config]):
 
     def source(self, split):
         """The samples of a split: "id", "image" uint8 [H, W, 3], "boxes" float32 [N, 4], "labels" int32, "crowd"."""
-        cfg = self.cfg
-        keys = cfg.data.model_dump(exclude={"reader", "root", "augment", "resize"})
-        return data.read(cfg.data.reader, cfg.data.root, split, seed=cfg.seed, size=max(cfg.model.input_size), **keys)
+        return data.read(self.cfg.data, split, seed=self.cfg.seed, size=max(self.cfg.model.input_size))
 
     def transform(self, training):
         """Sample -> Sample with a float32 image [H, W, 3] of the input size, in 0..255, and its boxes."""
@@ -93,7 +91,7 @@ class Task(Inference, base.Task[Config]):
         return scoring.agreement(reference, candidate, score=SHOWN_FROM)
 
     def distillation_loss(self):
-        return losses.imitation(self.cfg.model.scores, self.cfg.distill.temperature)
+        return losses.distillation_loss(self.cfg.model.scores, self.cfg.distill.temperature)
 
 
 def shown(cfg: Config, image: np.ndarray, size) -> np.ndarray:

@@ -10,8 +10,6 @@ from pydantic import Field, model_validator
 from mobilenet_tf import config
 from mobilenet_tf.inference.endings import Ending
 
-Split = Literal["train", "validation", "test"]
-
 
 class Model(config.Model):
     dimension: int = Field(128, ge=2, description="length of the embedding")
@@ -35,9 +33,11 @@ class HeldOut(config.Section):
     test: float | list[str] | None = None
 
 
-class Data(config.Section):
+class Data(config.Data):
     reader: Literal["folder", "csv", "scenes"]
-    root: Path | None = Field(None, description="folder of identities or of splits of them (LFW too), or CSV file")
+    root: Path | None = Field(
+        None, description="The CSV file, or the folder of identities (LFW too) or of splits of identities"
+    )
     pairs: Path | None = Field(
         None, description="the pairs of the test split: LFW's pairs*.txt, or a CSV with columns a, b, same"
     )
@@ -49,19 +49,14 @@ class Data(config.Section):
     pictures_per_identity: int | None = Field(
         4, ge=2, description="in a batch of batch_size / that many identities; null: batches are drawn at random"
     )
-    counts: dict[Split, int] = Field(
-        {"train": 800, "validation": 200, "test": 400}, description="scenes: pictures per split"
-    )
+    counts: config.Counts = {"train": 800, "validation": 200, "test": 400}
     crop_fraction: float | None = Field(
         None, gt=0, le=1, description="central part of every picture that is used; null: all of it, resized"
     )
-    on_corrupt: Literal["skip", "error"] = "skip"
     augment: Augment = Augment()
 
     @model_validator(mode="after")
-    def _complete(self):
-        if self.reader != "scenes" and self.root is None:
-            raise ValueError(f"data.root must be set for data.reader={self.reader}: add data.root=PATH")
+    def _pairs_of_files(self):
         if self.reader == "scenes" and self.pairs:
             raise ValueError("data.pairs must not be set for data.reader=scenes")
         return self

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from mobilenet_tf import viz
-from mobilenet_tf.tasks.segmentation import data, readers
+from mobilenet_tf.data.images import displayed_size
+from mobilenet_tf.data.splits import SPLITS
+from mobilenet_tf.data.transforms import IGNORE
+from mobilenet_tf.tasks.segmentation import data
 from mobilenet_tf.tasks.segmentation.config import Config
 from mobilenet_tf.tasks.segmentation.drawing import overlay
-from mobilenet_tf.tasks.segmentation.task import source
 from mobilenet_tf.utils.errors import UserError
 
-SPLITS = ("train", "validation", "test")
 PICTURES = 24  # on the sheet
 SHOWN = 20  # findings that are printed
 
@@ -54,37 +54,29 @@ def lines(result: dict) -> list[str]:
 
 def _split(cfg: Config, split: str) -> dict:
     counts, findings = np.zeros(256, np.int64), []
-    if cfg.data.reader in readers.READERS:
-        pairs = _pairs(cfg, split)
-        for image, key in zip(pairs.images, pairs.masks, strict=True):
+    found = data.examine(cfg.data, split, seed=cfg.seed, size=max(cfg.model.input_size))
+    if isinstance(found, data.MaskedImages):
+        for image, key in zip(found.images, found.masks, strict=True):
             try:
-                mask = pairs.read_mask(key)
+                mask = found.read_mask(key)
                 _same_size(image, mask)
                 counts += np.bincount(mask.ravel(), minlength=256)
             except UserError as error:
                 findings.append(str(error))
-        count, classes = len(pairs.images), pairs.classes
+        count, classes = len(found.images), found.classes
     else:
-        read = source(cfg, split)
-        counts, count, classes = data.pixel_counts(read), read.count, read.classes
+        counts, count, classes = data.pixel_counts(found), found.count, found.classes
     return {
         "images": count,
         "pixels": {name: int(counts[i]) for i, name in enumerate(classes)},
-        "ignored": float(counts[data.IGNORE] / max(1, counts.sum())),
+        "ignored": float(counts[IGNORE] / max(1, counts.sum())),
         "findings": findings,
     }
 
 
-def _pairs(cfg: Config, split: str) -> data.Pairs:
-    keys = cfg.data.model_dump(include={"classes", "colours", "annotations", "validation_fraction"})
-    return readers.READERS[cfg.data.reader](cfg.data.root, split, seed=cfg.seed, **keys)
-
-
 def _same_size(path: Path, mask: np.ndarray) -> None:
     try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(0x0112, 1) >= 5  # EXIF: the picture lies on its side
-            size = image.size if turned else image.size[::-1]
+        size = displayed_size(path)
     except OSError as error:
         raise UserError(f"{path} must be a picture that can be read. Received: {error.strerror or error}") from None
     if mask.shape != size:
@@ -94,7 +86,7 @@ def _same_size(path: Path, mask: np.ndarray) -> None:
 
 def _sheet(cfg: Config, path: Path) -> Path:
     """Samples from all over the train split under their masks."""
-    read = source(cfg, "train")
+    read = data.read(cfg.data, "train", seed=cfg.seed, size=max(cfg.model.input_size))
     step = max(1, read.count // PICTURES)
     images, captions = [], []
     chosen = read.items.enumerate().filter(lambda i, _: i % step == 0).map(lambda _, record: read.load(record))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from mobilenet_tf import config
 from mobilenet_tf.inference.endings import LOGITS, SOFTMAX, Ending, last_axis
@@ -40,11 +40,9 @@ class Augment(config.Section):
     color_jitter: float = Field(0.0, ge=0, le=1, description="strength of brightness, contrast, saturation changes")
 
 
-class Data(config.Section):
+class Data(config.DataWithSplits):
     reader: Literal["folder", "voc", "cityscapes", "coco", "tfds", "scenes"]
-    root: Path | None = Field(None, description="the data set's folder; TFDS: data_dir")
-    name: str | None = Field(None, description="TFDS data set")
-    splits: dict[Literal["train", "validation", "test"], str] = Field({}, description="TFDS split expressions")
+    root: Path | None = Field(None, description="The folder of the data set, or the data_dir of TensorFlow Datasets")
     classes: list[str] | Path | None = Field(
         None, description="the names or a file of them, one a line; of COCO, the categories that are not background"
     )
@@ -52,25 +50,12 @@ class Data(config.Section):
         None, description="folder: CSV file with columns red, green, blue, name of masks that are colour pictures"
     )
     annotations: Literal["instances", "panoptic"] = Field("instances", description="COCO: which file")
-    validation_fraction: float = Field(0.1, gt=0, lt=1, description="of train, where no validation split exists")
-    counts: dict[Literal["train", "validation", "test"], int] = Field(
-        {"train": 800, "validation": 100, "test": 200}, description="scenes: pictures per split"
-    )
     resize: Literal["stretch", "letterbox", "pad"] = Field(
         "letterbox",
         description="How images come to model.input_size. stretch: every side is scaled by itself; letterbox: the "
         "aspect ratio is kept and the rest is gray; pad: the size is kept too, unless it is larger",
     )
-    on_corrupt: Literal["skip", "error"] = "skip"
     augment: Augment = Augment()
-
-    @model_validator(mode="after")
-    def _complete(self):
-        if self.reader not in ("tfds", "scenes") and self.root is None:
-            raise ValueError(f"data.root must be set for data.reader={self.reader}: add data.root=PATH")
-        if self.reader == "tfds" and self.name is None:
-            raise ValueError("data.name must be set for data.reader=tfds, for instance data.name=oxford_iiit_pet")
-        return self
 
 
 class Loss(config.Section):

@@ -13,12 +13,12 @@ from mobilenet_tf.data.scenes.animals import BREEDS, Animal, paint
 from mobilenet_tf.data.scenes.canvas import Canvas, Layer
 from mobilenet_tf.data.scenes.scenery import BACKGROUNDS, OCCLUDERS, ball, pick, room
 from mobilenet_tf.data.source import Sample, Source
+from mobilenet_tf.data.splits import SPLITS, check_split
 from mobilenet_tf.utils.errors import UserError
 
 CLASSES = list(BREEDS)
 # Of the main animal up to "occluded", then of the scene. A horizontal flip of the image changes "facing_left".
 ATTRIBUTES = ["facing_left", "sitting", "collar", "ball", "occluded", "indoors", "snow", "night"]
-SPLITS = ["train", "validation", "test"]
 BACKDROP = 144  # pixels the background is drawn on, then halved: soft, and equally so at every size
 CACHE_BYTES = 1 << 30  # drawn pictures one source keeps in memory; the rest are drawn again every epoch
 
@@ -116,8 +116,7 @@ def annotate(owners: np.ndarray, labels: list[int]) -> dict[str, np.ndarray]:
 
 def split_seed(seed: int, split: str) -> int:
     """The seed of one split's scenes; no two splits share one. Raises UserError for an unknown split."""
-    if split not in SPLITS:
-        raise UserError(f"split must be one of {', '.join(SPLITS)}. Received: split={split}")
+    check_split(split)
     return len(SPLITS) * seed + SPLITS.index(split)
 
 

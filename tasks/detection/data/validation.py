@@ -1,4 +1,4 @@
-"""Checks an annotated set of pictures, one line a finding, and leaves out what cannot be used."""
+"""Checks an annotated set of images, one line a finding, and leaves out what cannot be used."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mobilenet_tf.tasks.detection.data.listing import Listing, upright_size
+from mobilenet_tf.data.images import displayed_size
+from mobilenet_tf.tasks.detection.data.annotation_set import AnnotationSet
 from mobilenet_tf.utils.errors import UserError
 
-SHOWN = 5  # findings of a kind that training prints
+MAX_WARNINGS = 5  # of a kind of finding, before training
 OVERHANG = 1.0  # pixels by which a box may reach over the edge before that is worth a line: rounding, 1-based corners
-SAME_SHAPE = 0.02  # relative difference of aspect ratios that resizing a picture explains
+SAME_SHAPE = 0.02  # relative difference of aspect ratios that resizing an image explains
 
 KINDS = {
     "missing image": "left out",
@@ -50,27 +51,27 @@ class Finding:
         return f"{self.where}: {self.kind}{received}, {KINDS[self.kind]}"
 
 
-def checked(listing: Listing, *, on_corrupt: str = "skip") -> tuple[Listing, list[Finding]]:
-    """The listing without what cannot be used, and all findings. A set without faults keeps its very annotations.
+def checked(annotations: AnnotationSet, *, on_corrupt: str = "skip") -> tuple[AnnotationSet, list[Finding]]:
+    """The set without what cannot be used, and all findings. A set without faults keeps its very annotations.
 
-    Raises UserError: no picture is there, or (on_corrupt="error") one is missing or unreadable.
+    Raises UserError: no image is there, or (on_corrupt="error") one is missing or unreadable.
     """
     findings: list[Finding] = []
-    images, paths = _images(listing, findings)
+    images, paths = _images(annotations, findings)
     left_out = [finding for finding in findings if finding.kind in ("missing image", "unreadable image")]
     if left_out and on_corrupt == "error":
         raise UserError(f"{left_out[0].where} must be an image that can be used. Received: {left_out[0].received}")
     if not images:
-        received = f"{len(listing.paths)} named, the first {left_out[0]}" if left_out else "none"
-        raise UserError(f"{listing.where} must name pictures that can be read. Received: {received}")
-    annotations = _annotations(listing, {image["id"]: image for image in images}, findings)
-    findings += _unused(listing, images, annotations)
-    coco = dict(listing.coco)
+        received = f"{len(annotations.paths)} named, the first {left_out[0]}" if left_out else "none"
+        raise UserError(f"{annotations.where} must name images that can be read. Received: {received}")
+    entries = _entries(annotations, {image["id"]: image for image in images}, findings)
+    findings += _unused(annotations, images, entries)
+    coco = dict(annotations.coco)
     if len(images) < len(coco["images"]) or any(a is not b for a, b in zip(images, coco["images"], strict=False)):
         coco["images"] = images
-    if len(annotations) < len(coco["annotations"]):
-        coco["annotations"] = annotations
-    return replace(listing, coco=coco, paths=paths), findings
+    if len(entries) < len(coco["annotations"]):
+        coco["annotations"] = entries
+    return replace(annotations, coco=coco, paths=paths), findings
 
 
 def warn(findings: Iterable[Finding], quiet: Sequence[str] = ("no boxes",)) -> None:
@@ -78,18 +79,18 @@ def warn(findings: Iterable[Finding], quiet: Sequence[str] = ("no boxes",)) -> N
     kinds: dict[str, list[Finding]] = {}
     for finding in findings:
         kinds.setdefault(finding.kind, []).append(finding)
-    for kind, found in kinds.items():
+    for kind, of_kind in kinds.items():
         if kind in quiet:
             continue
-        for finding in found[:SHOWN]:
+        for finding in of_kind[:MAX_WARNINGS]:
             warnings.warn(str(finding), stacklevel=3)
-        if len(found) > SHOWN:
-            warnings.warn(f"{len(found) - SHOWN} more: {kind}; check-data lists them", stacklevel=3)
+        if len(of_kind) > MAX_WARNINGS:
+            warnings.warn(f"{len(of_kind) - MAX_WARNINGS} more: {kind}; check-data lists them", stacklevel=3)
 
 
-def _images(listing: Listing, findings: list[Finding]) -> tuple[list[dict], list[Path]]:
+def _images(annotations: AnnotationSet, findings: list[Finding]) -> tuple[list[dict], list[Path]]:
     images, paths, seen = [], [], set()
-    for image, path in zip(listing.coco["images"], listing.paths, strict=True):
+    for image, path in zip(annotations.coco["images"], annotations.paths, strict=True):
         where = f"{path}, image {image['id']}"
         if image["id"] in seen:
             findings.append(Finding("duplicate image id", where))
@@ -108,39 +109,40 @@ def _images(listing: Listing, findings: list[Finding]) -> tuple[list[dict], list
 def _size(image: dict, path: Path) -> tuple[str | None, str, tuple[int, int] | None]:
     """(kind of finding or None, what was received, the size where the annotations give none)."""
     try:
-        height, width = upright_size(path)
+        height, width = displayed_size(path)
     except FileNotFoundError:
         return "missing image", "no such file", None
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         return "unreadable image", str(error), None
-    own = image.get("height"), image.get("width")
-    if not all(own):
+    annotated = image.get("height"), image.get("width")
+    if not all(annotated):
         return None, "", (height, width)
-    if own == (height, width):
+    if annotated == (height, width):
         return None, "", None
-    received = f"{width}x{height}, annotated as {own[1]}x{own[0]}"
-    same = abs(width * own[0] / (height * own[1]) - 1) < SAME_SHAPE
+    received = f"{width}x{height}, annotated as {annotated[1]}x{annotated[0]}"
+    same = abs(width * annotated[0] / (height * annotated[1]) - 1) < SAME_SHAPE
     return ("other image size" if same else "other image shape"), received, None
 
 
-def _annotations(listing: Listing, images: dict[Any, dict], findings: list[Finding]) -> list[dict]:
-    categories = {category["id"] for category in listing.coco["categories"]}
-    dropped = {image["id"] for image in listing.coco["images"]} - set(images)
-    kept, seen = [], set()
-    for entry in listing.coco["annotations"]:
+def _entries(annotations: AnnotationSet, images: dict[Any, dict], findings: list[Finding]) -> list[dict]:
+    """The annotations that can be used, of these images ({id: image})."""
+    categories = {category["id"] for category in annotations.coco["categories"]}
+    dropped = {image["id"] for image in annotations.coco["images"]} - set(images)
+    usable, seen = [], set()
+    for entry in annotations.coco["annotations"]:
         if entry["image_id"] in dropped:
             continue
-        kind, received = _judge(entry, images.get(entry["image_id"]), categories, seen)
+        kind, received = _fault_of(entry, images.get(entry["image_id"]), categories, seen)
         if kind:
-            where = entry.get("line") or f"{listing.where}, annotation {entry['id']}"
+            where = entry.get("line") or f"{annotations.where}, annotation {entry['id']}"
             findings.append(Finding(kind, where, received))
         if kind is None or KINDS[kind] in ("clipped", "kept"):
-            kept.append(entry)
+            usable.append(entry)
         seen.add(entry["id"])
-    return kept
+    return usable
 
 
-def _judge(entry: dict, image: dict | None, categories: set, seen: set) -> tuple[str | None, str]:
+def _fault_of(entry: dict, image: dict | None, categories: set, seen: set) -> tuple[str | None, str]:
     """(kind of finding or None, what was received)."""
     if image is None:
         return "unknown image", f"image {entry['image_id']}"
@@ -164,12 +166,12 @@ def _judge(entry: dict, image: dict | None, categories: set, seen: set) -> tuple
     return None, ""
 
 
-def _unused(listing: Listing, images: Sequence[dict], annotations: Sequence[dict]) -> Iterator[Finding]:
-    counts = Counter(entry["category_id"] for entry in annotations)
-    with_boxes = {entry["image_id"] for entry in annotations}
+def _unused(annotations: AnnotationSet, images: Sequence[dict], entries: Sequence[dict]) -> Iterator[Finding]:
+    counts = Counter(entry["category_id"] for entry in entries)
+    with_boxes = {entry["image_id"] for entry in entries}
     for image in images:
         if image["id"] not in with_boxes:
             yield Finding("no boxes", f"{image['file_name']}, image {image['id']}")
-    for category in listing.coco["categories"]:
+    for category in annotations.coco["categories"]:
         if not counts[category["id"]]:
-            yield Finding("class without boxes", f"{listing.where}, category {category['id']}", category["name"])
+            yield Finding("class without boxes", f"{annotations.where}, category {category['id']}", category["name"])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from mobilenet_tf.data import images
-from mobilenet_tf.tasks.detection.data.listing import Listing, divide
+from mobilenet_tf.data.images import EXTENSIONS
+from mobilenet_tf.tasks.detection.config import Data
+from mobilenet_tf.tasks.detection.data.annotation_set import AnnotationSet, divide
 from mobilenet_tf.utils.errors import UserError
 
 CLASSES = [
@@ -17,28 +18,29 @@ LISTS = {"train": "train", "validation": "val", "test": "test"}
 DEVKIT = {"train": "2007/trainval+2012/trainval", "validation": "2007/test", "test": "2007/test"}  # "07+12"
 
 
-def read(root: Path, split: str, *, splits, validation_fraction, seed, **_) -> Listing:
+def read(data: Data, split: str, seed: int, size: int) -> AnnotationSet:
     """The images and boxes of a split.
 
-    splits: names of lists in ImageSets/Main, several joined by +; those of the devkit have the year before them, as in
-    2007/trainval+2012/trainval. Where there are no lists, the splits are drawn from all annotations.
+    `data.splits` are names of lists in ImageSets/Main, several joined by +; those of the devkit have the year before
+    them, as in 2007/trainval+2012/trainval. Where there are no lists, the splits are drawn from all annotations.
     """
+    root = data.path
     if not root.is_dir():
         raise UserError(f"data.root must be a folder that exists. Received: {root}")
     root = root / "VOCdevkit" if (root / "VOCdevkit").is_dir() else root
     is_devkit = not (root / "Annotations").is_dir()
     if not is_devkit and not (root / "ImageSets" / "Main").is_dir():
         files = sorted((root / "Annotations").glob("*.xml"))
-        return divide(_listing(files, root, _all_classes(root)), split, validation_fraction, seed)
-    names = splits.get(split) or (DEVKIT[split] if is_devkit else _list_of(root, split))
+        return divide(_annotations(files, root, _all_classes(root)), split, data.validation_fraction, seed)
+    names = data.splits.get(split) or (DEVKIT[split] if is_devkit else _list_of(root, split))
     files = [file for name in names.split("+") for file in _files(root, name, is_devkit)]
-    return _listing(files, root, CLASSES if is_devkit else _all_classes(root))
+    return _annotations(files, root, CLASSES if is_devkit else _all_classes(root))
 
 
 def _list_of(root, split):
     """The list of a split; that of the validation where there is none of the test."""
-    there = (root / "ImageSets" / "Main" / f"{LISTS[split]}.txt").is_file()
-    return LISTS[split] if there or split != "test" else LISTS["validation"]
+    exists = (root / "ImageSets" / "Main" / f"{LISTS[split]}.txt").is_file()
+    return LISTS[split] if exists or split != "test" else LISTS["validation"]
 
 
 def _files(root: Path, name: str, is_devkit: bool) -> list[Path]:
@@ -64,22 +66,22 @@ def _all_classes(root: Path) -> list[str]:
     return CLASSES if root.name.startswith("VOC") and names <= set(CLASSES) else sorted(names)
 
 
-def _listing(files: list[Path], root: Path, classes: list[str]) -> Listing:
-    pictures, entries, paths = [], [], []
-    ids = {name: place + 1 for place, name in enumerate(classes)}
+def _annotations(files: list[Path], root: Path, classes: list[str]) -> AnnotationSet:
+    images, entries, paths = [], [], []
+    ids = {name: number for number, name in enumerate(classes, 1)}
     for file in files:
         tree = _parse(file)
         name = tree.findtext("filename") or f"{file.stem}.jpg"
         size = {side: int(_number(tree, f"size/{side}", file, 0)) for side in ("height", "width")}
-        pictures.append({"id": file.stem, "file_name": name, **size})
-        paths.append(_picture(file, name))
-        for place, entry in enumerate(tree.iterfind("object"), 1):
+        images.append({"id": file.stem, "file_name": name, **size})
+        paths.append(_image_path(file, name))
+        for number, entry in enumerate(tree.iterfind("object"), 1):
             entries.append(
-                {"id": f"{file.stem}#{place}", "image_id": file.stem, "line": f"{file}, object {place}"}
+                {"id": f"{file.stem}#{number}", "image_id": file.stem, "line": f"{file}, object {number}"}
                 | _box(entry, file, ids)
             )
     categories = [{"id": number, "name": name} for name, number in ids.items()]
-    return Listing({"images": pictures, "annotations": entries, "categories": categories}, paths, classes, root)
+    return AnnotationSet({"images": images, "annotations": entries, "categories": categories}, paths, classes, root)
 
 
 def _box(entry, file, ids) -> dict:
@@ -113,8 +115,8 @@ def _number(tree, path: str, file: Path, default: float | None = None) -> float:
         raise UserError(f"{file}: {path} must be a number. Received: {text}") from None
 
 
-def _picture(file: Path, name: str) -> Path:
-    """The picture of an annotation: the file it names, or the one of its own name."""
+def _image_path(file: Path, name: str) -> Path:
+    """The image of an annotation file: the one it names, or the one of its own name."""
     folder = file.parent.parent / "JPEGImages"
-    candidates = [folder / Path(name).name, *(folder / f"{file.stem}{suffix}" for suffix in images.EXTENSIONS)]
+    candidates = [folder / Path(name).name, *(folder / f"{file.stem}{suffix}" for suffix in EXTENSIONS)]
     return next((path for path in candidates if path.is_file()), candidates[0])

@@ -1,4 +1,4 @@
-"""YOLO labels: a yaml file that names pictures and classes, and one text file of boxes beside each picture."""
+"""YOLO labels: a yaml file that names images and classes, and one text file of boxes beside each image."""
 
 from __future__ import annotations
 
@@ -8,39 +8,40 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from mobilenet_tf.data import images
-from mobilenet_tf.tasks.detection.data.listing import Listing, divide, upright_size
+from mobilenet_tf.data.images import EXTENSIONS, displayed_size, files_below
+from mobilenet_tf.data.splits import SPLITS, names_of
+from mobilenet_tf.tasks.detection.config import Data
+from mobilenet_tf.tasks.detection.data.annotation_set import AnnotationSet, divide
 from mobilenet_tf.utils.errors import UserError
 
-KEYS = {"train": ["train"], "validation": ["val", "valid", "validation"], "test": ["test"]}
 
-
-def read(root: Path, split: str, *, splits, validation_fraction, seed, **_) -> Listing:
+def read(data: Data, split: str, seed: int, size: int) -> AnnotationSet:
     """The images and boxes of a split.
 
-    root: the yaml file, or the folder that has exactly one; its keys are path, train, val, test (folders of pictures,
-    text files that list them, or lists of these) and names. splits: other keys for the splits. Where val is missing it
-    is drawn from train; where test is, it is val.
+    `data.root` is the yaml file, or the folder that has exactly one; its keys are path, train, val, test (folders of
+    images, text files that list them, or lists of these) and names. `data.splits` are other keys for the splits. Where
+    val is missing it is drawn from train; where test is missing it is val.
     """
-    path = _yaml_in(root)
+    path = _yaml_in(data.path)
     table = _load(path)
     classes = _names(table, path)
-    keys = {name: [splits[name]] if name in splits else KEYS[name] for name in KEYS}
-    given = {name: next((table[key] for key in keys[name] if table.get(key)), None) for name in KEYS}
-    own = given[split] or (given["validation"] if split == "test" else None)
-    if not (own or given["train"]):
+    keys = {name: [data.splits[name]] if name in data.splits else names_of(name) for name in SPLITS}
+    given = {name: next((table[key] for key in keys[name] if table.get(key)), None) for name in SPLITS}
+    of_split = given[split] or (given["validation"] if split == "test" else None)
+    if not (of_split or given["train"]):
         raise UserError(f"{path} must have a key {' or '.join(keys[split])}. Received: {', '.join(table)}")
-    listing = _listing(_pictures(own or given["train"], _base(table, path), path), classes, path)
-    undivided = not given["validation"] and (split == "train" or not own)
-    return divide(listing, split, validation_fraction, seed) if undivided else listing
+    paths = _image_paths(of_split or given["train"], _base(table, path), path)
+    annotations = _annotations(paths, classes, path)
+    undivided = not given["validation"] and (split == "train" or not of_split)
+    return divide(annotations, split, data.validation_fraction, seed) if undivided else annotations
 
 
 def _yaml_in(root: Path) -> Path:
     if root.is_dir():
-        found = sorted([*root.glob("*.yaml"), *root.glob("*.yml")])
-        if len(found) != 1:
-            raise UserError(f"data.root must be a yaml file or a folder with one. Received: {root}, with {len(found)}")
-        return found[0]
+        files = sorted([*root.glob("*.yaml"), *root.glob("*.yml")])
+        if len(files) != 1:
+            raise UserError(f"data.root must be a yaml file or a folder with one. Received: {root}, with {len(files)}")
+        return files[0]
     return root
 
 
@@ -71,56 +72,58 @@ def _base(table: dict, path: Path) -> Path:
     return named if named.is_dir() else path.parent
 
 
-def _pictures(value, base: Path, path: Path) -> list[Path]:
-    found = []
+def _image_paths(value, base: Path, path: Path) -> list[Path]:
+    """The images that a key of the yaml file at `path` names: a folder, a text file that lists them, or several."""
+    paths = []
     for entry in value if isinstance(value, list) else [value]:
-        place = base / str(entry)
-        if not place.exists() and str(entry).startswith("../"):  # as exported archives have it
-            place = base / str(entry).removeprefix("../")
-        if place.is_dir():
-            found += sorted(p for p in place.rglob("*") if p.suffix.lower() in images.EXTENSIONS)
-        elif place.is_file():
-            lines = place.read_text(encoding="utf-8").split("\n")
-            found += [place.parent / line.strip() for line in lines if line.strip()]
+        named = base / str(entry)
+        if not named.exists() and str(entry).startswith("../"):  # as exported archives have it
+            named = base / str(entry).removeprefix("../")
+        if named.is_dir():
+            paths += files_below(named)
+        elif named.is_file():
+            lines = named.read_text(encoding="utf-8").split("\n")
+            paths += [named.parent / line.strip() for line in lines if line.strip()]
         else:
-            raise UserError(f"{path}: {entry} must be a folder or a list of pictures. Received: {place}")
-    if not found:
-        raise UserError(f"{path}: {value} must have pictures ({' '.join(images.EXTENSIONS)}). Received: none")
-    return found
+            raise UserError(f"{path}: {entry} must be a folder or a list of images. Received: {named}")
+    if not paths:
+        raise UserError(f"{path}: {value} must have images ({' '.join(EXTENSIONS)}). Received: none")
+    return paths
 
 
-def _listing(paths: list[Path], classes: list[str], path: Path) -> Listing:
-    pictures, annotations = [], []
-    for picture in paths:
-        name = str(picture.relative_to(path.parent)) if picture.is_relative_to(path.parent) else str(picture)
-        height, width = _size(picture)
-        pictures.append({"id": name, "file_name": name, "height": height, "width": width})
-        annotations += _boxes(_labels_of(picture), name, height, width, len(classes))
+def _annotations(paths: list[Path], classes: list[str], yaml_file: Path) -> AnnotationSet:
+    images, entries = [], []
+    for path in paths:
+        name = str(path.relative_to(yaml_file.parent)) if path.is_relative_to(yaml_file.parent) else str(path)
+        height, width = _size(path)
+        images.append({"id": name, "file_name": name, "height": height, "width": width})
+        entries += _boxes(_label_path(path), name, height, width)
     categories = [{"id": label, "name": name} for label, name in enumerate(classes)]
-    return Listing({"images": pictures, "annotations": annotations, "categories": categories}, paths, classes, path)
+    coco = {"images": images, "annotations": entries, "categories": categories}
+    return AnnotationSet(coco, paths, classes, yaml_file)
 
 
-def _size(picture: Path) -> tuple[int, int]:
-    """(height, width), upright; 1, 1 of what cannot be read: the check that follows says why."""
+def _size(path: Path) -> tuple[int, int]:
+    """(height, width) of an image; 1, 1 of what cannot be read: the check that follows says why."""
     try:
-        return upright_size(picture)
+        return displayed_size(path)
     except (OSError, Image.DecompressionBombError):
         return 1, 1
 
 
-def _labels_of(picture: Path) -> Path:
-    """The text file of a picture: in labels/ in place of the last images/ of its path, else beside it."""
-    parts = list(picture.with_suffix(".txt").parts)
+def _label_path(image: Path) -> Path:
+    """The text file of an image: in labels/ in place of the last images/ of its path, else beside it."""
+    parts = list(image.with_suffix(".txt").parts)
     if "images" in parts[:-1]:
         last = len(parts) - 2 - parts[-2::-1].index("images")
         return Path(*parts[:last], "labels", *parts[last + 1 :])
-    return picture.with_suffix(".txt")
+    return image.with_suffix(".txt")
 
 
-def _boxes(path: Path, name: str, height: int, width: int, classes: int) -> list[dict]:
+def _boxes(path: Path, name: str, height: int, width: int) -> list[dict]:
     """The annotations in a label file: class, centre x, y, width, height within 0..1, or class and a polygon's points.
 
-    No file is a picture without boxes. Raises UserError for a line of another form.
+    Where there is no file, the image has no boxes. Raises UserError for a line of another form.
     """
     if not path.is_file():
         return []

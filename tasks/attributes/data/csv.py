@@ -1,0 +1,117 @@
+"""CSV files with the columns path, split if you like, and one an attribute.
+
+`data.root` is one file, or a folder of such files without a split column: train.csv, validation.csv, test.csv. Paths
+are relative to the file.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mobilenet_tf.data.source import Source, file_source
+from mobilenet_tf.data.splits import SPLIT_NAMES, draw, parse_split
+from mobilenet_tf.tasks.attributes.config import Data
+from mobilenet_tf.tasks.attributes.data.values import choose, parse
+from mobilenet_tf.utils.errors import UserError
+
+
+class Line(NamedTuple):
+    """One line of a CSV file; `split` is None where it has none."""
+
+    file: Path
+    number: int
+    split: str | None
+    cells: dict[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.number}"
+
+
+def read(data: Data, split: str, seed: int, size: int) -> Source:
+    """The Source of a split. Splits that are missing are drawn: see `_indices_of`."""
+    known, lines = _all_lines(data.path)
+    names = [known[index] for index in choose(known, data.attributes, data.root)]
+    cells = [[_whole_number(line.cells[name]) for name in names] for line in lines]
+    values = parse(cells, names, [str(line) for line in lines])
+    has_label = (values >= 0).any(1)
+    chosen = _indices_of(split, [line.split for line in lines], has_label, data.validation_fraction, seed)
+    if not len(chosen):
+        raise UserError(f"{data.root} must have images for the split {split}. Received: none")
+    paths = [_path(lines[index]) for index in chosen]
+    return file_source(paths, {"attributes": values[chosen]}, names, on_corrupt=data.on_corrupt)
+
+
+def _all_lines(root: Path) -> tuple[list[str], list[Line]]:
+    """(names of the attributes, the lines of all files)."""
+    names, lines = None, []
+    files = _csv_files(root)
+    for file, split in files.items():
+        columns, more = _lines_of(file, split)
+        if names is not None and sorted(columns) != sorted(names):
+            odd = sorted(set(columns) ^ set(names))
+            raise UserError(
+                f"{file} must have the attributes of {next(iter(files))}. Received: others, such as {odd[0]}"
+            )
+        names, lines = names or columns, lines + more
+    return names or [], lines
+
+
+def _csv_files(root: Path) -> dict[Path, str | None]:
+    """{file: its split, or None for a file of all splits}."""
+    if root.is_file():
+        return {root: None}
+    files = {root / f"{name}.csv": split for name, split in SPLIT_NAMES.items() if (root / f"{name}.csv").is_file()}
+    if "train" not in files.values():
+        raise UserError(f"data.root must be a CSV file, or a folder with train.csv. Received: {root}")
+    return files
+
+
+def _lines_of(file: Path, split_of_file: str | None) -> tuple[list[str], list[Line]]:
+    """(names of the attributes, the lines of a file)."""
+    with open(file, newline="", encoding="utf-8-sig") as text:
+        table = csv.DictReader(text, restval="")
+        columns = table.fieldnames or []
+        if "path" not in columns:
+            raise UserError(f"{file} must have the columns path and one an attribute. Received: {', '.join(columns)}")
+        lines = []
+        for cells in table:
+            split = parse_split(split_of_file or cells.get("split"), f"{file}, line {table.line_num}")
+            lines.append(Line(file, table.line_num, split, cells))
+    if not lines:
+        raise UserError(f"{file} must have one image a line. Received: none")
+    return [column for column in columns if column not in ("path", "split")], lines
+
+
+def _whole_number(cell: str) -> str:
+    """A cell as text of a whole number: a column with empty cells is often written with decimals."""
+    return cell.strip().removesuffix(".0")
+
+
+def _path(line: Line) -> Path:
+    path = line.file.parent / line.cells["path"]
+    if not line.cells["path"] or not path.is_file():
+        raise UserError(f"{line}: path must be a file that exists. Received: {path}")
+    return path
+
+
+def _indices_of(split: str, splits: list[str | None], has_label: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """The indices of a split's lines, ascending; `splits` are those that the file names.
+
+    Where lines have no split, they are divided into train and the splits that no line has; where all have one, but
+    none is validation, it is drawn from train. Only lines with a label are drawn: the others stay in train.
+    """
+    of_line = np.array([name or "" for name in splits])
+    undivided = of_line == ""
+    pool, wanted = (undivided, ["validation", "test"]) if undivided.any() else (of_line == "train", ["validation"])
+    wanted = [name for name in wanted if name not in of_line]
+    labelled = np.flatnonzero(pool & has_label)
+    drawn = {name: labelled[indices] for name, indices in draw(len(labelled), wanted, fraction, seed).items()}
+    if split in wanted:
+        return drawn[split]
+    in_split = (of_line == split) | (pool if split == "train" else False)
+    held_out = np.concatenate([np.empty(0, np.int64), *(drawn[name] for name in wanted)])
+    return np.setdiff1d(np.flatnonzero(in_split), held_out)

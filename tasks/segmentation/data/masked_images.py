@@ -1,0 +1,41 @@
+"""What every reader of files gives: images and their masks, and the Source made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from mobilenet_tf.data.source import Sample, Source, image_loader
+from mobilenet_tf.tasks.segmentation.data.masks import checked_mask
+
+
+@dataclass(frozen=True)
+class MaskedImages:
+    """The images of one split and what their masks are made of.
+
+    masks: the key of each image's mask: for most readers its path.
+    read_mask: key -> uint8 [H, W] of class ids and 255; raises UserError.
+    """
+
+    images: Sequence[Path]
+    masks: Sequence[str]
+    classes: Sequence[str]
+    read_mask: Callable[[str], np.ndarray]
+
+
+def source(found: MaskedImages, *, on_corrupt: str = "skip") -> Source:
+    """The Source of images with masks. Images that cannot be read are skipped; a wrong mask is an error."""
+    items = tf.data.Dataset.from_tensor_slices({"id": [str(path) for path in found.images], "mask": list(found.masks)})
+    corrupt: dict[str, str] = {}
+    load_image = image_loader(len(found.images), corrupt, on_corrupt=on_corrupt)
+
+    def load(record: Sample) -> Sample:
+        sample = load_image(record)
+        mask = checked_mask(found.read_mask, sample["id"], sample["mask"], sample["original_size"])
+        return {**sample, "mask": mask}
+
+    return Source(items, load, len(found.images), list(found.classes), corrupt)
