@@ -18,7 +18,8 @@ from mobilenet_tf.models.heads import classifier
 from mobilenet_tf.prune import prune
 from mobilenet_tf.tasks.classification.task import task
 from mobilenet_tf.tasks.detection import task as detection
-from mobilenet_tf.training.train import metadata, train
+from mobilenet_tf.training.state import metadata
+from mobilenet_tf.training.train import train
 from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.workflow import prune_run
 

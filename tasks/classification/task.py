@@ -26,14 +26,16 @@ class Task(Inference, base.Task[Config]):
 
     def source(self, split):
         """The samples of a split: "id", "image" uint8 [H, W, 3], "label" int32."""
-        return data.read(self.cfg.data, split, seed=self.cfg.seed, size=max(self.cfg.model.input_size))
+        cfg = self.cfg
+        keys = cfg.data.model_dump(exclude={"reader", "root", "augment", "crop_fraction"})
+        return data.read(cfg.data.reader, cfg.data.root, split, seed=cfg.seed, size=max(cfg.model.input_size), **keys)
 
     def transform(self, training):
         """Sample -> Sample with a float32 image [H, W, 3] of the input size, in 0..255."""
         size = self.cfg.model.input_size
         if not training:
             return transforms.resize(size, self.cfg.data.crop_fraction)
-        return augmentation(size, **self.cfg.data.augment.model_dump(exclude={"mixup", "cutmix"}))
+        return augmentation(size, self.cfg.data.augment)
 
     def encode(self, source):
         """Batch of samples -> (images [N, H, W, 3], one-hot labels [N, C])."""

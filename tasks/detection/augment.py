@@ -7,11 +7,12 @@ import tensorflow as tf
 from mobilenet_tf.data.source import Batch, Sample, fold_in
 from mobilenet_tf.data.transforms import BOX_FIELDS, Op, box_area, clip_boxes, crop_resize_pad, image_size
 
-OVERLAPS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)  # smallest IoU of a crop with some box; 1: no crop
-TRIALS = 40  # crops drawn for one of them
-ROUNDS = 5  # of OVERLAPS drawn, before the image stays whole
-CROP_SIDES, CROP_RATIOS = (0.3, 1.0), (0.5, 2.0)  # shares of the image's sides; width / height
-MOSAIC_SIDE = (0.5, 1.0)  # share of the four images' sides together that a mosaic shows
+OVERLAPS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)  # the smallest IoU of a crop with some box; 1: no crop
+OVERLAPS_DRAWN = 5  # how many of OVERLAPS are tried before the image stays whole
+CROPS_PER_OVERLAP = 40  # how many crops are tried for each of them
+CROP_SIDES = (0.3, 1.0)  # the sides of a crop as shares of the image's
+CROP_RATIOS = (0.5, 2.0)  # width / height of a crop
+MOSAIC_SIDES = (0.5, 1.0)  # the sides of what a mosaic shows as shares of the four images' together
 
 
 def random_view(
@@ -76,9 +77,9 @@ def crop_window(boxes: tf.Tensor, shape: tf.Tensor, seed: tf.Tensor) -> tf.Tenso
     shape: float32 [2], height and width in pixels, for the limits of the aspect ratio. All of it where none is found;
     without boxes any part will do.
     """
-    options = tf.random.stateless_uniform([ROUNDS], fold_in(seed, 0), maxval=len(OVERLAPS), dtype=tf.int32)
-    least = tf.repeat(tf.gather(tf.constant(OVERLAPS), options), TRIALS)  # [R]
-    draws = tf.random.stateless_uniform([ROUNDS * TRIALS, 4], fold_in(seed, 1))
+    options = tf.random.stateless_uniform([OVERLAPS_DRAWN], fold_in(seed, 0), maxval=len(OVERLAPS), dtype=tf.int32)
+    least = tf.repeat(tf.gather(tf.constant(OVERLAPS), options), CROPS_PER_OVERLAP)  # [R]
+    draws = tf.random.stateless_uniform([OVERLAPS_DRAWN * CROPS_PER_OVERLAP, 4], fold_in(seed, 1))
     sides = CROP_SIDES[0] + draws[:, :2] * (CROP_SIDES[1] - CROP_SIDES[0])
     corners = draws[:, 2:] * (1 - sides)
     crops = tf.concat([corners, corners + sides], 1)  # [R, 4]
@@ -163,7 +164,7 @@ def mosaic(batch: Batch) -> Batch:
     draws = tf.map_fn(
         lambda seed: tf.random.stateless_uniform([3], fold_in(seed, 1)), batch["seed"], fn_output_signature=tf.float32
     )
-    side = MOSAIC_SIDE[0] + draws[:, :1] * (MOSAIC_SIDE[1] - MOSAIC_SIDE[0])  # [N, 1]
+    side = MOSAIC_SIDES[0] + draws[:, :1] * (MOSAIC_SIDES[1] - MOSAIC_SIDES[0])  # [N, 1]
     corner = draws[:, 1:] * (1 - side)
     windows = tf.concat([corner, corner + side], 1)
     parts = tf.image.crop_and_resize(canvas, windows, tf.range(count), size)

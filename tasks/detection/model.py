@@ -15,13 +15,14 @@ from mobilenet_tf.models.weights import load as load_weights
 from mobilenet_tf.tasks.detection.anchors import FPN_LEVELS, anchor_spec, map_sizes
 from mobilenet_tf.utils.errors import UserError
 
-# Channels of the maps after the backbone at alpha 1 and what deeper ones have; fewest channels (TF Object Detection)
-EXTRAS, DEEPER, MIN_DEPTH = (512, 256, 256, 128), 128, 16
-PRIOR = 0.01  # probability of an object at the start, for the focal loss: arXiv:1708.02002, section 3.3
+# Channels at alpha 1 of the maps behind the backbone, and of all maps after those; TF Object Detection
+EXTRA_CHANNELS, DEEPER_CHANNELS = (512, 256, 256, 128), 128
+MIN_CHANNELS = 16  # of these maps at any alpha; TF Object Detection's min_depth
+PRIOR_PROBABILITY = 0.01  # probability of an object at the start, for the focal loss: arXiv:1708.02002, section 3.3
 # BatchNorm momentum of the heads: TF Object Detection's ssdlite_mobilenet_v3 configs and torchvision; its fpnlite ones
 BN_MOMENTUM = {"ssdlite": 0.97, "ssd": 0.97, "fpnlite": 0.997}
 # Kernels of the heads: TF Object Detection's configs; plain SSD as in Caffe and torchvision
-INITIALIZER = {
+KERNEL_INITIALIZERS = {
     "ssdlite": functools.partial(keras.initializers.TruncatedNormal, stddev=0.03),
     "ssd": keras.initializers.GlorotUniform,
     "fpnlite": functools.partial(keras.initializers.RandomNormal, stddev=0.01),
@@ -62,7 +63,9 @@ def detector(
     image = keras.Input((*input_size, 3), name="image")
     endpoints = builder.backbone(backbone, alpha, (*input_size, 3), reduced_tail=reduced_tail)(image)
     width = classes + (scores == "softmax")
-    prior = keras.initializers.Constant(0.0 if scores == "softmax" else -math.log((1 - PRIOR) / PRIOR))
+    prior = keras.initializers.Constant(
+        0.0 if scores == "softmax" else -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY)
+    )
     outputs = {"class": (width, prior), "box": (4, "zeros")}
     if head == "fpnlite":
         raw = _fpn_heads(_pyramid(endpoints, fpn_channels), spec.counts, outputs, fpn_channels, fpn_layers)
@@ -88,9 +91,9 @@ def _ssd_maps(endpoints, sizes, alpha, head):
     x = endpoints["s32"]
     maps = [endpoints.get("s16_expand", endpoints["s16"]), x]
     for i in range(len(sizes) - 2):
-        depth = EXTRAS[i] if i < len(EXTRAS) else DEEPER
-        depth = max(MIN_DEPTH, specs.make_divisible(depth * alpha))
-        x = _conv(x, max(MIN_DEPTH, depth // 2), 1, f"extra_{i}_reduce", head)
+        depth = EXTRA_CHANNELS[i] if i < len(EXTRA_CHANNELS) else DEEPER_CHANNELS
+        depth = max(MIN_CHANNELS, specs.make_divisible(depth * alpha))
+        x = _conv(x, max(MIN_CHANNELS, depth // 2), 1, f"extra_{i}_reduce", head)
         if head == "ssdlite":
             x = _depthwise(x, f"extra_{i}_depthwise", head, strides=2)
             x = _conv(x, depth, 1, f"extra_{i}_project", head)
@@ -111,7 +114,7 @@ def _ssd_heads(maps, counts, name, width, bias, head):
             count * width,
             kernel,
             padding="same",
-            kernel_initializer=INITIALIZER[head](),
+            kernel_initializer=KERNEL_INITIALIZERS[head](),
             bias_initializer=bias,
             name=f"{name}_{i}",
         )
@@ -120,13 +123,13 @@ def _ssd_heads(maps, counts, name, width, bias, head):
 
 
 def _conv(x, filters, kernel, name, head, strides=1):
-    options = {"padding": "same", "use_bias": False, "kernel_initializer": INITIALIZER[head]()}
+    options = {"padding": "same", "use_bias": False, "kernel_initializer": KERNEL_INITIALIZERS[head]()}
     x = layers.Conv2D(filters, kernel, strides=strides, name=name, **options)(x)
     return _bn_relu(x, name, head)
 
 
 def _depthwise(x, name, head, strides=1):
-    options = {"padding": "same", "use_bias": False, "depthwise_initializer": INITIALIZER[head]()}
+    options = {"padding": "same", "use_bias": False, "depthwise_initializer": KERNEL_INITIALIZERS[head]()}
     x = layers.DepthwiseConv2D(3, strides=strides, name=name, **options)(x)
     return _bn_relu(x, name, head)
 
@@ -146,7 +149,9 @@ def _pyramid(endpoints, channels):
     """
     maps = []
     for level, name in ((5, "s32"), (4, "s16"), (3, "s8")):
-        lateral = layers.Conv2D(channels, 1, kernel_initializer=INITIALIZER["fpnlite"](), name=f"lateral_{level}")
+        lateral = layers.Conv2D(
+            channels, 1, kernel_initializer=KERNEL_INITIALIZERS["fpnlite"](), name=f"lateral_{level}"
+        )
         x = lateral(endpoints[name])
         if maps:
             x = layers.Add(name=f"merge_{level}")([_double(maps[0], x.shape[1:3], level), x])
@@ -194,7 +199,7 @@ def _fpn_heads(maps, counts, outputs, channels, depth):
 
 def _separable(name, filters, strides=1, bias_initializer=None):
     """A depthwise and a 1x1 convolution with nothing in between, as a function that shares them between its calls."""
-    initializer = INITIALIZER["fpnlite"]
+    initializer = KERNEL_INITIALIZERS["fpnlite"]
     depthwise = layers.DepthwiseConv2D(
         3,
         strides=strides,

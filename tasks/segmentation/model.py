@@ -1,6 +1,6 @@
 """DeepLabV3, DeepLabV3+ and LR-ASPP on every MobileNet.
 
-The models give logits at the size of the image. All maps grow by bilinear interpolation with half-pixel centres
+The models give logits at the size of the image. All maps grow by bilinear interpolation with half-pixel centers
 (PyTorch's align_corners=False), in Keras, TFLite and ONNX alike.
 """
 

@@ -19,7 +19,11 @@ from mobilenet_tf.utils.errors import UserError
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a load did, in tensors. skipped: of the file, without use; reset: of the model, left as initialised."""
+    """How many tensors a load dealt with.
+
+    loaded: from the file into the model. skipped: those of the file that the model has no use for. reset: those of the
+    model for which the file has nothing, in the layers `reset_layers`; they keep their initial values.
+    """
 
     source: str
     network: str

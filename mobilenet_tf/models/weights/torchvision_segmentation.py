@@ -13,8 +13,8 @@ from mobilenet_tf.models.layers import Conv2D, ResizeLike
 from mobilenet_tf.models.weights.torchvision_converter import MEAN, STD, TORCH_EPSILON, Converter
 
 SEGMENTERS = ("deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large")
-DILATED = specs.V3_LARGE.down_to(32)  # the first block that torchvision dilates
-LOW = specs.V3_LARGE.down_to(8)  # the block whose output goes into LR-ASPP's skip and the auxiliary classifier
+FIRST_DILATED_BLOCK = specs.V3_LARGE.down_to(32)
+LOW_LEVEL_BLOCK = specs.V3_LARGE.down_to(8)  # LR-ASPP's skip and the auxiliary classifier take its output
 RATES = (1, 12, 24, 36)
 
 
@@ -26,9 +26,9 @@ def convert(name: str, state: Mapping) -> keras.Model:
     """
     blocks = specs.V3_LARGE.blocks
     # torchvision dilates the de-strided block itself, unlike TF-slim
-    dilated = tuple(replace(block, stride=1) for block in blocks[DILATED:])
-    net = replace(specs.V3_LARGE, blocks=blocks[:DILATED] + dilated)
-    rates = dict.fromkeys(range(DILATED, len(blocks)), 2)
+    dilated = tuple(replace(block, stride=1) for block in blocks[FIRST_DILATED_BLOCK:])
+    net = replace(specs.V3_LARGE, blocks=blocks[:FIRST_DILATED_BLOCK] + dilated)
+    rates = dict.fromkeys(range(FIRST_DILATED_BLOCK, len(blocks)), 2)
     named = {key.replace("backbone.", "features.", 1): value for key, value in state.items()}
     return _Segmenter(name, net, named, rates).model()
 
@@ -38,7 +38,7 @@ class _Segmenter(Converter):
         image = keras.Input((None, None, 3), name="image")
         scale, offset = [1 / (255 * s) for s in STD], [-m / s for m, s in zip(MEAN, STD, strict=True)]
         high = self._features(layers.Rescaling(scale, offset, name="rescaling")(image))
-        low = self.maps[self.net.names.layer(LOW, "project")]
+        low = self.maps[self.net.names.layer(LOW_LEVEL_BLOCK, "project")]
         head = self._deeplabv3 if self.name.startswith("deeplabv3") else self._lraspp
         outputs = ResizeLike(name="logits")([head(high, low), image])
         if "aux_classifier.0.weight" in self.state:
