@@ -26,9 +26,7 @@ class Task(Inference, base.Task[Config]):
 
     def source(self, split):
         """The samples of a split: "id", "image" uint8 [H, W, 3], "label" int32."""
-        cfg = self.cfg
-        keys = cfg.data.model_dump(exclude={"reader", "root", "augment", "crop_fraction"})
-        return data.read(cfg.data.reader, cfg.data.root, split, seed=cfg.seed, size=max(cfg.model.input_size), **keys)
+        return data.read(self.cfg.data, split, seed=self.cfg.seed, size=max(self.cfg.model.input_size))
 
     def transform(self, training):
         """Sample -> Sample with a float32 image [H, W, 3] of the input size, in 0..255."""

@@ -29,15 +29,14 @@ class Task(Inference, base.Task[Config]):
         Raises UserError: see `data.read`; or the training split has too few identities for a batch.
         """
         cfg = self.cfg
-        keys = cfg.data.model_dump(exclude={"reader", "root", "augment", "crop_fraction", "pictures_per_identity"})
-        found = data.read(cfg.data.reader, cfg.data.root, split, seed=cfg.seed, size=max(cfg.model.input_size), **keys)
+        source = data.read(cfg.data, split, seed=cfg.seed, size=max(cfg.model.input_size))
         each = cfg.data.pictures_per_identity
-        if split == "train" and each and len(found.classes) < cfg.train.batch_size // each:
+        if split == "train" and each and len(source.classes) < cfg.train.batch_size // each:
             raise UserError(
                 f"train.batch_size={cfg.train.batch_size} with data.pictures_per_identity={each} must have at least "
-                f"{cfg.train.batch_size // each} identities to train on. Received: {len(found.classes)}"
+                f"{cfg.train.batch_size // each} identities to train on. Received: {len(source.classes)}"
             )
-        return found
+        return source
 
     def transform(self, training):
         """Sample -> Sample with a float32 image [H, W, 3] of the input size, in 0..255."""
