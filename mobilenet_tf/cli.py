@@ -247,7 +247,7 @@ def inspect(
     layers: Annotated[bool, typer.Option(help="every operation or layer, not only types and totals")] = False,
     as_json: Json = False,
 ):
-    """What is inside a model file: inputs, outputs, operations, quantisation, size, cost, metadata, idle kernels."""
+    """What is inside a model file: inputs, outputs, operations, quantization, size, cost, metadata, dead kernels."""
     from mobilenet_tf.workflow import inspect_model
 
     found = inspect_model(model, samples or ())

@@ -270,7 +270,7 @@ def test_cost_and_inspection_are_those_of_the_float_network(pair, tmp_path):
     trained.save(tmp_path / "model.keras")
     found = inspect(tmp_path / "model.keras")
     assert found.mult_adds == want.mult_adds
-    assert found.idle == dead_kernels_by_layer(network) != []
+    assert found.dead_kernels == dead_kernels_by_layer(network) != []
 
 
 def test_layers_in_float_are_refused(pair, tmp_path):

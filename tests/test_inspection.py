@@ -117,20 +117,21 @@ def test_quantization_is_told(files):
     assert found.to_dict()["quantized_weights"]["per_channel"] == found.per_channel()[True]
 
 
-def test_idle_kernels_and_silent_channels_are_counted(files, tmp_path, capsys, monkeypatch):
+def test_dead_kernels_and_channels_are_counted(files, tmp_path, capsys, monkeypatch):
     pictures = np.random.default_rng(0).uniform(0, 255, (6, *SIZE, 3)).astype(np.float32)
     found = inspection.inspect(files["keras"], [pictures[:4], pictures[4:]])
-    assert len(found.idle) == 13 and found.idle[0]["kernels"] == 8 and found.idle[0]["zero"] == 2
-    assert found.silent[0]["channels"] == 8 and found.silent[0]["silent"] == DEAD
-    assert inspection.inspect(files["keras"]).silent is None
-    assert sum(row["kernels"] for row in found.idle) == sum(
+    assert len(found.dead_kernels) == 13
+    assert found.dead_kernels[0]["kernels"] == 8 and found.dead_kernels[0]["zero"] == 2
+    assert found.dead_channels[0]["channels"] == 8 and found.dead_channels[0]["dead"] == DEAD
+    assert inspection.inspect(files["keras"]).dead_channels is None
+    assert sum(row["kernels"] for row in found.dead_kernels) == sum(
         layer.kernel.shape[2]
         for layer in net().get_layer("backbone").layers
         if isinstance(layer, keras.layers.DepthwiseConv2D)
     )
 
 
-def test_ways_to_be_idle():
+def test_ways_to_be_dead():
     rng = np.random.default_rng(0)
     kernel, gamma, beta, variance = rng.normal(0, 1, (3, 3, 10)), np.ones(10), np.zeros(10), np.ones(10)
     kernel[..., 0], gamma[1], beta[2] = 1e-4, 1e-4, -4
@@ -161,7 +162,8 @@ def test_the_command(small_run, files, tmp_path, capsys):
         Image.fromarray(values).save(tmp_path / f"{i}.png")
     code, out, _ = call(capsys, "inspect", small_run, "--samples", tmp_path, "--json")
     values = json.loads(out)
-    assert code == 0 and values["silent"] and values["idle"] and values["metadata"]["task"] == "classification"
+    assert code == 0 and values["dead_channels"] and values["dead_kernels"]
+    assert values["metadata"]["task"] == "classification"
     code, out, _ = call(capsys, "inspect", files["tflite"])
     assert code == 0 and "DEPTHWISE_CONV_2D" in out
     for arguments, expected in (

@@ -49,7 +49,7 @@ def dead_kernels_by_layer(model: keras.Model) -> list[dict[str, Any]]:
 
 
 def dead_channels_by_layer(model: keras.Model, batches: Iterable[np.ndarray]) -> list[dict[str, Any]]:
-    """{name, channels, silent} of each activation: how many of its channels stay at 0 on all the images.
+    """{name, channels, dead} of each activation: how many of its channels stay at 0 on all the images.
 
     batches: float32 images [N, H, W, 3] in 0..255.
     """
@@ -66,4 +66,4 @@ def dead_channels_by_layer(model: keras.Model, batches: Iterable[np.ndarray]) ->
                 answer = np.asarray(answer)
                 now = (answer != 0).any(tuple(range(answer.ndim - 1)))
                 active[name] = active.get(name, False) | now
-    return [{"name": name, "channels": len(active[name]), "silent": int((~active[name]).sum())} for name in names]
+    return [{"name": name, "channels": len(active[name]), "dead": int((~active[name]).sum())} for name in names]

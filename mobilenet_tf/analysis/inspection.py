@@ -72,8 +72,8 @@ class Inspection:
     metadata: artifact.Metadata | None
     unsupported_ops: list[str] = field(default_factory=list)  # operations that the runtime does not have itself
     tflite_metadata: bool | None = None  # whether it has the metadata that MediaPipe reads; None: not a .tflite file
-    idle: list[dict] | None = None  # see `dead_channels.dead_kernels_by_layer`
-    silent: list[dict] | None = None  # see `dead_channels.dead_channels_by_layer`
+    dead_kernels: list[dict] | None = None  # see `dead_channels.dead_kernels_by_layer`
+    dead_channels: list[dict] | None = None  # see `dead_channels.dead_channels_by_layer`
 
     @property
     def mult_adds(self) -> int | None:
@@ -323,8 +323,8 @@ def inspect_keras(path: Path, batches: Iterable[np.ndarray] | None = None) -> di
             for layer in leaves(model)
         ],
         "weights": dict(weights.most_common()),
-        "idle": dead_channels.dead_kernels_by_layer(network),
-        "silent": None if batches is None else dead_channels.dead_channels_by_layer(network, batches),
+        "dead_kernels": dead_channels.dead_kernels_by_layer(network),
+        "dead_channels": None if batches is None else dead_channels.dead_channels_by_layer(network, batches),
     }
 
 
@@ -384,7 +384,8 @@ def tables(found: Inspection, by_layer: bool = False) -> list:
     for labels, line in lines:
         costs.add_row(*map(escape, labels), f"{line.bytes / 1e3:,.1f}", _millions(line.mult_adds))
     result.append(costs)
-    for title, rows in (("Depthwise kernels that do nothing", found.idle), ("Channels never active", found.silent)):
+    dead = {"Depthwise kernels that do nothing": found.dead_kernels, "Channels never active": found.dead_channels}
+    for title, rows in dead.items():
         if rows:
             result.append(_counts(title, rows, by_layer))
     return result
