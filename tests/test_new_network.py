@@ -142,10 +142,10 @@ class Plain:
 
 
 def test_a_new_kind_of_block_is_a_row_and_a_function(monkeypatch):
-    def build(block, x, site):
-        name = site.net.names.layer(site.number, "conv")
-        options = {"strides": site.stride, "dilation_rate": site.rate, "padding": "same", "use_bias": False}
-        return keras.layers.Conv2D(site.out, 3, name=name, **options)(x), None
+    def build(block, x, context):
+        name = context.net.names.layer(context.number, "conv")
+        options = {"strides": context.stride, "dilation_rate": context.rate, "padding": "same", "use_bias": False}
+        return keras.layers.Conv2D(context.out, 3, name=name, **options)(x), None
 
     monkeypatch.setitem(builder.BUILDERS, Plain, build)
     net = dataclasses.replace(TINY, name="plain", blocks=(Plain(16, 1), Plain(24, 2), *TINY.blocks[3:]))

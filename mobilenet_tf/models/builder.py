@@ -11,7 +11,7 @@ from mobilenet_tf.models import specs
 from mobilenet_tf.models.layers import BatchNormalization
 from mobilenet_tf.models.specs import Block, Net
 from mobilenet_tf.models.weights import load as load_weights
-from mobilenet_tf.models.weights.identity import Identity, identified
+from mobilenet_tf.models.weights.identity import Identity, with_identity
 from mobilenet_tf.utils.errors import UserError
 
 MIN_SIZE = 32  # pixels; as in keras.applications
@@ -136,7 +136,7 @@ def backbone(
         )
     inputs, x = _inputs(input_shape, None, True)
     maps = endpoints(net.reduced() if reduced_tail else net, x, alpha, output_stride)
-    model = identified(keras.Model(inputs, maps, name="backbone"), Identity(name, alpha, reduced_tail))
+    model = with_identity(keras.Model(inputs, maps, name="backbone"), Identity(name, alpha, reduced_tail))
     if weights is not None:
         load_weights(model, weights)
     return model
@@ -197,7 +197,7 @@ def network(
     elif pooling:
         x = POOLINGS[pooling](name=f"{pooling}_pool")(x)
     model = keras.Model(inputs, x, name=name or f"{net.name}_{alpha:0.2f}_{size}")
-    identified(model, Identity(net.name, alpha))
+    with_identity(model, Identity(net.name, alpha))
     if weights is not None:
         load_weights(model, weights)
     return model
@@ -235,8 +235,8 @@ def endpoints(net: Net, x, alpha: float = 1.0, output_stride: int = 32, depth_mu
             reached *= 2
         if reached > output_stride:
             stride = 1
-        site = Site(net, i, net.width(block.out, alpha), stride, rate, depth_multiplier)
-        x, expansion = BUILDERS[type(block)](block, x, site)
+        context = BlockContext(net, i, net.width(block.out, alpha), stride, rate, depth_multiplier)
+        x, expansion = BUILDERS[type(block)](block, x, context)
         if block.stride == 2 and reached == 32 and expansion is not None:
             maps["s16_expand"] = expansion
         # A block that no longer goes down keeps its own rate; the blocks after it dilate (TF-slim, DeepLab).
@@ -249,7 +249,7 @@ def endpoints(net: Net, x, alpha: float = 1.0, output_stride: int = 32, depth_mu
 
 
 @dataclass(frozen=True)
-class Site:
+class BlockContext:
     """Where a block is built: its network and number there, its output channels at this alpha, stride and dilation.
 
     stride, rate: those after the rule of the output stride.
@@ -263,9 +263,9 @@ class Site:
     depth_multiplier: int = 1
 
 
-def _block(block: Block, x, site: Site):
+def _block(block: Block, x, context: BlockContext):
     """(the block's output, its expansion or None)"""
-    net, i, stride = site.net, site.number, site.stride
+    net, i, stride = context.net, context.number, context.stride
     names, shortcut, expansion = net.names, x, None
     if block.expand:
         name = names.layer(i, "expand")
@@ -281,8 +281,8 @@ def _block(block: Block, x, site: Site):
         block.kernel,
         strides=stride,
         padding=padding,
-        depth_multiplier=site.depth_multiplier,
-        dilation_rate=site.rate,
+        depth_multiplier=context.depth_multiplier,
+        dilation_rate=context.rate,
         use_bias=False,
         name=name,
     )(x)
@@ -291,14 +291,14 @@ def _block(block: Block, x, site: Site):
         x = _squeeze_excite(net, x, i)
 
     name = names.layer(i, "project")
-    x = layers.Conv2D(site.out, 1, padding="same", use_bias=False, name=name)(x)
+    x = layers.Conv2D(context.out, 1, padding="same", use_bias=False, name=name)(x)
     x = _bn_act(net, x, name, None if block.linear else block.act)
-    if block.linear and stride == block.stride == 1 and shortcut.shape[-1] == site.out:
+    if block.linear and stride == block.stride == 1 and shortcut.shape[-1] == context.out:
         x = layers.Add(name=names.layer(i, "add"))([shortcut, x])
     return x, expansion
 
 
-# kind of block -> fn(block, x, site) -> (the block's output, its expansion or None)
+# kind of block -> fn(block, x, context) -> (the block's output, its expansion or None)
 BUILDERS = {Block: _block}
 
 

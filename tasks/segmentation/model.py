@@ -12,7 +12,7 @@ from keras import layers
 from mobilenet_tf.models import builder, specs
 from mobilenet_tf.models.layers import BatchNormalization, BoundedAveragePooling, Conv2D, ResizeLike
 from mobilenet_tf.models.weights import load as load_weights
-from mobilenet_tf.models.weights.identity import Identity, identified
+from mobilenet_tf.models.weights.identity import Identity, with_identity
 from mobilenet_tf.tasks.segmentation.inference import LOGITS
 from mobilenet_tf.utils.errors import UserError
 
@@ -87,7 +87,7 @@ def _backbone(name, alpha, output_stride, reduced_tail, last_convolution) -> ker
     trunk = keras.Model(image, maps, name="backbone")
     if net.last and not wanted:
         trunk = keras.Model(image, maps | {"s32": trunk.get_layer(net.names.last).input}, name="backbone")
-    return identified(trunk, Identity(name, alpha, reduced_tail))
+    return with_identity(trunk, Identity(name, alpha, reduced_tail))
 
 
 def _deeplabv3(maps, classes, *, rates, filters, separable, dropout, pooling):

@@ -25,7 +25,7 @@ class Identity:
         return f"{specs.NETS[self.net].title} alpha={float(self.alpha)}{tail}"
 
 
-def identified(model, identity: Identity):
+def with_identity(model, identity: Identity):
     """The model, which remembers what was built, so that loading weights need not find it out."""
     model.identity = identity
     return model
