@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from mobilenet_tf.export.formats import FORMATS, KINDS, suffixes
+from mobilenet_tf.inference.formats import FORMATS, KINDS, suffixes
 from mobilenet_tf.utils.errors import UserError
 
 app = typer.Typer(

@@ -26,8 +26,8 @@ from pydantic import (
 )
 
 from mobilenet_tf import migrations
-from mobilenet_tf.export.formats import FORMATS, InputType, unknown_format
 from mobilenet_tf.inference.endings import Ending
+from mobilenet_tf.inference.formats import FORMATS, InputType, unknown_format
 from mobilenet_tf.models import specs
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError

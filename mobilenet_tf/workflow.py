@@ -130,7 +130,7 @@ def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[st
     cfg = open_config(run, overrides)
     from mobilenet_tf.export import report
     from mobilenet_tf.export.exporter import Deployment
-    from mobilenet_tf.export.formats import FORMATS, find_format
+    from mobilenet_tf.inference.formats import FORMATS, find_format
     from mobilenet_tf.inference.predict import load_predictor
 
     names = list(formats or cfg.export.formats)

@@ -13,9 +13,8 @@ from command import call
 
 from mobilenet_tf import config
 from mobilenet_tf.analysis import benchmark, inspection
-from mobilenet_tf.export import formats
 from mobilenet_tf.export.convert import export
-from mobilenet_tf.inference import artifact
+from mobilenet_tf.inference import artifact, formats
 from mobilenet_tf.inference.artifact import Metadata
 from mobilenet_tf.inference.predict import load_predictor
 from mobilenet_tf.utils.errors import UserError
@@ -39,7 +38,7 @@ def test_every_format_has_a_converter_and_the_suffix_of_its_kind(row):
 
 def test_the_table_and_the_endings_import_no_tensorflow():
     code = (
-        "import sys, mobilenet_tf.export.formats, mobilenet_tf.inference.artifact as a;"
+        "import sys, mobilenet_tf.inference.formats, mobilenet_tf.inference.artifact as a;"
         "print(a.Metadata('detection', [], (1, 1), outputs='detections').ending.has_post_process,"
         "[name for name in ('tensorflow', 'keras', 'onnx') if name in sys.modules])"
     )

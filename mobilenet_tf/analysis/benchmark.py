@@ -17,8 +17,8 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from mobilenet_tf.export.formats import KINDS, TFLITE, resolve
 from mobilenet_tf.inference import artifact
+from mobilenet_tf.inference.formats import KINDS, TFLITE, resolve
 from mobilenet_tf.inference.predict import Predictor, load_predictor
 from mobilenet_tf.inference.tflite import open_tflite
 from mobilenet_tf.utils import files

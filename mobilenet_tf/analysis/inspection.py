@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from mobilenet_tf.export.formats import KERAS, KINDS, resolve
 from mobilenet_tf.inference import artifact
+from mobilenet_tf.inference.formats import KERAS, KINDS, resolve
 from mobilenet_tf.inference.metadata_storage import load_onnx
 from mobilenet_tf.inference.predict import load_keras, open_saved_model
 from mobilenet_tf.inference.tflite import POST_PROCESS, open_tflite, operators, tflite_outputs, tflite_schema

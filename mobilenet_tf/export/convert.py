@@ -1,4 +1,4 @@
-"""Converting Keras models to the formats of `formats`, and the checks before and after."""
+"""Converting Keras models to the formats in inference/formats.py, and the checks before and after."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.python.convert_phase import ConverterError
 
 from mobilenet_tf.export import quantize
-from mobilenet_tf.export.formats import FORMATS, TFLITE, Format, InputType, find_format, resolve
 from mobilenet_tf.export.unsupported import unsupported_ops, with_layers
 from mobilenet_tf.inference import artifact, tflite_metadata
 from mobilenet_tf.inference.artifact import Metadata
 from mobilenet_tf.inference.endings import Shapes
+from mobilenet_tf.inference.formats import FORMATS, TFLITE, Format, InputType, find_format, resolve
 from mobilenet_tf.inference.predict import load_predictor
 from mobilenet_tf.inference.spread import leaves
 from mobilenet_tf.inference.tflite import POST_PROCESS, operators

@@ -11,8 +11,8 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
-from mobilenet_tf.export.formats import KINDS, find_kind, resolve, suffixes
 from mobilenet_tf.inference import endings
+from mobilenet_tf.inference.formats import KINDS, find_kind, resolve, suffixes
 from mobilenet_tf.inference.metadata_storage import MEMBER
 from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.run_folder import RunFolder

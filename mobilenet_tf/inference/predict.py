@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from mobilenet_tf.export.formats import KINDS, resolve
 from mobilenet_tf.inference import artifact
 from mobilenet_tf.inference.artifact import Metadata
 from mobilenet_tf.inference.endings import Named
+from mobilenet_tf.inference.formats import KINDS, resolve
 from mobilenet_tf.inference.tflite import open_tflite, tflite_outputs
 from mobilenet_tf.registration import register
 from mobilenet_tf.utils.console import quiet

@@ -2,7 +2,8 @@
 
 Everything else that depends on a format derives from these rows: the converters, the checks of paths and configs, the
 predictor, the inspection, the benchmark and the help of the command line. To add an export format, add a row to
-FORMATS and write its converter. One that no row of KINDS can open needs a row there too, with the functions it names.
+FORMATS and write its converter in export/convert.py. A format that no row of KINDS can open needs a row there too, and
+the functions that it names.
 
 Functions are named as "module:function" and imported when they are first used.
 """
