@@ -111,7 +111,9 @@ def evaluate(
     as_json: Json = False,
 ):
     """Score any artifact on a split, with the preprocessing it was trained with."""
-    if split not in ("train", "validation", "test"):
+    from mobilenet_tf.data.splits import SPLITS
+
+    if split not in SPLITS:
         raise UserError(f"--split must be train, validation or test. Received: {split}")
     from mobilenet_tf.workflow import evaluate_model
 

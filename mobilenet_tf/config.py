@@ -64,6 +64,7 @@ class Duration:
 
 
 Split = Literal["train", "validation", "test"]
+OnCorrupt = Literal["skip", "error"]  # what happens to images that cannot be read
 Length = Annotated[Duration, BeforeValidator(Duration.parse), PlainSerializer(str)]
 
 
@@ -211,7 +212,7 @@ class Data(Section):
     reader: str
     root: Path | None = Field(None, description="The folder or file of the data set")
     counts: Counts = {"train": 800, "validation": 100, "test": 200}
-    on_corrupt: Literal["skip", "error"] = Field(
+    on_corrupt: OnCorrupt = Field(
         "skip", description="Whether images that cannot be read are left out or end the run"
     )
 

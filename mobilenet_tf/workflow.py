@@ -271,13 +271,13 @@ def _sample_batches(model: Path, patterns: Sequence[str]):
 
 def find_pictures(patterns: Sequence[str]) -> list[Path]:
     """The picture files that paths, folders (searched whole) and globs name, sorted within each, without repeats."""
-    from mobilenet_tf.data.images import EXTENSIONS
+    from mobilenet_tf.data.images import files_below
 
     found: dict[Path, None] = {}
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
-            matches = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS)
+            matches = files_below(path)
         else:
             matches = [path] if path.is_file() else sorted(Path(p) for p in glob.glob(pattern, recursive=True))
         if not matches:

@@ -156,7 +156,7 @@ def test_lfw_lists_with_and_without_folds(faces):
         ("Bob 1 2", "must begin with LFW's header.*Received: 'Bob 1 2'"),
         ("1 2\nBob 1 2", "must have the 4 pairs of its header. Received: 1"),
         ("1\nBob 1 2\nBob 1", "line 3: a pair must be"),
-        ("1\nBob 1 3\nBob 1 Eve 1", "line 2: Bob_0003 must be a picture below .*lfw"),
+        ("1\nBob 1 3\nBob 1 Eve 1", "line 2: Bob_0003 must be an image below .*lfw"),
     ],
 )
 def test_mistakes_in_a_list(faces, text, message):

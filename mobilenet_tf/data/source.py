@@ -7,12 +7,13 @@ import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from mobilenet_tf.config import OnCorrupt
 from mobilenet_tf.data import image_decoding, images
 from mobilenet_tf.utils.errors import UserError
 
@@ -20,7 +21,7 @@ Sample = dict[str, tf.Tensor]
 Batch = dict[str, tf.Tensor]
 
 AUTOTUNE = tf.data.AUTOTUNE
-CORRUPT_POLICIES = ("skip", "error")
+CORRUPT_POLICIES = get_args(OnCorrupt)
 PADDING = {"labels": -1, "mask": 255}  # of what differs in length between the samples of a batch; 0 and "" otherwise
 MIX_STREAM = 0x6D6978  # sets the batch's random numbers apart from its first sample's
 

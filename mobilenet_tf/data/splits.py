@@ -11,6 +11,7 @@ from mobilenet_tf.config import Split
 from mobilenet_tf.utils.errors import UserError
 
 SPLITS: tuple[Split, ...] = get_args(Split)
+HELD_OUT = SPLITS[1:]  # validation and test, which training never sees: drawn from train where there are none
 # What folders, CSV files and columns may call them; the name of the split itself comes first.
 SPLIT_NAMES: dict[str, Split] = {
     "train": "train", "training": "train", "validation": "validation", "val": "validation", "valid": "validation",

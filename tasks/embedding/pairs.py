@@ -1,4 +1,4 @@
-"""Pairs of pictures to verify: read from LFW's lists or a CSV file, or drawn from a split."""
+"""Pairs of images to verify: read from LFW's lists or a CSV file, or drawn from a split."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mobilenet_tf.utils.errors import UserError
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs by the paths of their pictures; `fold` is int [P], None where the list has no folds."""
+    """Pairs by the paths of their images; `fold` is int [P], None where the list has no folds."""
 
     first: list[str]
     second: list[str]
@@ -24,11 +24,11 @@ class Pairs:
 
 
 def read_pairs(path: str | Path, labels: Mapping[Path, str], root: str | Path) -> Pairs:
-    """The pairs of a list over the pictures `labels` ({path: identity}), which lie below `root`.
+    """The pairs of a list over the images in `labels` ({path: identity}), which lie below `root`.
 
     LFW's pairs.txt ("folds pairs" in its first line, e.g. 10 300) and pairsDevTrain.txt, pairsDevTest.txt ("pairs");
     or a CSV file with the columns a, b (paths relative to it) and same (1 or 0). Format: the README of LFW's View 1, 2.
-    Raises UserError with the line that is wrong, or names no picture.
+    Raises UserError with the line that is wrong, or names no image.
     """
     path = Path(path)
     try:
@@ -58,7 +58,7 @@ def _read_lfw(path, text, by_stem, root) -> Pairs:
         stems = [f"{line[0]}_{int(line[1]):04d}", f"{line[-2] if len(line) == 4 else line[0]}_{int(line[-1]):04d}"]
         for stem, side in zip(stems, (first, second), strict=True):
             if stem not in by_stem:
-                raise UserError(f"{path}, line {row}: {stem} must be a picture below {root}. Received: no such file")
+                raise UserError(f"{path}, line {row}: {stem} must be an image below {root}. Received: no such file")
             side.append(by_stem[stem])
         same.append(len(line) == 3)
     fold = np.arange(len(lines)) // (2 * numbers[1]) if len(numbers) == 2 else None
@@ -73,11 +73,11 @@ def _read_csv(path, text, known) -> Pairs:
     sides, same = {"a": [], "b": []}, []
     for row in table:
         where = f"{path}, line {table.line_num}"
-        for side, found in sides.items():
-            picture = os.path.abspath(path.parent / (row[side] or ""))
-            if picture not in known:
-                raise UserError(f"{where}: {side} must be a picture below data.root. Received: {row[side]}")
-            found.append(known[picture])
+        for side, paths in sides.items():
+            image = os.path.abspath(path.parent / (row[side] or ""))
+            if image not in known:
+                raise UserError(f"{where}: {side} must be an image below data.root. Received: {row[side]}")
+            paths.append(known[image])
         if row["same"] not in ("0", "1"):
             raise UserError(f"{where}: same must be 1 or 0. Received: {row['same']}")
         same.append(row["same"] == "1")
@@ -85,22 +85,22 @@ def _read_csv(path, text, known) -> Pairs:
 
 
 def draw_pairs(labels: np.ndarray, limit: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Places int64 [P, 2] of pairs of different pictures and whether they are `same` bool [P].
+    """The indices int64 [P, 2] of pairs of different images, and whether they are of the `same` identity, bool [P].
 
     All pairs where they are no more than `limit`; else `limit`, half of them same as far as there are so many.
     """
     labels, rng = np.asarray(labels), np.random.default_rng(seed)
     total = len(labels) * (len(labels) - 1) // 2
     if total <= limit:
-        places = _unrank(np.arange(total))
-        return places, labels[places[:, 0]] == labels[places[:, 1]]
+        indices = _unrank(np.arange(total))
+        return indices, labels[indices[:, 0]] == labels[indices[:, 1]]
     same = _same_pairs(labels, limit // 2, rng)
     wanted = min(limit - len(same), total - _same_count(labels).sum())
     different = np.empty((0, 2), np.int64)
     while len(different) < wanted:  # a draw from all pairs without the same ones
-        places = _unrank(rng.integers(total, size=2 * (wanted - len(different)) + 100))
-        places = places[labels[places[:, 0]] != labels[places[:, 1]]]
-        different = np.unique(np.concatenate([different, places]), axis=0)
+        indices = _unrank(rng.integers(total, size=2 * (wanted - len(different)) + 100))
+        indices = indices[labels[indices[:, 0]] != labels[indices[:, 1]]]
+        different = np.unique(np.concatenate([different, indices]), axis=0)
     different = different[np.sort(rng.permutation(len(different))[:wanted])]
     return np.concatenate([same, different]), np.arange(len(same) + wanted) < len(same)
 
@@ -122,7 +122,7 @@ def _same_count(labels) -> np.ndarray:
 
 
 def _unrank(ranks: np.ndarray) -> np.ndarray:
-    """The pair i < j, int64 [P, 2], at each place of the order (0, 1), (0, 2), (1, 2), (0, 3), ..."""
+    """The pair i < j, int64 [P, 2], at each rank of the order (0, 1), (0, 2), (1, 2), (0, 3), ..."""
     j = ((1 + np.sqrt(1 + 8 * ranks.astype(np.float64))) / 2).astype(np.int64)
     j -= j * (j - 1) // 2 > ranks  # what the square root rounded
     j += j * (j + 1) // 2 <= ranks

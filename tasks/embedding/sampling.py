@@ -1,27 +1,27 @@
-"""Batches of P identities with K pictures each."""
+"""Batches of P identities with K images each."""
 
 from __future__ import annotations
 
 import numpy as np
 
 
-def balanced_order(labels: np.ndarray, seed, identities: int, pictures: int) -> np.ndarray:
-    """Places int64 [M] of an epoch's samples, as many whole batches as the samples fill; from the seed alone.
+def balanced_order(labels: np.ndarray, seed, identities: int, images: int) -> np.ndarray:
+    """Indices int64 [M] of an epoch's samples, as many whole batches as the samples fill; from the seed alone.
 
-    Every `pictures` in a row are of one identity, every `identities` of these of different ones. Identities come in
-    turns, so each is met as often as any other, and so do the pictures of each: none comes again before nearly all
-    have come. An identity with too few pictures repeats them. Source: Hermans et al. 2017 (arXiv:1703.07737), 2.
+    Every `images` in a row are of one identity, every `identities` of these of different ones. Identities come in
+    turns, so each is met as often as any other, and so do the images of each: none comes again before nearly all have
+    come. An identity with too few images repeats them. Source: Hermans et al. 2017 (arXiv:1703.07737), 2.
     """
     labels = np.asarray(labels)
     rng = np.random.default_rng(np.asarray(seed).astype(np.uint32))
-    batches = -(-len(labels) // (identities * pictures))
+    batches = -(-len(labels) // (identities * images))
     _, owners, counts = np.unique(labels, return_inverse=True, return_counts=True)
     visits = _in_turns(rng, len(counts), identities, batches).ravel()  # one identity each
-    own = np.split(np.argsort(owners, kind="stable"), np.cumsum(counts)[:-1])
-    order = np.empty((len(visits), pictures), np.int64)
-    for identity, places in enumerate(own):
-        mine = np.flatnonzero(visits == identity)
-        order[mine] = places[_in_turns(rng, len(places), pictures, len(mine))]
+    members = np.split(np.argsort(owners, kind="stable"), np.cumsum(counts)[:-1])
+    order = np.empty((len(visits), images), np.int64)
+    for identity, indices in enumerate(members):
+        rows = np.flatnonzero(visits == identity)
+        order[rows] = indices[_in_turns(rng, len(indices), images, len(rows))]
     return order.ravel()
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mobilenet_tf.data.source import Source, file_source
-from mobilenet_tf.data.splits import SPLIT_NAMES, draw, parse_split
+from mobilenet_tf.data.splits import HELD_OUT, SPLIT_NAMES, draw, parse_split
 from mobilenet_tf.tasks.attributes.config import Data
 from mobilenet_tf.tasks.attributes.data.values import choose, parse
 from mobilenet_tf.utils.errors import UserError
@@ -106,7 +106,7 @@ def _indices_of(split: str, splits: list[str | None], has_label: np.ndarray, fra
     """
     of_line = np.array([name or "" for name in splits])
     undivided = of_line == ""
-    pool, wanted = (undivided, ["validation", "test"]) if undivided.any() else (of_line == "train", ["validation"])
+    pool, wanted = (undivided, HELD_OUT) if undivided.any() else (of_line == "train", ["validation"])
     wanted = [name for name in wanted if name not in of_line]
     labelled = np.flatnonzero(pool & has_label)
     drawn = {name: labelled[indices] for name, indices in draw(len(labelled), wanted, fraction, seed).items()}

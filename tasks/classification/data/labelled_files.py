@@ -9,6 +9,7 @@ import numpy as np
 from mobilenet_tf.data.image_lists import LabelledFile, divide
 from mobilenet_tf.data.label_files import check_class_count, read_class_names
 from mobilenet_tf.data.source import Source, file_source
+from mobilenet_tf.data.splits import HELD_OUT
 from mobilenet_tf.tasks.classification.config import Data
 from mobilenet_tf.utils.errors import UserError
 
@@ -49,7 +50,7 @@ def _rows_of(rows: Sequence[LabelledFile], split: str, fraction: float, seed: in
     of_split = [row for row in rows if row.split == split]
     undivided = [row for row in rows if row.split is None]
     if undivided:
-        return of_split + divide(undivided, ["validation", "test"], fraction, seed)[split]
+        return of_split + divide(undivided, HELD_OUT, fraction, seed)[split]
     if split == "test" or any(row.split == "validation" for row in rows):
         return of_split
     train = [row for row in rows if row.split == "train"]

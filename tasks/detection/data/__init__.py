@@ -31,15 +31,16 @@ def read(data: Data, split: str, *, seed: int = 0, size: int = 128) -> Source:
     seed: of the splits that are drawn, and of the scenes. size: the side of the scenes in pixels.
     Raises UserError: no such split, files that are not there or not of their format, no image.
     """
-    found, findings = examine(data, split, seed=seed, size=size)
-    if isinstance(found, Source):
-        return found
+    annotations, findings = examine(data, split, seed=seed, size=size)
+    if isinstance(annotations, Source):
+        return annotations
     validation.warn(findings, quiet=("no boxes",) if split == "train" else ("no boxes", "class without boxes"))
     if data.skip_empty and split == "train":
-        with_boxes = {entry["image_id"] for entry in found.coco["annotations"]}
-        images = enumerate(found.coco["images"])
-        found = annotation_set.select(found, [index for index, image in images if image["id"] in with_boxes])
-    return annotation_set.source(found, on_corrupt=data.on_corrupt)
+        with_boxes = {entry["image_id"] for entry in annotations.coco["annotations"]}
+        images = enumerate(annotations.coco["images"])
+        indices = [index for index, image in images if image["id"] in with_boxes]
+        annotations = annotation_set.select(annotations, indices)
+    return annotation_set.source(annotations, on_corrupt=data.on_corrupt)
 
 
 def examine(data: Data, split: str, *, seed: int = 0, size: int = 128) -> tuple[AnnotationSet | Source, list[Finding]]:
@@ -49,16 +50,16 @@ def examine(data: Data, split: str, *, seed: int = 0, size: int = 128) -> tuple[
     Raises UserError: as `read`; a training split without any box.
     """
     check_split(split)
-    found = READERS[data.reader](data, split, seed, size)
-    if isinstance(found, Source):
-        return found, []
+    annotations = READERS[data.reader](data, split, seed, size)
+    if isinstance(annotations, Source):
+        return annotations, []
     if data.classes:
-        found = _with_classes(found, read_class_names(data.classes), data.classes)
-    found, findings = validation.checked(found, on_corrupt=data.on_corrupt)
-    if split == "train" and not found.coco["annotations"]:
-        received = f"{len(found.paths)} images, no box"
-        raise UserError(f"{found.where} must have boxes for the split train. Received: {received}")
-    return found, findings
+        annotations = _with_classes(annotations, read_class_names(data.classes), data.classes)
+    annotations, findings = validation.checked(annotations, on_corrupt=data.on_corrupt)
+    if split == "train" and not annotations.coco["annotations"]:
+        received = f"{len(annotations.paths)} images, no box"
+        raise UserError(f"{annotations.where} must have boxes for the split train. Received: {received}")
+    return annotations, findings
 
 
 def _with_classes(annotations: AnnotationSet, names: list[str], where) -> AnnotationSet:

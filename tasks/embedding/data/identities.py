@@ -11,6 +11,7 @@ import numpy as np
 from mobilenet_tf.data import image_lists
 from mobilenet_tf.data.image_lists import LabelledFile
 from mobilenet_tf.data.source import Source, file_source
+from mobilenet_tf.data.splits import HELD_OUT
 from mobilenet_tf.tasks.embedding.config import Data
 from mobilenet_tf.tasks.embedding.pairs import read_pairs
 from mobilenet_tf.utils.errors import UserError
@@ -92,7 +93,7 @@ def divide(
 def _shares(held_out: Mapping[str, HeldOut], splits: Collection[str | None]) -> dict[str, float | Sequence[str]]:
     """What is held out for validation and test: for None, nobody where the data has that split, else a tenth."""
     shares = {}
-    for split in ("validation", "test"):
+    for split in HELD_OUT:
         share = held_out.get(split)
         if share is None:
             share = 0.0 if split in splits else DEFAULT_SHARE

@@ -24,8 +24,8 @@ def read(data: Data, split: str, *, seed: int = 0, size: int = 96) -> Source:
     Raises UserError: no such split, nothing found, and, when a sample is read, a mask that is not of its image's size
     or holds values that stand for no class.
     """
-    found = examine(data, split, seed=seed, size=size)
-    return source(found, on_corrupt=data.on_corrupt) if isinstance(found, MaskedImages) else found
+    images = examine(data, split, seed=seed, size=size)
+    return source(images, on_corrupt=data.on_corrupt) if isinstance(images, MaskedImages) else images
 
 
 def examine(data: Data, split: str, *, seed: int = 0, size: int = 96) -> MaskedImages | Source:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from mobilenet_tf.data.images import EXTENSIONS, files_below
 from mobilenet_tf.data.label_files import check_class_count
-from mobilenet_tf.data.splits import SPLITS, draw, names_of
+from mobilenet_tf.data.splits import HELD_OUT, SPLITS, draw, names_of
 from mobilenet_tf.data.transforms import IGNORE
 from mobilenet_tf.tasks.segmentation.config import Data
 from mobilenet_tf.tasks.segmentation.data.layout import check_folder, class_names
@@ -44,7 +45,7 @@ def _pairs_of(root: Path, split: str, fraction: float, seed: int) -> Pairs:
         return _draw(_pairs(*folders["train"]), ["validation"], fraction, seed, split)
     if any(folders.values()) or not (root / "images").is_dir():
         raise UserError(f"{root} must have images and masks for the split {split}. Received: none")
-    return _draw(_pairs(root / "images", root / "masks"), ["validation", "test"], fraction, seed, split)
+    return _draw(_pairs(root / "images", root / "masks"), HELD_OUT, fraction, seed, split)
 
 
 def _split_folders(root: Path, split: str) -> tuple[Path, Path] | None:
@@ -75,7 +76,7 @@ def _pairs(images: Path, masks: Path) -> Pairs:
     return pairs
 
 
-def _draw(pairs: Pairs, held_out: list[str], fraction: float, seed: int, split: str) -> Pairs:
+def _draw(pairs: Pairs, held_out: Sequence[str], fraction: float, seed: int, split: str) -> Pairs:
     drawn = draw(len(pairs), held_out, fraction, seed)[split]
     if not len(drawn):
         raise UserError(f"there must be images enough to draw a {split} split. Received: {len(pairs)} images")

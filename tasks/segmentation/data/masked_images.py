@@ -27,15 +27,17 @@ class MaskedImages:
     read_mask: Callable[[str], np.ndarray]
 
 
-def source(found: MaskedImages, *, on_corrupt: str = "skip") -> Source:
+def source(masked: MaskedImages, *, on_corrupt: str = "skip") -> Source:
     """The Source of images with masks. Images that cannot be read are skipped; a wrong mask is an error."""
-    items = tf.data.Dataset.from_tensor_slices({"id": [str(path) for path in found.images], "mask": list(found.masks)})
+    items = tf.data.Dataset.from_tensor_slices(
+        {"id": [str(path) for path in masked.images], "mask": list(masked.masks)}
+    )
     corrupt: dict[str, str] = {}
-    load_image = image_loader(len(found.images), corrupt, on_corrupt=on_corrupt)
+    load_image = image_loader(len(masked.images), corrupt, on_corrupt=on_corrupt)
 
     def load(record: Sample) -> Sample:
         sample = load_image(record)
-        mask = checked_mask(found.read_mask, sample["id"], sample["mask"], sample["original_size"])
+        mask = checked_mask(masked.read_mask, sample["id"], sample["mask"], sample["original_size"])
         return {**sample, "mask": mask}
 
-    return Source(items, load, len(found.images), list(found.classes), corrupt)
+    return Source(items, load, len(masked.images), list(masked.classes), corrupt)
