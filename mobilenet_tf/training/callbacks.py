@@ -28,10 +28,12 @@ class FiniteLoss(keras.callbacks.Callback):
         self.state = state
 
     def on_train_batch_end(self, batch, logs=None):
+        """Checks the losses every LOSS_EVERY steps."""
         if (batch + 1) % LOSS_EVERY == 0:
             self.check()
 
     def on_epoch_end(self, epoch, logs=None):
+        """Checks the losses before the epoch's checkpoint is written."""
         self.check()
 
     def check(self) -> None:
@@ -63,9 +65,11 @@ class AfterEpoch(keras.callbacks.Callback):
         self.writer = tf.summary.create_file_writer(str(state.folder.tensorboard))
 
     def on_epoch_begin(self, epoch, logs=None):
+        """Takes the time at which the epoch begins."""
         self.started = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
+        """Evaluates where it is due, then writes the best model, the checkpoint and the logs."""
         state, progress, train = self.state, self.state.progress, self.state.task.cfg.train
         rate = float(self.model.optimizer.learning_rate)
         progress.seconds += time.perf_counter() - self.started

@@ -36,9 +36,11 @@ class Trainer(keras.Model):
         self.recent_losses = tf.Variable(tf.zeros([RECENT, 2]), trainable=False)
 
     def call(self, images, training=False):
+        """Returns the network's raw outputs for images float32 [N, H, W, 3]."""
         return self.network(images, training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Returns the mean loss of a batch, a scalar, and keeps it among the recent ones."""
         loss = self.distilled_loss(x, y, y_pred) if self.distilled_loss else self.loss_function(y, y_pred)
         loss = tf.reduce_mean(loss)
         row = tf.stack([tf.cast(self.optimizer.iterations, tf.float32) + 1, tf.cast(loss, tf.float32)])
@@ -46,6 +48,7 @@ class Trainer(keras.Model):
         return loss
 
     def train_step(self, data):
+        """Takes one step of the optimizer, then calls `after_step`; returns Keras's logs."""
         logs = super().train_step(data)
         if self.after_step:
             self.after_step()

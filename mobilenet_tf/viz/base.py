@@ -69,6 +69,7 @@ def as_picture(image: np.ndarray) -> Image.Image:
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Writes a figure as PNG, in fonts that have its characters; returns the path."""
     texts = figure.findobj(Text)
     _warn_undrawable("".join(text.get_text() for text in texts))
     for text in texts:
@@ -107,6 +108,7 @@ def _charset(family: str) -> frozenset[int]:
 
 @cache
 def drawable() -> frozenset[int]:
+    """Returns the code points that the installed fonts can draw."""
     return frozenset().union(*map(_charset, _families()))
 
 

@@ -61,14 +61,17 @@ class DetectionPostProcess(layers.Layer):
         self.anchors = np.asarray(anchors, np.float32)
 
     def get_config(self):
+        """Returns the arguments that make the same layer, for Keras to store."""
         return {**super().get_config(), **self.options, "anchors": self.anchors.tolist()}
 
     def compute_output_spec(self, raw):
+        """Returns the shapes of the outputs, by their names."""
         most = self.options["max_detections"]
         shapes = ((None, most, 4), (None, most), (None, most), (None,))
         return {name: keras.KerasTensor(shape, "float32") for name, shape in zip(OUTPUTS, shapes, strict=True)}
 
     def call(self, raw):
+        """Decodes boxes and suppresses overlapping ones: raw outputs -> {name: tensor}."""
         logits, background = raw["class_logits"], self.options["scores"] == "softmax"
         scores = tf.nn.softmax(logits) if background else tf.nn.sigmoid(logits)
         low, high = self.anchors[:, :2], self.anchors[:, 2:]

@@ -54,6 +54,7 @@ class EmbeddingMetric:
 
     @property
     def labels(self) -> np.ndarray:
+        """The labels of the samples so far, int64 [N]."""
         return np.array(self._labels, np.int64)
 
     @cached_property

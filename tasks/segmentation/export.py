@@ -35,5 +35,6 @@ class ClassMap(layers.Layer):
     """Logits [N, H, W, C] -> the class with the largest logit, uint8 [N, H, W]."""
 
     def call(self, logits):
+        """Returns the class with the largest logit of each pixel."""
         # not keras.ops.argmax, which treats -0.0 with operations that TFLite does not have
         return tf.cast(tf.argmax(logits, -1, output_type=tf.int32), tf.uint8)
