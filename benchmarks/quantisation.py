@@ -2,7 +2,7 @@
 
     python benchmarks/quantisation.py RUN [RUN ...] [--epochs 2] [--split test] [--control] [--markdown FILE] [--json]
 
-Every run is trained on for `--epochs` with the roundings of int8 (`quantize.aware`). With `--control`, to tell what
+Every run is trained on for `--epochs` with the roundings of int8 (`quantize.qat`). With `--control`, to tell what
 these give from what the epochs give, for as long without them too, and then calibrated. All files are scored on a whole
 split by `evaluate`. New runs, files and scores go to RUN/quantisation/; what is there already is not made again.
 """
@@ -47,7 +47,7 @@ def train_on(run: Path, folder: Path, epochs: int, rate: float, aware: bool) -> 
         changes = [
             f"model.weights={run}/model.keras",
             f"train.stages=[{stage}]",
-            f"quantize.aware={str(aware).lower()}",
+            f"quantize.qat={str(aware).lower()}",
         ]
         changes += ["train.ema=null", f"train.evaluate_every={epochs}", "export.float_layers=0"]
         workflow.train_run(str(run / "config.yaml"), changes, folder)

@@ -140,7 +140,7 @@ def export(
         str | None, typer.Option(help=f"comma-separated, of {', '.join(FORMATS)}; default: export.formats")
     ] = None,
     folder: Annotated[Path | None, typer.Option(help="default: exports/ in the run folder")] = None,
-    allow_drop: Annotated[bool, typer.Option(help="exit with 0 even when the metric drops over export.limit")] = False,
+    allow_drop: Annotated[bool, typer.Option(help="exit with 0 even when the metric drops over export.max_drop")] = False,
     analyse: Annotated[
         bool, typer.Option("--analyse", help="no files: what int8 costs each layer, and which few to leave in float32")
     ] = False,

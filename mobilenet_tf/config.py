@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from mobilenet_tf import migrations
+from mobilenet_tf.config_errors import explain
 from mobilenet_tf.inference.endings import Ending
 from mobilenet_tf.inference.formats import FORMATS, InputType, unknown_format
 from mobilenet_tf.models import specs
@@ -44,6 +45,7 @@ class Duration:
 
     @classmethod
     def parse(cls, value: Any) -> Duration:
+        """Reads a duration from a number or text. Raises ValueError where it is neither."""
         if isinstance(value, Duration):
             return value
         match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*(epoch|step|sample)?s?\s*", str(value))
@@ -55,7 +57,7 @@ class Duration:
             ) from None
 
     def steps(self, steps_per_epoch: int, batch_size: int) -> int:
-        """The duration in optimiser steps, rounded up."""
+        """The duration in optimizer steps, rounded up."""
         per_unit = {"epochs": steps_per_epoch, "steps": 1, "samples": 1 / batch_size}[self.unit]
         return math.ceil(self.amount * per_unit)
 
@@ -68,6 +70,19 @@ OnCorrupt = Literal["skip", "error"]  # what happens to images that cannot be re
 Length = Annotated[Duration, BeforeValidator(Duration.parse), PlainSerializer(str)]
 
 
+# What several sections have in the same words
+WeightDecay = Annotated[
+    float, Field(ge=0, description="The weight decay, decoupled from the gradient; it spares BatchNorm and biases")
+]
+Dropout = Annotated[
+    float, Field(ge=0, lt=1, description="The share of features that training drops in front of the last layer")
+]
+ColorJitter = Annotated[
+    float, Field(ge=0, le=1, description="The strength of the changes of brightness, contrast and saturation")
+]
+Flip = Annotated[bool, Field(description="Whether half of the training images are mirrored left to right")]
+
+
 class Section(BaseModel):
     """A part of a config: immutable, and strict about unknown keys."""
 
@@ -75,125 +90,179 @@ class Section(BaseModel):
 
 
 class SGD(Section):
+    """Stochastic gradient descent with momentum."""
+
     name: Literal["sgd"] = "sgd"
-    momentum: float = Field(0.9, ge=0, lt=1)
-    nesterov: bool = False
-    weight_decay: float = Field(0.0, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1, description="The momentum; 0 is plain gradient descent")
+    nesterov: bool = Field(False, description="Whether the momentum is Nesterov's")
+    weight_decay: WeightDecay = 0.0
 
 
 class AdamW(Section):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+
     name: Literal["adamw"] = "adamw"
-    beta_1: float = Field(0.9, ge=0, lt=1)
-    beta_2: float = Field(0.999, ge=0, lt=1)
-    epsilon: float = Field(1e-7, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
+    beta_1: float = Field(0.9, ge=0, lt=1, description="The decay of the average of the gradients")
+    beta_2: float = Field(0.999, ge=0, lt=1, description="The decay of the average of their squares")
+    epsilon: float = Field(1e-7, gt=0, description="A small number against division by zero")
+    weight_decay: WeightDecay = 0.01
 
 
 class RMSprop(Section):
+    """RMSprop with momentum, the optimizer of the MobileNet papers."""
+
     name: Literal["rmsprop"] = "rmsprop"
-    rho: float = Field(0.9, ge=0, lt=1)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    epsilon: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
+    rho: float = Field(0.9, ge=0, lt=1, description="The decay of the average of the squared gradients")
+    momentum: float = Field(0.9, ge=0, lt=1, description="The momentum")
+    epsilon: float = Field(1e-3, gt=0, description="A small number against division by zero")
+    weight_decay: WeightDecay = 0.0
 
 
 Optimizer = Annotated[SGD | AdamW | RMSprop, Field(discriminator="name")]
 
 
-class Cosine(Section):
+class WarmUp(Section):
+    """What every schedule begins with."""
+
+    warmup: Length = Field(
+        Duration(0), description="How long the learning rate climbs linearly at the start of each stage"
+    )
+
+
+class Cosine(WarmUp):
+    """The learning rate falls along half a cosine."""
+
     name: Literal["cosine"] = "cosine"
-    warmup: Length = Duration(0)
-    final: float = Field(0.0, ge=0, le=1, description="last learning rate as a fraction of the first")
+    final: float = Field(0.0, ge=0, le=1, description="The last learning rate as a fraction of the first")
 
 
-class Polynomial(Section):
+class Polynomial(WarmUp):
+    """The learning rate falls as a power of the share of steps that is left."""
+
     name: Literal["polynomial"] = "polynomial"
-    warmup: Length = Duration(0)
-    power: float = Field(0.9, gt=0)
-    final: float = Field(0.0, ge=0, le=1)
+    power: float = Field(0.9, gt=0, description="The exponent; 1 is a straight line")
+    final: float = Field(0.0, ge=0, le=1, description="The last learning rate as a fraction of the first")
 
 
-class Exponential(Section):
+class Exponential(WarmUp):
+    """The learning rate is multiplied by `rate` in every `every`."""
+
     name: Literal["exponential"] = "exponential"
-    warmup: Length = Duration(0)
-    rate: float = Field(0.98, gt=0, le=1)
-    every: Length = Duration(1)
-    staircase: bool = True
+    rate: float = Field(0.98, gt=0, le=1, description="The factor")
+    every: Length = Field(Duration(1), description="How long it takes the learning rate to fall by the factor once")
+    staircase: bool = Field(True, description="Whether it falls in steps instead of continuously")
 
 
-class Step(Section):
+class Step(WarmUp):
+    """The learning rate is multiplied by `rate` at the given times."""
+
     name: Literal["step"] = "step"
-    warmup: Length = Duration(0)
-    at: list[Length] = Field(min_length=1)
-    rate: float = Field(0.1, gt=0, le=1)
+    at: list[Length] = Field(min_length=1, description="The times at which the learning rate falls")
+    rate: float = Field(0.1, gt=0, le=1, description="The factor at each of them")
 
 
-class Constant(Section):
+class Constant(WarmUp):
+    """The learning rate stays as it is."""
+
     name: Literal["constant"] = "constant"
-    warmup: Length = Duration(0)
 
 
 Schedule = Annotated[Cosine | Polynomial | Exponential | Step | Constant, Field(discriminator="name")]
 
 
 class Stage(Section):
-    """One stage of training, with an optimiser and a schedule of its own."""
+    """One stage of training, with an optimizer and a schedule that begin anew."""
 
     train: Literal["head", "all", "s2", "s4", "s8", "s16"] = Field(
-        "all", description="head: backbone frozen; all; or a backbone endpoint: only what lies above it is trained"
+        "all",
+        description="What is trained. head: the backbone is frozen; all: everything; s2 to s16: the layers of the "
+        "backbone above that stride, and the head",
     )
-    duration: Length = Duration(10)
-    learning_rate: float = Field(gt=0)
-    layer_decay: float = Field(1.0, gt=0, le=1, description="learning-rate factor per stride going down from the head")
-    freeze_batch_norm: bool = Field(False, description="keep the statistics and scales of the backbone's BatchNorm")
+    duration: Length = Field(Duration(10), description="The length of the stage: 20 epochs, 500 steps or 1e6 samples")
+    learning_rate: float = Field(gt=0, description="The learning rate after the warm-up")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="The factor of the learning rate for each stride from the head down"
+    )
+    freeze_batch_norm: bool = Field(
+        False, description="Whether the BatchNormalization layers of the backbone keep their statistics and scales"
+    )
     augment: bool = Field(
-        True, description="false: evaluation preprocessing; with train=head the features are then computed once"
+        True,
+        description="Whether images are changed at random. false uses the preprocessing of evaluation; with train=head "
+        "the features of the backbone are then computed only once",
     )
 
 
 class Train(Section):
-    batch_size: int = Field(32, ge=1)
-    stages: list[Stage] = Field(min_length=1)
-    optimizer: Optimizer = SGD()
-    schedule: Schedule = Cosine()
-    decay_depthwise: bool = Field(False, description="weight decay on depthwise kernels too (V1 paper: little or none)")
-    clip_norm: float | None = Field(None, gt=0, description="largest global norm of the gradient")
+    """How the network is trained."""
+
+    batch_size: int = Field(32, ge=1, description="The number of images in a step")
+    stages: list[Stage] = Field(min_length=1, description="The stages of the training, one after the other")
+    optimizer: Optimizer = Field(SGD(), description="The optimizer: sgd, adamw or rmsprop, with its options")
+    schedule: Schedule = Field(Cosine(), description="How the learning rate changes within a stage")
+    decay_depthwise: bool = Field(
+        False, description="Whether weight decay acts on depthwise kernels too; the V1 paper advises little or none"
+    )
+    clip_norm: float | None = Field(
+        None, gt=0, description="Scale gradients down to this global norm; null does not clip"
+    )
     batch_norm_samples: int = Field(
         1000,
         ge=0,
-        description="training images, an epoch's at most, on which the statistics of BatchNorm are found anew before "
-        "each evaluation; 0 keeps the moving averages of the training",
+        description="The number of training images, at most an epoch's, on which the statistics of BatchNormalization "
+        "are estimated again before each evaluation; 0 keeps the moving averages of the training",
     )
     batch_norm_momentum: float | None = Field(
-        None, gt=0, lt=1, description="of those moving averages; null: the network's own, 0.999 or 0.99"
+        None, gt=0, lt=1, description="The momentum of those moving averages; null keeps the network's, 0.999 or 0.99"
     )
     ema: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="decay of the moving average of the weights; it looks back over a tenth of a stage's steps at most",
+        description="The decay of the moving average of the weights, which is evaluated and saved; it never looks back "
+        "over more than a tenth of a stage's steps. null uses the weights themselves",
     )
-    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
-    jit: Literal["auto", "on", "off"] = "auto"
-    evaluate_every: int = Field(1, ge=1, description="epochs between evaluations on the validation split")
-    patience: int | None = Field(None, ge=1, description="stop after so many evaluations without a better one")
+    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = Field(
+        "auto", description="The number format of the computation; auto chooses by the device and prints the choice"
+    )
+    jit: Literal["auto", "on", "off"] = Field(
+        "auto", description="Whether XLA compiles the training step; auto: on a GPU alone"
+    )
+    evaluate_every: int = Field(
+        1, ge=1, description="The epochs from one evaluation on the validation split to the next"
+    )
+    patience: int | None = Field(
+        None, ge=1, description="End the stage after so many evaluations without a better one; null never does"
+    )
     network: Path | None = Field(
-        None, description=".keras file, such as a pruned one, that is trained in place of what `model` describes"
+        None, description="A .keras file, such as a pruned one, that is trained in place of what `model` describes"
     )
-    resume: Path | None = Field(None, description="run folder or checkpoint to start from where this run has none")
+    resume: Path | None = Field(
+        None, description="A run folder or checkpoint to continue from where this run has no checkpoint of its own"
+    )
 
 
 class Distill(Section):
-    teacher: Path | None = Field(None, description="run folder or .keras file whose answers are learnt too; null: none")
-    weight: float = Field(0.5, gt=0, le=1, description="of the teacher's answers in the loss; the labels have the rest")
-    temperature: float = Field(1.0, gt=0, description="softens the answers of teacher and student")
+    """Learning from another model beside the labels."""
+
+    teacher: Path | None = Field(
+        None, description="The run folder or .keras file of the teacher; null trains on the labels alone"
+    )
+    weight: float = Field(0.5, gt=0, le=1, description="The weight of the teacher's loss; the labels have the rest")
+    temperature: float = Field(1.0, gt=0, description="Divides the logits of both before their softmax or sigmoid")
 
 
 class Model(Section):
+    """The network."""
+
     backbone: str = Field("mobilenet_v2", description="The network, by its name in mobilenet_tf.models.specs.NETS")
-    alpha: float = Field(1.0, gt=0)
-    input_size: tuple[int, int] = Field((224, 224), description="height, width in pixels")
-    weights: str | None = Field("imagenet", description="imagenet, a path to .h5, .weights.h5 or .keras, or null")
+    alpha: float = Field(1.0, gt=0, description="The width: a factor of the number of channels of every layer")
+    input_size: tuple[int, int] = Field((224, 224), description="The height and width of the input in pixels")
+    weights: str | None = Field(
+        "imagenet",
+        description="The weights to start from: imagenet for Keras's published ones, the path of a .h5, .weights.h5 or "
+        ".keras file, or null for random ones",
+    )
 
     @field_validator("backbone")
     @classmethod
@@ -209,12 +278,10 @@ Counts = Annotated[dict[Split, int], Field(description="The number of images of 
 class Data(Section):
     """Where the images come from: what every task has. A task names its readers and adds the options of its own."""
 
-    reader: str
+    reader: str = Field(description="The format of the data set; scenes: the built-in drawings, which need no files")
     root: Path | None = Field(None, description="The folder or file of the data set")
     counts: Counts = {"train": 800, "validation": 100, "test": 200}
-    on_corrupt: OnCorrupt = Field(
-        "skip", description="Whether images that cannot be read are left out or end the run"
-    )
+    on_corrupt: OnCorrupt = Field("skip", description="Whether images that cannot be read are left out or end the run")
 
     @model_validator(mode="after")
     def _has_root(self):
@@ -247,23 +314,35 @@ class DataWithSplits(Data):
 
 
 class Augment(Section):
-    """Random changes of a training picture; a null or zero turns one off."""
+    """Random changes of a training image; null or zero turns one off."""
 
-    crop_scale: tuple[float, float] | None = Field((0.35, 1.0), description="area of the random resized crop")
-    crop_ratio: tuple[float, float] = Field((0.75, 4 / 3), description="width / height of that crop")
-    flip: bool = True
-    color_jitter: float = Field(0.0, ge=0, le=1, description="strength of brightness, contrast, saturation changes")
-    rand_augment_layers: int = Field(0, ge=0)
-    rand_augment_magnitude: float = Field(9.0, ge=0, le=10)
-    erasing: float = Field(0.0, ge=0, le=1, description="probability of random erasing")
+    crop_scale: tuple[float, float] | None = Field(
+        (0.35, 1.0), description="The smallest and largest area of the random crop as a share of the image"
+    )
+    crop_ratio: tuple[float, float] = Field(
+        (0.75, 4 / 3), description="The smallest and largest width of that crop in units of its height"
+    )
+    flip: Flip = True
+    color_jitter: ColorJitter = 0.0
+    rand_augment_layers: int = Field(0, ge=0, description="The number of RandAugment's operations for each image")
+    rand_augment_magnitude: float = Field(9.0, ge=0, le=10, description="The strength of RandAugment's operations")
+    erasing: float = Field(0.0, ge=0, le=1, description="The probability that a rectangle of the image is erased")
 
 
 class Quantize(Section):
-    aware: bool = Field(False, description="train with the roundings of full int8, BatchNorm frozen, in float32")
-    momentum: float = Field(0.99, ge=0, lt=1, description="of the activations' ranges: how slowly they follow")
+    """Quantization-aware training (QAT): training with the rounding of the int8 file that is made in the end."""
+
+    qat: bool = Field(
+        False, description="Train with the rounding of full int8, in float32 and with BatchNormalization frozen"
+    )
+    momentum: float = Field(
+        0.99, ge=0, lt=1, description="The momentum with which the ranges of the activations follow them"
+    )
 
 
 class Export(Section):
+    """What files are made of a trained model, and how they are compared with it."""
+
     endings: ClassVar[tuple[Ending, ...]] = ()  # what exported files of a task may end in
 
     formats: list[str] = Field(
@@ -289,7 +368,7 @@ class Export(Section):
     verify_samples: int | None = Field(
         1000, ge=1, description="The number of validation images on which file and model are scored; null uses all"
     )
-    limit: float = Field(0.02, ge=0, description="The largest accepted drop of the metric from the model to a file")
+    max_drop: float = Field(0.02, ge=0, description="The largest accepted drop of the metric from the model to a file")
 
     @field_validator("formats")
     @classmethod
@@ -311,8 +390,8 @@ class Export(Section):
 class Config(Section):
     """What every experiment has. Tasks narrow `model`, `data` and `export`."""
 
-    task: str
-    seed: int = Field(0, ge=0)
+    task: str = Field(description="The name of the task")
+    seed: int = Field(0, ge=0, description="The seed of all random draws: weights, order, augmentation, drawn splits")
     model: Model
     data: Data
     train: Train
@@ -322,15 +401,15 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _int8_options(self):
-        if self.quantize.aware and self.train.precision.startswith("mixed"):
+        if self.quantize.qat and self.train.precision.startswith("mixed"):
             raise ValueError(
-                f"train.precision must be auto or float32 with quantize.aware. Received: {self.train.precision}"
+                f"train.precision must be auto or float32 with quantize.qat. Received: {self.train.precision}"
             )
-        if self.quantize.aware and self.export.float_layers:
-            raise ValueError(f"export.float_layers must be 0 with quantize.aware. Received: {self.export.float_layers}")
-        if self.export.calibration_percentile and (self.export.float_layers or self.quantize.aware):
+        if self.quantize.qat and self.export.float_layers:
+            raise ValueError(f"export.float_layers must be 0 with quantize.qat. Received: {self.export.float_layers}")
+        if self.export.calibration_percentile and (self.export.float_layers or self.quantize.qat):
             raise ValueError(
-                "export.calibration_percentile must be null with export.float_layers or quantize.aware. "
+                "export.calibration_percentile must be null with export.float_layers or quantize.qat. "
                 f"Received: {self.export.calibration_percentile}"
             )
         return self
@@ -341,7 +420,7 @@ class Config(Section):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise UserError(f"{origin}: " + "; ".join(_explain(e, cls) for e in error.errors())) from None
+            raise UserError(f"{origin}: " + "; ".join(explain(e, cls) for e in error.errors())) from None
 
     def to_dict(self) -> dict:
         """The resolved values, as JSON and YAML can hold them, with the number of their schema."""
@@ -454,42 +533,3 @@ def _number(text: str) -> float | str:
         return float(text) if re.fullmatch(r"[-+]?[0-9.]+e[-+]?[0-9]+", text, re.IGNORECASE) else text
     except ValueError:
         return text
-
-
-def _explain(error: dict, config: type[Config]) -> str:
-    unions = "sgd adamw rmsprop cosine polynomial exponential step constant cross_entropy focal asymmetric"
-    tags = set(unions.split())  # that pydantic puts between the keys
-    key = ".".join(str(part) for part in error["loc"] if part not in tags)
-    if error["type"] == "extra_forbidden":
-        keys = _keys(config)
-        near = difflib.get_close_matches(key, keys, n=3, cutoff=0.6)
-        hint = f"nearest: {', '.join(near)}" if near else f"known here: {', '.join(_siblings(keys, key))}"
-        return f"unknown key {key} ({hint})"
-    if error["type"] == "union_tag_not_found":
-        return f"{key} must have a key 'name' that says which one it is. Received: {error['input']!r}"
-    received = "" if error["type"] == "missing" else f". Received: {error['input']!r}"
-    message = error["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("should", "must")
-    if not key or message.startswith(f"{key}."):  # a check of a whole section names its keys itself
-        return message
-    return f"{key} {message}{received}"
-
-
-def _keys(section: Any, prefix: str = "") -> list[str]:
-    """All dotted keys of a config class, unions and lists included; list indices and tags are left out."""
-    keys = []
-    for name, field in section.model_fields.items():
-        keys.append(prefix + name)
-        for inner in _sections(field.annotation):
-            keys += _keys(inner, f"{prefix}{name}.")
-    return list(dict.fromkeys(keys))
-
-
-def _sections(annotation: Any) -> list[type[Section]]:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return [annotation]
-    return [s for argument in getattr(annotation, "__args__", ()) for s in _sections(argument)]
-
-
-def _siblings(keys: list[str], key: str) -> list[str]:
-    parent = key.rpartition(".")[0]
-    return sorted({k for k in keys if k.rpartition(".")[0] == parent})

@@ -32,6 +32,16 @@ class Rename:
 RENAMES: tuple[Rename, ...] = (
     Rename(2, "data.resize", "data.resize", {"pad": "letterbox"}, task="detection"),
     Rename(2, "data.resize", "data.resize", {"fit": "letterbox"}, task="segmentation"),
+    Rename(2, "quantize.aware", "quantize.qat"),
+    Rename(2, "export.limit", "export.max_drop"),
+    Rename(2, "tune", "calibrate_thresholds", task="attributes"),
+    Rename(2, "loss.negatives", "loss.negative_ratio", task="detection"),
+    Rename(2, "data.picture_fraction", "data.image_fraction", task="embedding"),
+    Rename(2, "data.min_pictures", "data.min_images", task="embedding"),
+    Rename(2, "data.pictures_per_identity", "data.images_per_identity", task="embedding"),
+    Rename(2, "data.colours", "data.mask_colors", task="segmentation"),
+    Rename(2, "loss.hard", "loss.ohem_fraction", task="segmentation"),
+    Rename(2, "views", "tta", task="segmentation"),
 )
 
 

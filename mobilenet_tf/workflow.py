@@ -170,7 +170,7 @@ def exports_of(run: Path) -> Path:
 
 
 def prune_run(run: Path, path: Path, fewer: float, by: str, overrides: Sequence[str] = ()):
-    """Cuts a smaller network out of a run's model, writes it to a .keras file for `train.network`; returns the result."""
+    """Cuts a smaller network out of a run's model and writes it to a .keras file for `train.network`."""
     cfg = open_config(run, overrides)
     if path.suffix != ".keras":
         raise UserError(f"the pruned network must go to a .keras file. Received: {path}")

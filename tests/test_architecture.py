@@ -1,56 +1,128 @@
-"""The house rules: which way dependencies point, and what must not import TensorFlow."""
+"""The house rules: which way imports point, in every file, and what must not import TensorFlow."""
 
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LIBRARY = {path.stem: path for path in (ROOT / "mobilenet_tf").glob("*.py")}
-# They may use config, errors, images only.
-ALONE = {"specs", "config", "optim", "errors", "layers", "images", "decoding", "preprocess"}
+
+# What the files of each room may import besides their own room, at any depth. A task may import no other task.
+ROOMS = {
+    "utils": (),
+    "registration": (),
+    "migrations": ("utils",),
+    "models": ("utils",),
+    "viz": ("utils",),
+    "inference": ("registration", "utils"),
+    "config_errors": (),
+    "config": ("config_errors", "inference", "migrations", "models", "utils"),
+    "data": ("config", "utils"),
+    "task": ("config", "data", "inference"),
+    "qat": ("models", "utils"),
+    "analysis": ("inference", "models", "qat", "utils"),
+    "prune": ("analysis", "models", "utils"),
+    "training": ("config", "data", "inference", "models", "qat", "task", "utils", "viz"),
+    "export": ("analysis", "data", "inference", "models", "qat", "task", "training", "utils", "viz"),
+    "tasks": ("config", "data", "inference", "models", "task", "training", "utils", "viz"),
+    "workflow": ("analysis", "config", "data", "export", "inference", "prune", "task", "training", "utils", "viz"),
+    "api": ("data", "export", "inference", "task", "utils", "workflow"),
+    "weights": ("models",),
+    "demo": ("analysis", "data", "export", "utils", "workflow"),
+    "doctor": ("utils",),
+    "cli": ("analysis", "config", "data", "demo", "doctor", "export", "inference", "models", "prune", "utils", "workflow"),
+    "__init__": ("api", "models", "registration", "weights"),
+}
 
 
-def imports(path: Path) -> set[str]:
-    """The modules of this package that a file names at any depth."""
+def module(path: Path) -> str:
+    """The dotted name of a file without the package: "data.source", "tasks.detection.task", "__init__"."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts if parts[0] == "tasks" else parts[1:]
+    return ".".join(parts if parts[-1] != "__init__" or len(parts) == 1 else parts[:-1])
+
+
+FILES = {
+    module(path): path
+    for folder in ("mobilenet_tf", "tasks")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if not {"tasks", "configs"} & set(path.relative_to(ROOT / folder).parts[:-1])
+}
+
+
+def imports(path: Path, typing: bool = True) -> set[str]:
+    """The modules of this package that a file names at any depth; without those for type checkers alone, if asked."""
+    tree = ast.parse(path.read_text())
+    if not typing:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+                node.body = []
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mobilenet_tf"):
-            rest = node.module.split(".")[1:]
-            found |= {".".join(rest)} if rest else {alias.name for alias in node.names}
+            assert node.level == 0, "imports are absolute"
+            base = node.module.removeprefix("mobilenet_tf").removeprefix(".")
+            for alias in node.names:
+                full = f"{base}.{alias.name}" if base else alias.name
+                found.add(full if full in FILES else base or "__init__")
         elif isinstance(node, ast.Import):
             found |= {a.name.partition(".")[2] for a in node.names if a.name.startswith("mobilenet_tf.")}
-    return found
+    return found - {"configs", "tasks"}  # their folders are looked up as packages
 
 
-@pytest.mark.parametrize("name", sorted(LIBRARY))
-def test_the_library_imports_no_task(name):
-    assert not {module for module in imports(LIBRARY[name]) if module.startswith("tasks")} - {"tasks"}
+def room(name: str) -> str:
+    return name.split(".")[0]
 
 
-@pytest.mark.parametrize("name", sorted(ALONE))
-def test_the_foundations_stand_alone(name):
-    assert imports(LIBRARY[name]) <= {"errors", "config", "images", "configs", "tasks"}, name
+def test_every_room_has_its_rule():
+    assert {room(name) for name in FILES} == set(ROOMS)
 
 
-def test_transforms_know_samples_and_images_only():
-    assert imports(LIBRARY["transforms"]) <= {"data", "decoding", "images", "errors"}
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_imports_point_one_way(name):
+    others = {room(found) for found in imports(FILES[name])} - {room(name)}
+    assert others <= set(ROOMS[room(name)]), name
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "tasks").glob("*/*.py")), ids=lambda p: f"{p.parent.name}/{p.name}")
-def test_tasks_do_not_import_each_other(path):
-    others = {module for module in imports(path) if module.startswith("tasks.")}
-    assert all(module.split(".")[1] == path.parent.name for module in others)
+def test_the_rooms_have_no_circle():
+    list(TopologicalSorter(ROOMS).static_order())
+
+
+def test_the_files_have_no_circle():
+    graph = {name: imports(path, typing=False) & set(FILES) - {name} for name, path in FILES.items()}
+    list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("name", sorted(name for name in FILES if name.count(".") and room(name) == "tasks"))
+def test_tasks_do_not_import_each_other(name):
+    others = {found.split(".")[1] for found in imports(FILES[name]) if room(found) == "tasks"}
+    assert others <= {name.split(".")[1]}
 
 
 TASKS = sorted(path.parent.name for path in (ROOT / "tasks").glob("*/task.py"))
-FAST = ["", ".cli", ".config", ".specs", ".errors", ".task", ".workflow", ".tasks.classification.config"]
+EVERY_TASK = {"config", "data", "model", "loss", "metric", "report", "inference", "export", "task"}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_all_tasks_have_the_same_files(task):
+    folder = ROOT / "tasks" / task
+    assert {path.stem for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()} >= EVERY_TASK
+
+
+def test_transforms_know_samples_and_images_only():
+    assert {room(found) for found in imports(FILES["data.transforms"])} <= {"data", "utils"}
+
+
+FAST = ["", ".api", ".cli", ".config", ".models.specs", ".utils.errors", ".task", ".workflow"]
 SLOW = ("tensorflow", "keras", "matplotlib")
 
 
-@pytest.mark.parametrize("module", [*FAST, *(f".tasks.{name}.inference" for name in TASKS)])
+@pytest.mark.parametrize(
+    "module", [*FAST, *(f".tasks.{name}.{part}" for name in TASKS for part in ("config", "inference"))]
+)
 def test_nothing_slow_where_it_must_start_fast(module):
     code = f"import sys, mobilenet_tf{module}; sys.exit(any(name in sys.modules for name in {SLOW}))"
     assert subprocess.run([sys.executable, "-c", code], cwd="/").returncode == 0

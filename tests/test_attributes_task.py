@@ -36,7 +36,7 @@ BASE = {
         "optimizer": {"name": "adamw"},
         "evaluate_every": 8,
     },
-    "export": {"calibration_samples": 16, "parity_samples": 16, "limit": 1.0},
+    "export": {"calibration_samples": 16, "parity_samples": 16, "max_drop": 1.0},
 }
 
 # --- configs ---
@@ -72,7 +72,7 @@ def test_the_sweep_has_the_cost_of_the_paper(name, mult_adds, parameters):
         ("loss={name: focal, margin: 0.1}", "unknown key loss.margin"),
         ("loss={positive_weights: [1, 2]}", "loss must have a key 'name'"),
         ("loss={name: cross_entropy, positive_weights: [0]}", "loss.positive_weights"),
-        ("tune=accuracy", "tune must be 'f1' or 'balanced_accuracy'"),
+        ("calibrate_thresholds=accuracy", "calibrate_thresholds must be 'f1' or 'balanced_accuracy'"),
         ("thresholds=[2]", "thresholds.0 must be less than or equal to 1"),
     ],
 )
@@ -147,7 +147,7 @@ def test_given_thresholds_stay():
     cfg = config.override(BASE, ["thresholds=[0.1, 0.2, 0.3]"], "test")
     metric = task(cfg).metric(task(cfg).source("test"))
     assert task(cfg).calibrate_thresholds(metric) is cfg and metric.thresholds == [0.1, 0.2, 0.3]
-    assert task(config.override(BASE, ["tune=null"], "test")).calibrate_thresholds(metric).thresholds is None
+    assert task(config.override(BASE, ["calibrate_thresholds=null"], "test")).calibrate_thresholds(metric).thresholds is None
 
 
 def test_exports_say_what_the_model_says(run, tmp_path):

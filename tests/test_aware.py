@@ -366,7 +366,7 @@ def test_a_run_trains_resumes_and_exports_without_calibration(small_config, tmp_
     from mobilenet_tf.training.train import train
     from mobilenet_tf.workflow import export_run
 
-    small = ["data.counts={train: 16, validation: 8, test: 8}", "quantize.aware=true", "export.outputs=softmax"]
+    small = ["data.counts={train: 16, validation: 8, test: 8}", "quantize.qat=true", "export.outputs=softmax"]
     small += ["model.backbone=mobilenet_v2", "model.alpha=0.35"]  # with additions and expansions
     cfg = small_config(*small)
     source = task(cfg).source("validation")

@@ -98,7 +98,7 @@ def test_export_verifies_every_file_and_fails_on_a_drop(capsys, small_run, tmp_p
     page = (run / "exports" / "report.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 4 * 3 and "model_int8.tflite" in page
     assert artifact.read(run / "exports" / "model_int8.tflite").outputs == "softmax"
-    code, _, _ = call(capsys, "export", run, "--formats", "tflite", "export.limit=0")
+    code, _, _ = call(capsys, "export", run, "--formats", "tflite", "export.max_drop=0")
     assert code == 0
     score = json.loads(call(capsys, "evaluate", run / "exports" / "model.tflite", "--json", "--split", "validation")[1])
     assert score["top1"] == results[0]["reference"]["top1"]

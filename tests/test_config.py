@@ -56,7 +56,17 @@ def test_what_is_saved_loads_as_the_same_config(tmp_path):
         ("train.stages.0.duration=5 parsecs", "train.stages.0.duration must be a number of epochs, steps or samples"),
         ("train.stages.7.learning_rate=1", "train.stages.7 must be an index from 0 to 0"),
         ("train.schedule={warmup: 3}", "train.schedule must have a key 'name'"),
-        ("train.optimizer.name=adam", "'sgd', 'adamw', 'rmsprop'"),
+        ("train.optimizer.name=adam", "train.optimizer.name must be sgd, adamw or rmsprop. Received: adam"),
+        (
+            "train.optimizer={name: adam}",
+            "mine.yaml: train.optimizer.name must be sgd, adamw or rmsprop. Received: adam",
+        ),
+        ("train.optimizer.momentum=2", "mine.yaml: train.optimizer.momentum must be less than 1. Received: 2"),
+        ("train.stages.0.lr=1", "unknown key train.stages.0.lr (known here: "),
+        ("data.counts={train: none}", "mine.yaml: data.counts.train must be a valid integer"),
+        ("data.counts={trian: 3}", "mine.yaml: data.counts.trian must be 'train', 'validation' or 'test'"),
+        ("export.float_layers=-1", "mine.yaml: export.float_layers must be"),
+        ("export.formats=[tflite_int4]", "export.formats.0 must be one of"),
         ("data.reader=folder", "data.root must be set for data.reader=folder"),
         ("train.batch_size.x=1", "train.batch_size is a single value"),
         ("nonsense", "must look like key=value"),
@@ -77,13 +87,13 @@ def test_a_mistake_is_one_line_that_names_the_key(tmp_path, override, message):
         ("train.precision=mixed_float16", "train.precision must be auto or float32 .* Received: mixed_float16"),
         ("train.precision=mixed_bfloat16", "train.precision must be auto or float32 .* Received: mixed_bfloat16"),
         ("export.calibration_percentile=99.9", "export.calibration_percentile must be null .* Received: 99.9"),
-        ("export.float_layers=1", "export.float_layers must be 0 with quantize.aware. Received: 1"),
+        ("export.float_layers=1", "export.float_layers must be 0 with quantize.qat. Received: 1"),
     ],
 )
 def test_what_training_for_int8_cannot_honour_is_refused(tmp_path, override, message):
     load(tmp_path, override)
     with pytest.raises(UserError, match=f"^mine.yaml: {message}$"):
-        load(tmp_path, "quantize.aware=true", override)
+        load(tmp_path, "quantize.qat=true", override)
 
 
 def test_an_unknown_config_names_the_nearest():

@@ -41,7 +41,7 @@ SMALL = {
         "reader": "scenes",
         "counts": {"train": 160, "validation": 100, "test": 80},
         "held_out": {"validation": 0.2, "test": 0.3},
-        "pictures_per_identity": 4,
+        "images_per_identity": 4,
     },
     "loss": {"name": "arcface", "scale": 16},
     "train": {

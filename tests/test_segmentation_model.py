@@ -317,6 +317,6 @@ def test_evaluation_takes_the_views_of_its_config():
     root = ["data.root=."]
     plain = config.load("deeplabv3_mobilenet_v2_camvid", root)
     assert task(plain).tta(predict) is predict
-    cfg = config.load("deeplabv3_mobilenet_v2_camvid", [*root, "views.flip=true", "views.window=[32, 32]"])
+    cfg = config.load("deeplabv3_mobilenet_v2_camvid", [*root, "tta.flip=true", "tta.window=[32, 32]"])
     wanted = tta.several_views(tta.sliding_window(predict, (32, 32)), flip=True)(x)
     np.testing.assert_allclose(task(cfg).tta(predict)(x), wanted)

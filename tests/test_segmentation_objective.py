@@ -38,7 +38,7 @@ def test_cross_entropy_leaves_out_what_is_ignored():
 def test_nothing_to_learn_from_is_no_loss():
     mask = np.full_like(MASK, 255)
     assert float(loss.loss()(targets(mask), LOGITS)) == 0
-    assert float(loss.loss(hard=0.5)(targets(mask), LOGITS)) == 0
+    assert float(loss.loss(ohem_fraction=0.5)(targets(mask), LOGITS)) == 0
 
 
 def test_class_weights_average_as_in_torch():
@@ -55,9 +55,9 @@ def test_hard_examples_are_the_worst_share_of_the_counted():
     mask = MASK.copy()
     mask[1] = 255
     losses = np.sort(cross_entropy(mask)[mask != 255])[::-1]
-    value = loss.loss(hard=0.25)(targets(mask), LOGITS)
+    value = loss.loss(ohem_fraction=0.25)(targets(mask), LOGITS)
     np.testing.assert_allclose(value, losses[: int(np.ceil(0.25 * 30))].mean(), rtol=1e-5)
-    np.testing.assert_allclose(loss.loss(hard=1.0)(targets(), LOGITS), loss.loss()(targets(), LOGITS), 1e-6)
+    np.testing.assert_allclose(loss.loss(ohem_fraction=1.0)(targets(), LOGITS), loss.loss()(targets(), LOGITS), 1e-6)
 
 
 def test_dice_falls_to_nothing_for_a_perfect_prediction():

@@ -84,7 +84,7 @@ class Deployment:
             self.images,
             self.score,
             self.task.monitor,
-            self.cfg.export.limit,
+            self.cfg.export.max_drop,
             reference_metrics=metrics,
             agree=self.agree,
         )

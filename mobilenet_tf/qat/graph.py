@@ -229,7 +229,7 @@ class _Aware(_Rewrite):
 
     def normalisation(self, layer, x: _Value) -> _Value:
         if not (isinstance(x, _Convolution) and x.foldable):
-            raise UserError(f"quantize.aware needs a convolution right before {layer.name}. Received: something else")
+            raise UserError(f"quantize.qat needs a convolution right before {layer.name}. Received: something else")
         channels = layer.moving_mean.shape[0]
         multiplier, offset = self.made_as(layer, aware_layers.FoldedBatchNormalization, channels=channels)(x.inputs)
         return _Convolution(x.layer, x.inputs, self.ranged(layer.name), {"multiplier": multiplier, "offset": offset})
@@ -246,11 +246,11 @@ class _Aware(_Rewrite):
             return _Value(lambda: self.made_as(layer)(x.raw), self.ranged(layer.name))
         if name == "hard_silu":  # an operation of its own, and Keras's name for hard-swish
             return self.operation(layer, x)
-        raise UserError(f"quantize.aware needs a known activation in {layer.name}. Received: {name}")
+        raise UserError(f"quantize.qat needs a known activation in {layer.name}. Received: {name}")
 
     def hard_sigmoid(self, layer, x: _Value) -> _Value:
         if not (isinstance(x, _Convolution) and x.foldable):
-            raise UserError(f"quantize.aware needs a convolution right before {layer.name}. Received: something else")
+            raise UserError(f"quantize.qat needs a convolution right before {layer.name}. Received: something else")
         made = self.made[id(layer)] = HardSigmoid(name=layer.name)
         return _Given(made(x.layer(x.inputs, multiplier=1 / 6, offset=0.5)))
 
@@ -287,7 +287,7 @@ class _Aware(_Rewrite):
 
     def other(self, layer, *args, **kwargs):
         kind = type(layer).__name__
-        raise UserError(f"quantize.aware needs layers of a known kind; {layer.name} is none. Received: {kind}")
+        raise UserError(f"quantize.qat needs layers of a known kind; {layer.name} is none. Received: {kind}")
 
 
 # Aware to float ----------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ def feature_inputs(task: Task, data: Data, stage: Stage, state: State, cache: Pa
 
 def has_features(task: Task, network: keras.Model) -> bool:
     """Whether a network can be cut behind its features; the ranges of a frozen backbone under QAT are still to find."""
-    return not task.cfg.quantize.aware and any(layer.name == "features" for layer in network.layers)
+    return not task.cfg.quantize.qat and any(layer.name == "features" for layer in network.layers)
 
 
 def _batching(task: Task, data: Data, stage: Stage) -> tuple[Callable, Callable, dict]:

@@ -21,15 +21,18 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         self.peak, self.steps, self.after = peak, steps, after
 
     def __call__(self, step):
+        """Returns the learning rate at a step of the optimizer, a float32 scalar."""
         step = tf.cast(step, tf.float32)
         climb = self.peak * (step + 1) / (self.steps + 1)
         return tf.where(step < self.steps, climb, self.after(tf.maximum(step - self.steps, 0)))
 
     def get_config(self):
+        """Returns the arguments that make the same schedule, for Keras to store."""
         return {"peak": self.peak, "steps": self.steps, "after": keras.saving.serialize_keras_object(self.after)}
 
     @classmethod
     def from_config(cls, config):
+        """Makes the schedule from what `get_config` returned."""
         return cls(**config | {"after": keras.saving.deserialize_keras_object(config["after"])})
 
 
@@ -165,7 +168,7 @@ class MovingAverage:
         self.averages = [tf.Variable(tf.cast(v, tf.float32), trainable=False) for v in self.sources]
 
     def updater(self, trained: keras.Model, total: int) -> Callable[[], None]:
-        """A function for the training graph: it takes the variables of `trained`, the model or a part, into the average.
+        """A function for the training graph: it takes the variables of `trained`, all or a part, into the average.
 
         What a stage does not touch stands where it stands: of frozen layers, averaged weights and the statistics that
         belong to them would drift apart.
@@ -188,6 +191,7 @@ class MovingAverage:
 
     @property
     def variables(self) -> list[tf.Variable]:
+        """The variables that a checkpoint holds: the number of steps, then the averages."""
         return [self.count, *self.averages]
 
 

@@ -54,7 +54,7 @@ def train(task: Callable[[Config], Task], cfg: Config, folder: Path | str) -> Ru
     """
     bound, folder = task(cfg), _prepare(RunFolder(Path(folder)), cfg)
     keras.utils.set_random_seed(cfg.seed)
-    precision, jit = device_settings("float32" if cfg.quantize.aware else cfg.train.precision, cfg.train.jit)
+    precision, jit = device_settings("float32" if cfg.quantize.qat else cfg.train.precision, cfg.train.jit)
     source, validation = _sources(bound)
     start = _start(folder, cfg)
     network, serving = _networks(bound, source, precision, pretrained=start is None)
@@ -123,7 +123,7 @@ def _networks(task: Task, source: Source, precision: str, *, pretrained: bool) -
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = cfg.train.batch_norm_momentum
     serving = _build(blank, source)
-    if cfg.quantize.aware:
+    if cfg.quantize.qat:
         return aware(network, cfg.quantize.momentum), aware(serving, cfg.quantize.momentum)
     return network, serving
 

@@ -15,11 +15,15 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Model(config.Model):
-    dropout: float = Field(0.2, ge=0, lt=1)
+    """The network: a backbone, and one logit an attribute."""
+
+    dropout: config.Dropout = 0.2
 
 
 class Data(config.DataWithSplits):
-    reader: Literal["celeba", "csv", "tfds", "scenes"]
+    """Images with attributes."""
+
+    reader: Literal["celeba", "csv", "tfds", "scenes"] = Field(description="The format of the data set")
     root: Path | None = Field(
         None,
         description="CelebA's folder, a CSV file, a folder of CSV files, or the data_dir of TensorFlow Datasets",
@@ -29,7 +33,12 @@ class Data(config.DataWithSplits):
         None, min_length=1, description="Read these attributes only, in this order; null reads all"
     )
     counts: config.Counts = {"train": 1600, "validation": 200, "test": 400}
-    crop_fraction: float | None = Field(None, gt=0, le=1, description="central crop in evaluation; null: plain resize")
+    crop_fraction: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="The part of the shorter side that evaluation crops from the center; null resizes the whole image",
+    )
     augment: config.Augment = config.Augment(crop_scale=(0.7, 1.0))
 
     @model_validator(mode="after")
@@ -43,40 +52,60 @@ class Data(config.DataWithSplits):
 
 
 class CrossEntropy(config.Section):
+    """Binary cross entropy."""
+
     name: Literal["cross_entropy"] = "cross_entropy"
     positive_weights: Literal["balanced"] | list[Positive] | None = Field(
-        None, description="of the positive labels, one an attribute; balanced: negatives / positives of the train split"
+        None,
+        description="The weights of the positive labels, one an attribute; balanced: the number of negatives over that "
+        "of positives in the train split; null: 1",
     )
 
 
 class Focal(config.Section):
+    """The focal loss (Lin et al. 2017): labels that are well predicted count less."""
+
     name: Literal["focal"] = "focal"
-    gamma: float = Field(2.0, ge=0)
-    alpha: float | None = Field(None, gt=0, lt=1, description="weight of the positives; the negatives have the rest")
+    gamma: float = Field(2.0, ge=0, description="How much less well predicted labels count; 0 is cross entropy")
+    alpha: float | None = Field(
+        None, gt=0, lt=1, description="The weight of the positives, the negatives have the rest; null: both 1"
+    )
 
 
 class Asymmetric(config.Section):
+    """The asymmetric loss (Ben-Baruch et al. 2020): a focal loss with another gamma for the negatives."""
+
     name: Literal["asymmetric"] = "asymmetric"
-    gamma_positive: float = Field(0.0, ge=0)
-    gamma_negative: float = Field(4.0, ge=0)
-    margin: float = Field(0.05, ge=0, lt=1, description="negatives below this probability cost nothing")
+    gamma_positive: float = Field(0.0, ge=0, description="How much less well predicted positives count")
+    gamma_negative: float = Field(4.0, ge=0, description="How much less well predicted negatives count")
+    margin: float = Field(0.05, ge=0, lt=1, description="Negatives below this probability cost nothing")
 
 
 class Export(config.Export):
+    """What files are made of a trained model, and how they are compared with it."""
+
     endings = (LOGITS, SIGMOID)
 
     outputs: str = Field("sigmoid", description="What exported files end in: logits or sigmoid")
 
 
 class Config(config.Config):
+    """An experiment with attributes."""
+
     task: Literal["attributes"] = "attributes"
     model: Model = Model()
     data: Data
-    loss: Annotated[CrossEntropy | Focal | Asymmetric, Field(discriminator="name")] = CrossEntropy()
-    thresholds: list[Share] | None = Field(
-        None, description="of the probabilities, one an attribute; null: 0.5, until training tunes them"
+    loss: Annotated[CrossEntropy | Focal | Asymmetric, Field(discriminator="name")] = Field(
+        CrossEntropy(), description="The loss: cross_entropy, focal or asymmetric, with its options"
     )
-    tune: Literal["f1", "balanced_accuracy"] | None = Field(
-        "f1", description="what the thresholds are tuned for on the validation split, where none are given"
+    thresholds: list[Share] | None = Field(
+        None,
+        description="The probabilities from which an attribute counts as present, one each; null: 0.5, until training "
+        "calibrates them",
+    )
+    calibrate_thresholds: Literal["f1", "balanced_accuracy"] | None = Field(
+        "f1",
+        description="The score that thresholds are calibrated for on the validation split, where none are given; null "
+        "leaves them at 0.5",
     )
     export: Export = Export()

@@ -72,9 +72,9 @@ class Task(Inference, base.Task[Config]):
     def calibrate_thresholds(self, metric):
         """The config with the thresholds that are best on the metric's samples, where it has none yet."""
         cfg = self.cfg
-        if cfg.thresholds is not None or cfg.tune is None:
+        if cfg.thresholds is not None or cfg.calibrate_thresholds is None:
             return cfg
-        return cfg.model_copy(update={"thresholds": metric.tuned(cfg.tune)})
+        return cfg.model_copy(update={"thresholds": metric.tuned(cfg.calibrate_thresholds)})
 
 
 def _positive_weights(cfg: Config, source: Source) -> np.ndarray:

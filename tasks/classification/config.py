@@ -12,34 +12,51 @@ from mobilenet_tf.inference.endings import LOGITS, SOFTMAX
 
 
 class Model(config.Model):
-    dropout: float = Field(0.2, ge=0, lt=1)
+    """The network: a backbone, and one logit a class."""
+
+    dropout: config.Dropout = 0.2
 
 
 class Augment(config.Augment):
-    mixup: float = Field(0.0, ge=0, description="alpha of the Beta distribution")
-    cutmix: float = Field(0.0, ge=0, description="alpha of the Beta distribution")
+    """Random changes of a training image; a null, zero or false turns one off."""
+
+    mixup: float = Field(0.0, ge=0, description="Mixup: the alpha of the Beta distribution that shares are drawn from")
+    cutmix: float = Field(0.0, ge=0, description="CutMix: the alpha of the Beta distribution that areas are drawn from")
 
 
 class Data(config.DataWithSplits):
-    reader: Literal["folder", "csv", "tfds", "scenes"]
+    """Images with one class each."""
+
+    reader: Literal["folder", "csv", "tfds", "scenes"] = Field(description="The format of the data set")
     root: Path | None = Field(None, description="The folder, the CSV file, or the data_dir of TensorFlow Datasets")
     classes: Path | None = Field(None, description="A label file: one class name a line, in the order of the labels")
     box_crop: bool = Field(False, description="Crop to the annotated box, the largest one; for data.reader=tfds")
     box_margin: float = Field(0.1, ge=0, description="The margin around that box as a fraction of its sides")
     counts: config.Counts = {"train": 1600, "validation": 200, "test": 400}
-    crop_fraction: float | None = Field(0.875, gt=0, le=1, description="central crop in evaluation; null: plain resize")
+    crop_fraction: float | None = Field(
+        0.875,
+        gt=0,
+        le=1,
+        description="The part of the shorter side that evaluation crops from the center; null resizes the whole image",
+    )
     augment: Augment = Augment()
 
 
 class Export(config.Export):
+    """What files are made of a trained model, and how they are compared with it."""
+
     endings = (LOGITS, SOFTMAX)
 
     outputs: str = Field("softmax", description="What exported files end in: logits or softmax")
 
 
 class Config(config.Config):
+    """A classification experiment."""
+
     task: Literal["classification"] = "classification"
     model: Model = Model()
     data: Data
     export: Export = Export()
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="The share of each label that is spread over all classes"
+    )

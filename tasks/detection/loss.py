@@ -43,7 +43,7 @@ def loss(
     anchors: np.ndarray,
     *,
     scores: str = "softmax",
-    negatives: float = 3.0,
+    negative_ratio: float = 3.0,
     focal_alpha: float = 0.25,
     focal_gamma: float = 2.0,
     regression: str = "smooth_l1",
@@ -55,7 +55,7 @@ def loss(
     Each image's sum over its anchors is divided by its number of matched anchors, or by 1 where there are none.
 
     Args:
-        scores: "softmax": cross entropy on the matched anchors and the `negatives` times as many others that are
+        scores: "softmax": cross entropy on the matched anchors and the `negative_ratio` times as many others that are
             hardest, at least three; "sigmoid": focal loss on all anchors that are not ignored.
         regression: of the matched anchors: "smooth_l1" on the codes, or "giou" or "ciou" on the decoded boxes.
     Raises UserError. Sources: arXiv:1512.02325, section 2.2; arXiv:1708.02002; arXiv:1902.09630; arXiv:1911.08287.
@@ -70,7 +70,7 @@ def loss(
         codes = tf.cast(raw["box_regressions"], tf.float32)
         positive = labels >= 0
         if scores == "softmax":
-            classification = mined_cross_entropy(labels, logits, negatives)
+            classification = mined_cross_entropy(labels, logits, negative_ratio)
         else:
             classification = focal(labels, logits, focal_alpha, focal_gamma)
         distance = REGRESSION[regression](targets["boxes"], codes, anchors, variances)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,46 +12,71 @@ from mobilenet_tf.inference.endings import Ending
 
 
 class Model(config.Model):
-    dimension: int = Field(128, ge=2, description="length of the embedding")
-    batch_norm: bool = Field(True, description="between the dense layer and the division by the length")
-    dropout: float = Field(0.0, ge=0, lt=1, description="in front of the dense layer")
+    """The network: a backbone and a dense layer, whose output is scaled to length 1."""
+
+    dimension: int = Field(128, ge=2, description="The number of values of an embedding")
+    batch_norm: bool = Field(True, description="Whether BatchNorm follows the dense layer")
+    dropout: config.Dropout = 0.0
 
 
 class Augment(config.Augment):
-    crop_scale: tuple[float, float] | None = (0.6, 1.0)
-    crop_ratio: tuple[float, float] = (0.85, 1.18)
+    """Random changes of a training image; a null, zero or false turns one off."""
+
+    crop_scale: tuple[float, float] | None = Field(
+        (0.6, 1.0), description="The smallest and largest area of the random crop as a share of the image"
+    )
+    crop_ratio: tuple[float, float] = Field(
+        (0.85, 1.18), description="The smallest and largest width of that crop in units of its height"
+    )
+
+
+Unseen = Annotated[
+    float | list[str] | None,
+    Field(
+        description="The identities of the split that training never sees: their names, or their share of all, drawn "
+        "by the seed; 0: none, so the split has other images of the training identities; null: 0.1 where the data has "
+        "no such split of its own, else 0"
+    ),
+]
 
 
 class HeldOut(config.Section):
-    """Identities that training never sees: their names, or so large a share of all, drawn by the seed.
+    """The identities that training never sees."""
 
-    0: none; the split then has other pictures of the training identities. null: 0.1 where the data has no such split
-    of its own, else 0.
-    """
-
-    validation: float | list[str] | None = None
-    test: float | list[str] | None = None
+    validation: Unseen = None
+    test: Unseen = None
 
 
 class Data(config.Data):
-    reader: Literal["folder", "csv", "scenes"]
+    """Images of identities, such as people or products."""
+
+    reader: Literal["folder", "csv", "scenes"] = Field(description="The format of the data set")
     root: Path | None = Field(
         None, description="The CSV file, or the folder of identities (LFW too) or of splits of identities"
     )
     pairs: Path | None = Field(
-        None, description="the pairs of the test split: LFW's pairs*.txt, or a CSV with columns a, b, same"
+        None, description="The pairs of the test split: LFW's pairs*.txt, or a CSV file with columns a, b, same"
     )
     held_out: HeldOut = HeldOut()
-    picture_fraction: float = Field(
-        0.1, gt=0, lt=1, description="of the training identities' pictures, for a split that holds out no identity"
+    image_fraction: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="The share of the training identities' images that a split without unseen ones gets",
     )
-    min_pictures: int = Field(1, ge=1, description="training leaves out identities with fewer pictures")
-    pictures_per_identity: int | None = Field(
-        4, ge=2, description="in a batch of batch_size / that many identities; null: batches are drawn at random"
+    min_images: int = Field(1, ge=1, description="Training leaves out identities with fewer images than this")
+    images_per_identity: int | None = Field(
+        4,
+        ge=2,
+        description="The number of images of each identity in a batch; null draws batches at random",
     )
     counts: config.Counts = {"train": 800, "validation": 200, "test": 400}
     crop_fraction: float | None = Field(
-        None, gt=0, le=1, description="central part of every picture that is used; null: all of it, resized"
+        None,
+        gt=0,
+        le=1,
+        description="The part of the shorter side that is cropped from the center of every image; null resizes the "
+        "whole image",
     )
     augment: Augment = Augment()
 
@@ -62,33 +87,53 @@ class Data(config.Data):
         return self
 
 
-MARGINS = {"triplet": 0.2, "arcface": 0.5, "cosface": 0.35}  # of the papers: see `objective`
+MARGINS = {"triplet": 0.2, "arcface": 0.5, "cosface": 0.35}  # of the papers, see loss.py
 
 
 class Loss(config.Section):
+    """What an embedding is trained on."""
+
     name: Literal["triplet", "arcface", "cosface"] = Field(
-        "triplet", description="cosface with margin=0 is the plain softmax over cosines"
+        "triplet", description="The loss; cosface with margin=0 is the plain softmax over cosines"
     )
     margin: float | None = Field(
-        None, ge=0, description="null: 0.2 (squared distance), arcface 0.5 (radians), cosface 0.35 (cosine)"
+        None,
+        ge=0,
+        description="The margin; null: triplet 0.2 (squared distance), arcface 0.5 (radians), cosface 0.35 (cosine)",
     )
-    scale: float = Field(64.0, gt=0, description="arcface, cosface: length of the logits; less for few identities")
+    scale: float = Field(
+        64.0, gt=0, description="arcface, cosface: the factor of the cosines in the logits; less for few identities"
+    )
 
 
 class Verification(config.Section):
-    pairs: int = Field(200_000, ge=100, description="all pairs of a split up to so many; beyond, half of them same")
+    """How pairs of images are verified: whether they show one identity."""
+
+    pairs: int = Field(
+        200_000,
+        ge=100,
+        description="The largest number of pairs of a split that are scored: all pairs where there are no more, else "
+        "half of one identity and half of two",
+    )
     threshold: float | None = Field(
-        None, ge=-1, le=1, description="smallest cosine of two pictures of one identity; null: settled on validation"
+        None,
+        ge=-1,
+        le=1,
+        description="The smallest cosine of two images of one identity; null: calibrated on the validation split",
     )
 
 
 class Export(config.Export):
+    """What files are made of a trained model, and how they are compared with it."""
+
     endings = (Ending("embedding"),)
 
     outputs: str = Field("embedding", description="What exported files end in: embedding")
 
 
 class Config(config.Config):
+    """An embedding experiment."""
+
     task: Literal["embedding"] = "embedding"
     model: Model = Model()
     data: Data
@@ -98,12 +143,12 @@ class Config(config.Config):
 
     @model_validator(mode="after")
     def _batches(self):
-        each, size = self.data.pictures_per_identity, self.train.batch_size
+        each, size = self.data.images_per_identity, self.train.batch_size
         if each is None and self.loss.name == "triplet":
-            raise ValueError("data.pictures_per_identity must be set for loss.name=triplet")
+            raise ValueError("data.images_per_identity must be set for loss.name=triplet")
         if each and (size % each or size < 2 * each):
             raise ValueError(
-                f"train.batch_size must be a multiple of data.pictures_per_identity={each}, two times or more. "
+                f"train.batch_size must be a multiple of data.images_per_identity={each}, two times or more. "
                 f"Received: train.batch_size={size}"
             )
         return self

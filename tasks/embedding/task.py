@@ -30,10 +30,10 @@ class Task(Inference, base.Task[Config]):
         """
         cfg = self.cfg
         source = data.read(cfg.data, split, seed=cfg.seed, size=max(cfg.model.input_size))
-        each = cfg.data.pictures_per_identity
+        each = cfg.data.images_per_identity
         if split == "train" and each and len(source.classes) < cfg.train.batch_size // each:
             raise UserError(
-                f"train.batch_size={cfg.train.batch_size} with data.pictures_per_identity={each} must have at least "
+                f"train.batch_size={cfg.train.batch_size} with data.images_per_identity={each} must have at least "
                 f"{cfg.train.batch_size // each} identities to train on. Received: {len(source.classes)}"
             )
         return source
@@ -52,7 +52,7 @@ class Task(Inference, base.Task[Config]):
 
     def sampler(self):
         """Batches of identities with several images each; None: batches as they come."""
-        each = self.cfg.data.pictures_per_identity
+        each = self.cfg.data.images_per_identity
         if each is None:
             return None
         identities = self.cfg.train.batch_size // each

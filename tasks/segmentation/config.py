@@ -12,44 +12,71 @@ from mobilenet_tf.inference.endings import LOGITS, SOFTMAX, Ending, last_axis
 
 
 class Model(config.Model):
-    input_size: tuple[int, int] = Field((513, 513), description="height, width that evaluation and exports use")
-    head: Literal["deeplabv3", "deeplabv3plus", "lraspp"] = "deeplabv3"
-    output_stride: Literal[32, 16, 8] = 16
-    rates: list[int] | None = Field(
-        None, description="dilation of the ASPP; null: 6, 12, 18 at output stride 16, twice that at 8; []: R-ASPP"
+    """The network: a backbone and the head that classifies every pixel."""
+
+    input_size: tuple[int, int] = Field(
+        (513, 513), description="The height and width in pixels that evaluation and exports use"
     )
-    filters: int | None = Field(None, ge=1, description="width of the head; null: 256, LR-ASPP 128")
-    separable: bool = Field(False, description="depthwise-separable 3x3 convolutions in the head")
-    reduced_tail: bool = Field(False, description="half the channels in the blocks from stride 32 on (V2, V3)")
+    head: Literal["deeplabv3", "deeplabv3plus", "lraspp"] = Field(
+        "deeplabv3", description="The head; lraspp is the smallest, and V3's own"
+    )
+    output_stride: Literal[32, 16, 8] = Field(
+        16, description="The stride of the backbone's last feature map; a lower one is more exact and slower"
+    )
+    rates: list[int] | None = Field(
+        None,
+        description="The dilation rates of the ASPP; null: 6, 12, 18 at output stride 16, twice that at 8; []: none, "
+        "which is R-ASPP",
+    )
+    filters: int | None = Field(None, ge=1, description="The channels of the head; null: 256, or 128 for lraspp")
+    separable: bool = Field(False, description="Whether the 3x3 convolutions of the head are depthwise separable")
+    reduced_tail: bool = Field(
+        False, description="Whether the blocks of the backbone from stride 32 on have half the channels (V2, V3)"
+    )
     last_convolution: bool | None = Field(
-        None, description="the 1x1 convolution after the last block; null: V3 has it, V2 does not"
+        None,
+        description="Whether the backbone keeps the 1x1 convolution after its last block; null: V3 has it, V2 does not",
     )
     pooling: tuple[int, int, int] | None = Field(
-        None, description="LR-ASPP: window, vertical and horizontal stride of its pooling; null: global"
+        None, description="lraspp: the window, vertical and horizontal stride of its pooling; null pools globally"
     )
-    dropout: float = Field(0.1, ge=0, lt=1)
-    auxiliary: bool = Field(False, description="a second classifier on stride 16, for training only")
+    dropout: config.Dropout = 0.1
+    auxiliary: bool = Field(
+        False, description="Whether there is a second classifier on the map of stride 16, for training only"
+    )
 
 
 class Augment(config.Section):
-    """Random changes of a training picture; a null or zero turns one off."""
+    """Random changes of a training image and its mask; a null, zero or false turns one off."""
 
-    scale: tuple[float, float] = Field((0.5, 2.0), description="size, relative to that in evaluation")
-    crop: tuple[int, int] | None = Field(None, description="height, width in pixels; null: model.input_size")
-    flip: bool = True
-    color_jitter: float = Field(0.0, ge=0, le=1, description="strength of brightness, contrast, saturation changes")
+    scale: tuple[float, float] = Field(
+        (0.5, 2.0), description="The smallest and largest size, as multiples of the size in evaluation"
+    )
+    crop: tuple[int, int] | None = Field(
+        None, description="The height and width in pixels of the training crop; null: model.input_size"
+    )
+    flip: config.Flip = True
+    color_jitter: config.ColorJitter = 0.0
 
 
 class Data(config.DataWithSplits):
+    """Images with a class for every pixel."""
+
     reader: Literal["folder", "voc", "cityscapes", "coco", "tfds", "scenes"]
     root: Path | None = Field(None, description="The folder of the data set, or the data_dir of TensorFlow Datasets")
     classes: list[str] | Path | None = Field(
-        None, description="the names or a file of them, one a line; of COCO, the categories that are not background"
+        None,
+        description="The names of the classes, or a label file with one a line; of COCO, the categories to use, the "
+        "rest being background",
     )
-    colours: Path | None = Field(
-        None, description="folder: CSV file with columns red, green, blue, name of masks that are colour pictures"
+    mask_colors: Path | None = Field(
+        None,
+        description="The CSV file with columns red, green, blue, name, where masks are color images; for "
+        "data.reader=folder",
     )
-    annotations: Literal["instances", "panoptic"] = Field("instances", description="COCO: which file")
+    annotations: Literal["instances", "panoptic"] = Field(
+        "instances", description="Which of COCO's annotations are read"
+    )
     resize: Literal["stretch", "letterbox", "pad"] = Field(
         "letterbox",
         description="How images come to model.input_size. stretch: every side is scaled by itself; letterbox: the "
@@ -59,25 +86,37 @@ class Data(config.DataWithSplits):
 
 
 class Loss(config.Section):
+    """What a segmenter is trained on."""
+
     class_weights: Literal["median"] | list[float] | None = Field(
-        None, description="one a class, or median: the median frequency over the class's own, from the masks"
+        None,
+        description="The weights of the classes, one each; median: the median frequency of all classes over the "
+        "class's own, counted in the masks; null: 1",
     )
-    hard: float | None = Field(None, gt=0, le=1, description="OHEM: train on this share of pixels, the hardest")
-    dice: float = Field(0.0, ge=0, description="weight of the Dice loss")
-    auxiliary: float = Field(0.4, ge=0, description="weight of the auxiliary classifier's loss")
+    ohem_fraction: float | None = Field(
+        None, gt=0, le=1, description="The share of pixels, those of the largest loss, to train on (OHEM); null: all"
+    )
+    dice: float = Field(0.0, ge=0, description="The weight of the Dice loss beside the cross entropy")
+    auxiliary: float = Field(0.4, ge=0, description="The weight of the auxiliary classifier's loss")
 
 
-class Views(config.Section):
-    """How `evaluate` looks at a picture; all off: once, as a whole."""
+class TTA(config.Section):
+    """Test-time augmentation: the views of an image that `evaluate` averages over; by default one, the whole image."""
 
-    scales: list[float] = Field([1.0], min_length=1, description="average over these sizes; 1 is model.input_size")
-    flip: bool = Field(False, description="average over the mirror image too")
+    scales: list[float] = Field(
+        [1.0], min_length=1, description="The sizes to average over, as multiples of model.input_size"
+    )
+    flip: bool = Field(False, description="Whether the mirror image is averaged over too")
     window: tuple[int, int] | None = Field(
-        None, description="height and width of the model's input, where model.input_size is larger: window by window"
+        None,
+        description="The height and width of windows that a larger model.input_size is predicted by; null predicts the "
+        "whole image at once",
     )
 
 
 class Export(config.Export):
+    """What files are made of a trained model, and how they are compared with it."""
+
     endings = (LOGITS, SOFTMAX, Ending("class_map", is_layer=True, class_counts=last_axis))
 
     outputs: str = Field(
@@ -87,9 +126,11 @@ class Export(config.Export):
 
 
 class Config(config.Config):
+    """A segmentation experiment."""
+
     task: Literal["segmentation"] = "segmentation"
     model: Model = Model()
     data: Data
     loss: Loss = Loss()
-    views: Views = Views()
+    tta: TTA = TTA()
     export: Export = Export()

@@ -10,12 +10,13 @@ from mobilenet_tf.tasks.segmentation.inference import LOGITS
 from mobilenet_tf.tasks.segmentation.model import AUXILIARY
 
 
-def loss(*, hard: float | None = None, dice: float = 0.0, auxiliary: float = 0.4) -> Callable:
+def loss(*, ohem_fraction: float | None = None, dice: float = 0.0, auxiliary: float = 0.4) -> Callable:
     """fn(targets, raw) -> scalar: cross entropy over the pixels that count, plus `dice` times the Dice loss.
 
     targets: {"mask": uint8 [N, H, W], "weights": float32 [N, H, W], 0 where a pixel is ignored}.
     raw: logits [N, H, W, C], or a dict with "logits" and "auxiliary", whose loss counts `auxiliary` times.
-    hard: OHEM: the mean over this share of the pixels, those of the largest loss (Shrivastava et al. 2016).
+    ohem_fraction: online hard example mining, the mean over this share of the pixels, those of the largest loss
+        (Shrivastava et al. 2016).
     """
 
     def one(targets, logits):
@@ -23,8 +24,8 @@ def loss(*, hard: float | None = None, dice: float = 0.0, auxiliary: float = 0.4
         counted = weights > 0
         labels = tf.where(counted, tf.cast(targets["mask"], tf.int32), 0)
         losses = weights * tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        if hard:
-            losses, weights = _hardest(losses, weights, hard)
+        if ohem_fraction:
+            losses, weights = _hardest(losses, weights, ohem_fraction)
         total = tf.math.divide_no_nan(tf.reduce_sum(losses), tf.reduce_sum(weights))
         return total + dice * _dice(labels, logits, counted) if dice else total
 

@@ -63,7 +63,7 @@ class Task(Inference, base.Task[Config]):
 
     def loss(self):
         keys = self.cfg.loss
-        return loss(hard=keys.hard, dice=keys.dice, auxiliary=keys.auxiliary)
+        return loss(ohem_fraction=keys.ohem_fraction, dice=keys.dice, auxiliary=keys.auxiliary)
 
     def metric(self, source):
         return SegmentationMetric(source.classes, self.cfg.data.resize)
@@ -80,7 +80,7 @@ class Task(Inference, base.Task[Config]):
 
     def tta(self, predictor):
         """The predictor, or one that averages over sizes, mirror images and windows."""
-        keys = self.cfg.views
+        keys = self.cfg.tta
         if keys.window:
             predictor = tta.sliding_window(predictor, keys.window)
         if keys.flip or keys.scales != [1.0]:
