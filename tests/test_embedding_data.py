@@ -54,7 +54,7 @@ def test_a_tenth_of_the_identities_each_is_held_out(tmp_path):
 def test_named_identities_are_held_out_with_the_pictures_of_their_split(tmp_path):
     for split in ("train", "test"):
         pictures(tmp_path / split, "abcdef")
-    parts = all_splits(tmp_path, held_out={"validation": 0, "test": ["a", "b", "c"]}, picture_fraction=0.25)
+    parts = all_splits(tmp_path, held_out={"validation": 0, "test": ["a", "b", "c"]}, image_fraction=0.25)
     assert parts["train"].classes == parts["validation"].classes == ["d", "e", "f"]
     assert (parts["train"].count, parts["validation"].count) == (9, 3), "other pictures of those trained on"
     assert not ids(parts["train"]) & ids(parts["validation"])
@@ -78,7 +78,7 @@ def test_csv_files_and_identities_with_few_pictures(tmp_path):
     keys = {"held_out": {"validation": 0}}
     assert read("csv", tmp_path / "list.csv", "test", **keys).classes == ["c", "d"]
     with pytest.raises(UserError, match="train split must have images of at least two identities. Received: a"):
-        read("csv", tmp_path / "list.csv", "train", min_pictures=2, **keys)
+        read("csv", tmp_path / "list.csv", "train", min_images=2, **keys)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_all_pictures_of_even_identities_come_once():
 @pytest.fixture
 def stream(tmp_path):
     source = read("folder", pictures(tmp_path, "abcdef", 3), "train", held_out={"validation": 0.0, "test": 0.0})
-    cfg = config.override(BASE, ["data.pictures_per_identity=2"], "test")
+    cfg = config.override(BASE, ["data.images_per_identity=2"], "test")
     assert source.count == 6, "of three pictures one each is for validation and test"
 
     def batches(count, start_epoch=0):
@@ -162,7 +162,7 @@ def test_a_resumed_stream_of_batches_is_the_uninterrupted_one(stream):
 def test_cached_features_come_in_batches_of_identities_too():
     labels = np.repeat(np.arange(5, dtype=np.int32), 4)
     features = Features(np.arange(20, dtype=np.float32)[:, None], {"label": labels}, [])
-    cfg = config.override(BASE, ["data.pictures_per_identity=2"], "test")
+    cfg = config.override(BASE, ["data.images_per_identity=2"], "test")
     keys = {"batch_size": 8, "seed": 0, "order": task(cfg).sampler()}
     found = list(features.training_batches(task(cfg).encode(None), start_epoch=0, **keys).take(6))
     for rows, labels_of in found:
@@ -194,8 +194,8 @@ def test_shipped_configs_load_and_say_how_to_run_them(name):
     [
         ("data.reader=folder", "data.root must be set for data.reader=folder"),
         ("data.pairs=pairs.txt", "data.pairs must not be set for data.reader=scenes"),
-        ("data.pictures_per_identity=null", "^test: data.pictures_per_identity must be set for loss.name=triplet$"),
-        ("data.pictures_per_identity=3", "^test: train.batch_size must be a multiple .*Received: train.batch_size=8$"),
+        ("data.images_per_identity=null", "^test: data.images_per_identity must be set for loss.name=triplet$"),
+        ("data.images_per_identity=3", "^test: train.batch_size must be a multiple .*Received: train.batch_size=8$"),
         ("loss.name=contrastive", "loss.name must be 'triplet', 'arcface' or 'cosface'"),
         ("export.outputs=logits", "export.outputs must be embedding"),
         ("loss.margins=1", "unknown key loss.margins .nearest: loss.margin"),

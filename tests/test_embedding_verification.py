@@ -166,7 +166,7 @@ def test_mistakes_in_a_list(faces, text, message):
 
 def test_people_of_the_list_are_not_trained_on(faces):
     (faces.parent / "pairs.txt").write_text("1\nBob 1 2\nDee 1 Bob 1\n")
-    keys = {"pairs": faces.parent / "pairs.txt", "held_out": {"validation": 0.0}, "picture_fraction": 0.3}
+    keys = {"pairs": faces.parent / "pairs.txt", "held_out": {"validation": 0.0}, "image_fraction": 0.3}
     train, test = (reader_of("embedding")("folder", faces, split, **keys) for split in ("train", "test"))
     assert train.classes == ["Ann_Lee", "Cy_Ray", "Eve"] and test.classes == ["Bob", "Dee"]
     assert test.count == 3 and train.ground_truth is None

@@ -98,12 +98,12 @@ def test_colour_masks_go_through_the_table(tmp_path):
     mask_file(tmp_path / "train" / "masks" / "a.png", colours)
     table = tmp_path / "colours.csv"
     table.write_text("red,green,blue,name\n250,20,3,car\n0,0,0,road\n1,1,1,ignore\n")
-    pairs = masked_images("folder", tmp_path, "train", colours=table, validation_fraction=0.5)
+    pairs = masked_images("folder", tmp_path, "train", mask_colors=table, validation_fraction=0.5)
     assert pairs.classes == ["car", "road"]
     want = np.where(colours[..., 0] == 250, 0, np.where(colours[..., 0] == 1, 255, 1))
     np.testing.assert_array_equal(pairs.read_mask(pairs.masks[0]), want)
     table.write_text("red,green,blue,name\n250,20,3,car\n0,0,0,road\n")
-    pairs = masked_images("folder", tmp_path, "train", colours=table, validation_fraction=0.5)
+    pairs = masked_images("folder", tmp_path, "train", mask_colors=table, validation_fraction=0.5)
     with pytest.raises(UserError, match="a.png must hold the colors .* Received: #010101"):
         pairs.read_mask(pairs.masks[0])
 

@@ -3,13 +3,16 @@
 import importlib
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 from sections import data_section, reader_of
 
+from mobilenet_tf import config
 from mobilenet_tf.data import splits
+from mobilenet_tf.data.readers import reader_table
 from mobilenet_tf.data.splits import SPLITS, draw, draw_by_class
 from mobilenet_tf.data.tfds import split_expression
 from mobilenet_tf.utils.errors import UserError
@@ -105,13 +108,13 @@ CASES = {
     "detection yolo": ("detection", "yolo", yolo, {}),
     "segmentation folder": ("segmentation", "folder", masks, {}),
     "segmentation folder, train": ("segmentation", "folder", lambda root: masks(root, "train"), {}),
-    "embedding folder": ("embedding", "folder", folder, {"held_out": SEEN, "picture_fraction": 0.2}),
+    "embedding folder": ("embedding", "folder", folder, {"held_out": SEEN, "image_fraction": 0.2}),
     "embedding folder, some held out": (
-        "embedding", "folder", folder, {"held_out": {"validation": 0.0, "test": ["b", "c"]}, "min_pictures": 2}
+        "embedding", "folder", folder, {"held_out": {"validation": 0.0, "test": ["b", "c"]}, "min_images": 2}
     ),
     "embedding csv": (
         "embedding", "csv", lambda root: csv(root, "identity", lambda n, label: label),
-        {"held_out": SEEN, "picture_fraction": 0.2},
+        {"held_out": SEEN, "image_fraction": 0.2},
     ),
     "embedding csv, train": (
         "embedding", "csv", lambda root: csv(root, "identity", lambda n, label: label, "train"),
@@ -238,3 +241,19 @@ def test_splits_of_tensorflow_datasets(available, given, expected):
     found = [split_expression(available.split(), data, split, test_is_validation=True) for split in SPLITS]
     assert found == expected
     assert split_expression(available.split(), data, "test") == "test"
+
+
+class NewData(config.Data):
+    reader: Literal["labelme"]
+
+
+def test_a_new_reader_is_a_module_and_its_name_in_the_literal(tmp_path, monkeypatch):
+    package = tmp_path / "data_of_a_new_task"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "labelme.py").write_text("def read(data, split, seed, size):\n    return data.root, split, seed, size\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    readers = reader_table("data_of_a_new_task", NewData)
+    assert list(readers) == ["labelme"]
+    section = NewData(reader="labelme", root=tmp_path)
+    assert readers[section.reader](section, "train", 3, 96) == (tmp_path, "train", 3, 96)

@@ -56,12 +56,12 @@ def number_identities(rows: Sequence[LabelledFile], split: str) -> tuple[list[st
 def rows_of(
     rows: Sequence[LabelledFile], data: Data, held_out: Mapping[str, HeldOut], split: str, seed: int
 ) -> list[LabelledFile]:
-    """The rows of a split; training leaves out identities with fewer than `data.min_pictures` images."""
-    chosen = divide(rows, held_out, data.picture_fraction, seed)[split]
+    """The rows of a split; training leaves out identities with fewer than `data.min_images` images."""
+    chosen = divide(rows, held_out, data.image_fraction, seed)[split]
     if split != "train":
         return chosen
     counts = Counter(row.label for row in chosen)
-    return [row for row in chosen if counts[row.label] >= data.min_pictures]
+    return [row for row in chosen if counts[row.label] >= data.min_images]
 
 
 def divide(

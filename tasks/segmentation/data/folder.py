@@ -85,13 +85,13 @@ def _draw(pairs: Pairs, held_out: Sequence[str], fraction: float, seed: int, spl
 
 def _classes(data: Data) -> tuple[list[str], MaskFiles]:
     """(class names, what reads the masks)."""
-    if not data.colours:
+    if not data.mask_colors:
         names = class_names(data.classes or data.path / "classes.txt")
         return names, MaskFiles(identity_table(len(names)))
-    table = _color_table(data.colours)
+    table = _color_table(data.mask_colors)
     names = list(dict.fromkeys(name for _, name in table if name != "ignore"))
     ids = {name: i for i, name in enumerate(names)} | {"ignore": IGNORE}
-    check_class_count(names, data.colours, most=IGNORE)
+    check_class_count(names, data.mask_colors, most=IGNORE)
     return names, MaskFiles(identity_table(0), {color: ids[name] for color, name in table})
 
 
@@ -102,7 +102,7 @@ def _color_table(path: Path) -> list[tuple[tuple[int, int, int], str]]:
             rows = list(csv.DictReader(file))
         return [((int(row["red"]), int(row["green"]), int(row["blue"])), row["name"]) for row in rows]
     except OSError as error:
-        raise UserError(f"data.colours must be a CSV file. Received: {path}: {error.strerror}") from None
+        raise UserError(f"data.mask_colors must be a CSV file. Received: {path}: {error.strerror}") from None
     except (KeyError, ValueError, TypeError):
         raise UserError(
             f"{path} must have the columns red, green, blue (0..255) and name. Received: other rows"

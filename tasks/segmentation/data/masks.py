@@ -57,7 +57,7 @@ class MaskFiles:
                 if self.colors is not None:
                     return self._from_colors(np.asarray(image.convert("RGB")), path)
                 if image.mode not in ("L", "P", "1"):
-                    wanted = "a mask of one channel, or data.colours must name its colors"
+                    wanted = "a mask of one channel, or data.mask_colors must name its colors"
                     raise UserError(f"{path} must be {wanted}. Received: {image.mode}")
                 stored = np.asarray(image, np.uint8)
         except OSError as error:
@@ -72,7 +72,7 @@ class MaskFiles:
         wrong = keys[nearest] != packed
         if wrong.any():
             values = [f"#{value:06x}" for value in np.unique(packed[wrong])]
-            raise UserError(f"{path} must hold the colors of data.colours only. Received: {_few(values)}")
+            raise UserError(f"{path} must hold the colors of data.mask_colors only. Received: {_few(values)}")
         return np.array(list(self.colors.values()), np.uint8)[nearest]
 
 
