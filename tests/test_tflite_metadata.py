@@ -203,7 +203,7 @@ def test_object_detector(real_data, vision, as_image, tmp_path, format):
     for photograph in photographs:
         height, width = photograph.shape[:2]
         raw = predictor(photograph[None])
-        [ours] = detection.decode(cfg, raw, np.array([[height, width]]))
+        [ours] = detection(cfg).decode(raw, np.array([[height, width]]))
         theirs = detector.detect(as_image(photograph)).detections
         assert [found.categories[0].category_name for found in theirs] == [source.classes[i] for i in ours["labels"]]
         scores = [found.categories[0].score for found in theirs]
@@ -235,7 +235,7 @@ def test_image_segmenter(real_data, vision, as_image, tmp_path, format, outputs)
     seen = set()
     for photograph in photographs:
         raw = predictor(photograph[None])
-        [ours] = segmentation.decode(cfg, raw, np.array([photograph.shape[:2]]))
+        [ours] = segmentation(cfg).decode(raw, np.array([photograph.shape[:2]]))
         result = segmenter.segment(as_image(photograph))
         assert (np.squeeze(result.category_mask.numpy_view()) == ours["mask"]).mean() > 0.999
         theirs = np.stack([np.squeeze(mask.numpy_view()) for mask in result.confidence_masks], -1)
