@@ -363,13 +363,15 @@ def inspect_savedmodel(path: Path) -> dict[str, Any]:
 # Tables for people
 
 
-def tables(found: Inspection, by_layer: bool = False) -> list:
+def tables(inspection: Inspection, by_layer: bool = False) -> list:
     """Returns an inspection as `rich` tables: facts, operations by type or one by one, and dead channels."""
     from rich.markup import escape
     from rich.table import Table
 
-    facts = Table(title=escape(f"{found.file}: {found.format}, {found.size / 1e6:.2f} MB"), show_header=False)
-    for name, value in _facts(found):
+    facts = Table(
+        title=escape(f"{inspection.file}: {inspection.format}, {inspection.size / 1e6:.2f} MB"), show_header=False
+    )
+    for name, value in _facts(inspection):
         facts.add_row(name, escape(value))
     result = [facts]
     columns = ["layer", "type", "output"] if by_layer else ["type", "count", "quantized"]
@@ -377,34 +379,37 @@ def tables(found: Inspection, by_layer: bool = False) -> list:
     for name in ("kB", "mult-adds (M)"):
         costs.add_column(name, justify="right")
     lines = (
-        [((row.name, row.type, row.dtype), row) for row in found.rows]
+        [((row.name, row.type, row.dtype), row) for row in inspection.rows]
         if by_layer
-        else [((type_, str(total.count), str(total.quantized)), total) for type_, total in found.by_type().items()]
+        else [((type_, str(total.count), str(total.quantized)), total) for type_, total in inspection.by_type().items()]
     )
     for labels, line in lines:
         costs.add_row(*map(escape, labels), f"{line.bytes / 1e3:,.1f}", _millions(line.mult_adds))
     result.append(costs)
-    dead = {"Depthwise kernels that do nothing": found.dead_kernels, "Channels never active": found.dead_channels}
+    dead = {
+        "Depthwise kernels that do nothing": inspection.dead_kernels,
+        "Channels never active": inspection.dead_channels,
+    }
     for title, rows in dead.items():
         if rows:
             result.append(_counts(title, rows, by_layer))
     return result
 
 
-def _facts(found: Inspection) -> list[tuple[str, str]]:
-    facts = [("input", _described(tensor)) for tensor in found.inputs]
-    facts += [("output", _described(tensor)) for tensor in found.outputs]
-    facts.append(("mult-adds", f"{_millions(found.mult_adds)} M"))
-    facts.append(("weights", ", ".join(f"{size / 1e6:.2f} MB {dtype}" for dtype, size in found.weights.items())))
-    ways = found.per_channel()
+def _facts(inspection: Inspection) -> list[tuple[str, str]]:
+    facts = [("input", _described(tensor)) for tensor in inspection.inputs]
+    facts += [("output", _described(tensor)) for tensor in inspection.outputs]
+    facts.append(("mult-adds", f"{_millions(inspection.mult_adds)} M"))
+    facts.append(("weights", ", ".join(f"{size / 1e6:.2f} MB {dtype}" for dtype, size in inspection.weights.items())))
+    ways = inspection.per_channel()
     if ways:
         facts.append(("quantized weights", f"{ways[True]} by channel, {ways[False]} as a whole"))
-    facts.append(("unsupported operations", ", ".join(found.unsupported_ops) or "none"))
-    if found.tflite_metadata is not None:
-        facts.append(("TFLite metadata", "yes" if found.tflite_metadata else "none: MediaPipe will not load it"))
-    if found.metadata is None:
+    facts.append(("unsupported operations", ", ".join(inspection.unsupported_ops) or "none"))
+    if inspection.tflite_metadata is not None:
+        facts.append(("TFLite metadata", "yes" if inspection.tflite_metadata else "none: MediaPipe will not load it"))
+    if inspection.metadata is None:
         return [*facts, ("metadata", "none of mobilenet_tf")]
-    metadata = found.metadata
+    metadata = inspection.metadata
     height, width = metadata.input_size
     facts.append(("metadata", f"{metadata.task}, {height}x{width}, ends in {metadata.outputs}, {metadata.version}"))
     facts.append((f"{len(metadata.classes)} classes", ", ".join(metadata.classes)))
