@@ -104,7 +104,7 @@ UNUSABLE = {
 @pytest.mark.parametrize("name", UNUSABLE)
 def test_unusable_bytes_are_refused_with_the_reason(name, tmp_path):
     data, reason = UNUSABLE[name]
-    with pytest.raises(images.UnreadableImage, match=reason):
+    with pytest.raises(images.UnreadableImageError, match=reason):
         image_decoding.normalise(data)
     path = tmp_path / "x.jpg"
     path.write_bytes(data)
@@ -131,7 +131,7 @@ def test_damaged_jpegs_never_fail_inside_tensorflow():
             data[rng.randrange(2, len(data))] = rng.randrange(256)
         try:
             encoded, _ = image_decoding.normalise(bytes(data))
-        except images.UnreadableImage:
+        except images.UnreadableImageError:
             refused += 1
             continue
         image_decoding.decode(tf.constant(encoded))  # an InvalidArgumentError here would end a training run

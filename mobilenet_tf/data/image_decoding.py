@@ -19,7 +19,7 @@ def normalise(data: bytes) -> tuple[bytes, tuple[int, int]]:
 
     A plain JPEG (RGB or gray, not turned by EXIF, whole) stays as it is, so that TensorFlow decodes it, or only a part
     of it; everything else is decoded here by Pillow and handed on as an uncompressed BMP.
-    Raises UnreadableImage as `images.load_image` does.
+    Raises UnreadableImageError as `images.load_image` does.
     """
     bmp = io.BytesIO()
     with load_image(data) as image:

@@ -28,7 +28,7 @@ TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-class UnreadableImage(ValueError):
+class UnreadableImageError(ValueError):
     """The bytes are no image that can be used; the message is the reason."""
 
 
@@ -59,7 +59,7 @@ def read(path: str | os.PathLike) -> np.ndarray:
             return np.array(apply_exif(image))
     except OSError as error:
         raise UserError(f"{path} must be an image file. Received: {error.strerror}") from None
-    except UnreadableImage as error:
+    except UnreadableImageError as error:
         raise UserError(f"{path} must be an image that can be decoded. Received: {error}") from None
 
 
@@ -67,29 +67,29 @@ def read(path: str | os.PathLike) -> np.ndarray:
 def load_image(data: bytes) -> Iterator[Image.Image]:
     """The image in these bytes, its pixels still to be decoded; whatever fails in the block is the image's fault.
 
-    Raises UnreadableImage: not an image, truncated, a side under 4 px, more than 89,478,485 pixels.
+    Raises UnreadableImageError: not an image, truncated, a side under 4 px, more than 89,478,485 pixels.
     """
     if not data:
-        raise UnreadableImage("the file is empty")
+        raise UnreadableImageError("the file is empty")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(*image.size)
             yield image
-    except UnreadableImage:
+    except UnreadableImageError:
         raise
     except Image.UnidentifiedImageError:
-        raise UnreadableImage(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from None
+        raise UnreadableImageError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from None
     except Image.DecompressionBombError:
-        raise UnreadableImage(f"more than {2 * MAX_PIXELS:,} pixels (limit {MAX_PIXELS:,})") from None
+        raise UnreadableImageError(f"more than {2 * MAX_PIXELS:,} pixels (limit {MAX_PIXELS:,})") from None
     except Exception as error:  # Pillow's plugins raise nearly any exception on damaged files
-        raise UnreadableImage(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
+        raise UnreadableImageError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
 
 
 def _check_size(width, height):
     if min(width, height) < MIN_SIDE:
-        raise UnreadableImage(f"{width}x{height} pixels, a side under {MIN_SIDE}")
+        raise UnreadableImageError(f"{width}x{height} pixels, a side under {MIN_SIDE}")
     if width * height > MAX_PIXELS:
-        raise UnreadableImage(f"{width}x{height} pixels, more than {MAX_PIXELS:,}")
+        raise UnreadableImageError(f"{width}x{height} pixels, more than {MAX_PIXELS:,}")
 
 
 def orientation(image: Image.Image) -> int:

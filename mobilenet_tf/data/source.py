@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -64,7 +65,7 @@ def map_samples(source: Source, change: Callable[[Sample], Sample]) -> Source:
 
 
 def file_source(
-    paths: Sequence[str], columns: Mapping[str, Any], classes: Sequence[str], *, on_corrupt: str = "skip"
+    paths: Sequence[str | Path], columns: Mapping[str, Any], classes: Sequence[str], *, on_corrupt: str = "skip"
 ) -> Source:
     """Source over image files, identified by their paths; `columns` are arrays of the same length (e.g. "label").
 
@@ -98,7 +99,7 @@ def image_loader(count: int, corrupt: dict[str, str], *, on_corrupt: str = "skip
             encoded, size = (data, plain[name]) if name in plain else image_decoding.normalise(data)
             if encoded is data:
                 plain[name] = size
-        except (OSError, images.UnreadableImage) as error:
+        except (OSError, images.UnreadableImageError) as error:
             encoded, size = _blank(), (0, 0)
             corrupt[name] = getattr(error, "strerror", None) or str(error)
         fatal = not size[0] and (on_corrupt == "error" or len(corrupt) == count)

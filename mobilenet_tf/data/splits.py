@@ -19,10 +19,12 @@ SPLIT_NAMES: dict[str, Split] = {
 }  # fmt: skip
 
 
-def check_split(split: str) -> None:
-    """Raises UserError unless `split` is one of SPLITS."""
-    if split not in SPLITS:
-        raise UserError(f"split must be one of {', '.join(SPLITS)}. Received: split={split}")
+def check_split(split: str) -> Split:
+    """The split, one of SPLITS. Raises UserError for any other name."""
+    for known in SPLITS:
+        if split == known:
+            return known
+    raise UserError(f"split must be one of {', '.join(SPLITS)}. Received: split={split}")
 
 
 def names_of(split: str) -> list[str]:

@@ -9,19 +9,19 @@ from typing import Any
 
 import tensorflow as tf
 
-from mobilenet_tf.config import DataWithSplits
+from mobilenet_tf.config import DataWithSplits, Split
 from mobilenet_tf.data.source import Sample, Source, image_loader
 from mobilenet_tf.utils.errors import UserError
 
 SHUFFLE_BUFFER = 2_000  # records with their bytes; TFDS shuffles when it writes a data set
 
 
-def builder(name: str | None, data_dir: str | Path | None):
+def builder(name: str | None, data_dir: str | Path | None) -> Any:
     """The prepared builder of a data set; downloads it where it is not in `data_dir`. Raises UserError."""
     import tensorflow_datasets as tfds
 
     try:
-        prepared = tfds.builder(name, data_dir=data_dir and str(data_dir))
+        prepared = tfds.builder(str(name), data_dir=data_dir and str(data_dir))
     except tfds.core.DatasetNotFoundError:
         close = difflib.get_close_matches(str(name), tfds.list_builders(), 3)
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
@@ -37,7 +37,7 @@ def builder(name: str | None, data_dir: str | Path | None):
 def read_split(
     prepared,
     data: DataWithSplits,
-    split: str,
+    split: Split,
     item: Callable[[Sample], Sample],
     classes: list[str],
     *,
@@ -58,7 +58,7 @@ def read_split(
 
 
 def split_expression(
-    available: Container[str], data: DataWithSplits, split: str, *, test_is_validation: bool = False
+    available: Container[str], data: DataWithSplits, split: Split, *, test_is_validation: bool = False
 ) -> str:
     """TFDS's expression for a split, such as train[:90%].
 

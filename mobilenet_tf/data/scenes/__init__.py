@@ -116,8 +116,7 @@ def annotate(owners: np.ndarray, labels: list[int]) -> dict[str, np.ndarray]:
 
 def split_seed(seed: int, split: str) -> int:
     """The seed of one split's scenes; no two splits share one. Raises UserError for an unknown split."""
-    check_split(split)
-    return len(SPLITS) * seed + SPLITS.index(split)
+    return len(SPLITS) * seed + SPLITS.index(check_split(split))
 
 
 def source(split: str, count: int, size: int = 96, seed: int = 0, animals: tuple[int, int] = (1, 1)) -> Source:

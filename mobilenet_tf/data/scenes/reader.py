@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mobilenet_tf.config import Data
+from mobilenet_tf.config import Data, Split
 from mobilenet_tf.data import scenes
 from mobilenet_tf.data.source import Sample, Source, map_samples
 from mobilenet_tf.utils.errors import UserError
@@ -13,7 +13,7 @@ ALWAYS = ("id", "image", "index", "seed")  # the batchers add the last two
 
 
 def read_scenes(
-    data: Data, split: str, seed: int, size: int, fields: Sequence[str], animals: tuple[int, int] = (1, 1)
+    data: Data, split: Split, seed: int, size: int, fields: Sequence[str], animals: tuple[int, int] = (1, 1)
 ) -> Source:
     """The Source of a split, with images uint8 [size, size, 3] and, of what `scenes.render` gives, these `fields`.
 

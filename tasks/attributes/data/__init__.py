@@ -22,8 +22,7 @@ def read(data: Data, split: str, *, seed: int = 0, size: int = 96) -> Source:
     seed: of the splits that are drawn, and of the scenes. size: the side of the scenes in pixels.
     Raises UserError: no such split or attribute, nothing found, files that do not fit together, bad values.
     """
-    check_split(split)
-    return READERS[data.reader](data, split, seed, size)
+    return READERS[data.reader](data, check_split(split), seed, size)
 
 
 def labels(source: Source) -> np.ndarray:

@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from mobilenet_tf.config import Split
 from mobilenet_tf.data.images import is_image_file
 from mobilenet_tf.data.source import Source, file_source
 from mobilenet_tf.tasks.attributes.config import Data
@@ -21,7 +22,7 @@ from mobilenet_tf.utils.progress import track
 PARTITIONS = {"train": 0, "validation": 1, "test": 2}  # in list_eval_partition.txt
 
 
-def read(data: Data, split: str, seed: int, size: int) -> Source:
+def read(data: Data, split: Split, seed: int, size: int) -> Source:
     """The Source of a split, which CelebA's partition names."""
     root = data.path
     if not root.is_dir():

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mobilenet_tf.config import Split
 from mobilenet_tf.data.source import Source, file_source
 from mobilenet_tf.data.splits import HELD_OUT, SPLIT_NAMES, draw, parse_split
 from mobilenet_tf.tasks.attributes.config import Data
@@ -31,7 +32,7 @@ class Line(NamedTuple):
         return f"{self.file}, line {self.number}"
 
 
-def read(data: Data, split: str, seed: int, size: int) -> Source:
+def read(data: Data, split: Split, seed: int, size: int) -> Source:
     """The Source of a split. Splits that are missing are drawn: see `_indices_of`."""
     known, lines = _all_lines(data.path)
     names = [known[index] for index in choose(known, data.attributes, data.root)]
@@ -64,7 +65,9 @@ def _csv_files(root: Path) -> dict[Path, str | None]:
     """{file: its split, or None for a file of all splits}."""
     if root.is_file():
         return {root: None}
-    files = {root / f"{name}.csv": split for name, split in SPLIT_NAMES.items() if (root / f"{name}.csv").is_file()}
+    files: dict[Path, str | None] = {
+        root / f"{name}.csv": split for name, split in SPLIT_NAMES.items() if (root / f"{name}.csv").is_file()
+    }
     if "train" not in files.values():
         raise UserError(f"data.root must be a CSV file, or a folder with train.csv. Received: {root}")
     return files

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import tensorflow as tf
 
+from mobilenet_tf.config import Split
 from mobilenet_tf.data import scenes
 from mobilenet_tf.data.scenes.reader import read_scenes
 from mobilenet_tf.data.source import Sample, Source, map_samples
@@ -13,7 +14,7 @@ from mobilenet_tf.tasks.attributes.config import Data
 from mobilenet_tf.tasks.attributes.data.values import choose
 
 
-def read(data: Data, split: str, seed: int, size: int) -> Source:
+def read(data: Data, split: Split, seed: int, size: int) -> Source:
     """The Source of a split: `data.counts` scenes of `size` pixels a side."""
     source = read_scenes(data, split, seed, size, ["attributes"])
     indices = choose(scenes.ATTRIBUTES, data.attributes, "the scenes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from mobilenet_tf.config import Split
 from mobilenet_tf.data import tfds
 from mobilenet_tf.data.source import Source
 from mobilenet_tf.tasks.attributes.config import Data
@@ -11,7 +12,7 @@ from mobilenet_tf.tasks.attributes.data.values import choose
 from mobilenet_tf.utils.errors import UserError
 
 
-def read(data: Data, split: str, seed: int, size: int) -> Source:
+def read(data: Data, split: Split, seed: int, size: int) -> Source:
     """The Source of a split; `data.root` is TFDS's data_dir."""
     builder = tfds.builder(data.name, data.root)
     features = builder.info.features

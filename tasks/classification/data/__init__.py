@@ -16,5 +16,4 @@ def read(data: Data, split: str, *, seed: int = 0, size: int = 96) -> Source:
     seed: of the splits that are drawn, and of the scenes. size: the side of the scenes in pixels.
     Raises UserError: no such split, nothing found, labels and class names that do not fit, one class only.
     """
-    check_split(split)
-    return READERS[data.reader](data, split, seed, size)
+    return READERS[data.reader](data, check_split(split), seed, size)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from mobilenet_tf.config import Split
 from mobilenet_tf.data.image_lists import read_folder
 from mobilenet_tf.data.source import Source
 from mobilenet_tf.tasks.classification.config import Data
 from mobilenet_tf.tasks.classification.data.labelled_files import labelled_source
 
 
-def read(data: Data, split: str, seed: int, size: int) -> Source:
+def read(data: Data, split: Split, seed: int, size: int) -> Source:
     """The Source of a split."""
     return labelled_source(read_folder(data.path), data, split, seed)

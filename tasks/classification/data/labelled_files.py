@@ -39,7 +39,7 @@ def _class_names(rows: Sequence[LabelledFile], data: Data) -> list[str]:
         raise UserError(
             f"{data.classes} must only name classes of {data.root}. Received: {', '.join(unused)}, without images"
         )
-    return check_class_count(names, data.root)
+    return check_class_count(names, data.path)
 
 
 def _rows_of(rows: Sequence[LabelledFile], split: str, fraction: float, seed: int) -> list[LabelledFile]:

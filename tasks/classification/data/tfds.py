@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
+from mobilenet_tf.config import Split
 from mobilenet_tf.data import image_decoding, images, tfds
 from mobilenet_tf.data.label_files import check_class_count, read_class_names
 from mobilenet_tf.data.source import Sample, Source, map_samples
@@ -11,7 +14,7 @@ from mobilenet_tf.tasks.classification.config import Data
 from mobilenet_tf.utils.errors import UserError
 
 
-def read(data: Data, split: str, seed: int, size: int) -> Source:
+def read(data: Data, split: Split, seed: int, size: int) -> Source:
     """The Source of a split; `data.root` is TFDS's data_dir.
 
     Raises UserError: not a set with labels, other names in the label file, no boxes to crop to, or no such split.
@@ -20,7 +23,7 @@ def read(data: Data, split: str, seed: int, size: int) -> Source:
     features = builder.info.features
     if features is None or not {"image", "label"} <= set(features) or not hasattr(features["label"], "names"):
         raise UserError(f"data.name must be a classification set with image and label. Received: {data.name}")
-    classes = check_class_count(features["label"].names, data.name)
+    classes = check_class_count(features["label"].names, str(data.name))
     if data.classes and read_class_names(data.classes) != classes:
         raise UserError(f"{data.classes} must name the classes of {data.name} in its order. Received: other names")
     if data.box_crop and _boxes_of(features) is None:
@@ -35,7 +38,7 @@ def read(data: Data, split: str, seed: int, size: int) -> Source:
     return map_samples(source, _crop_to_box(data.box_margin)) if data.box_crop else source
 
 
-def _boxes_of(record):
+def _boxes_of(record) -> Any:
     if "objects" in record and "bbox" in record["objects"]:
         return record["objects"]["bbox"]
     return record["bbox"] if "bbox" in record else None  # noqa: SIM401 - features have no get

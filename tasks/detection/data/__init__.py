@@ -49,8 +49,7 @@ def examine(data: Data, split: str, *, seed: int = 0, size: int = 128) -> tuple[
     Where they do not come from annotation files, the Source instead, and nothing is checked.
     Raises UserError: as `read`; a training split without any box.
     """
-    check_split(split)
-    annotations = READERS[data.reader](data, split, seed, size)
+    annotations = READERS[data.reader](data, check_split(split), seed, size)
     if isinstance(annotations, Source):
         return annotations, []
     if data.classes:

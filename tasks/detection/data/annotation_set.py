@@ -47,7 +47,7 @@ def select(annotations: AnnotationSet, indices: Sequence[int]) -> AnnotationSet:
 def divide(annotations: AnnotationSet, split: str, fraction: float, seed: int) -> AnnotationSet:
     """The train or validation part of a set that has no splits; the test part is the validation part."""
     parts = splits.draw(len(annotations.paths), ["validation"], fraction, seed)
-    return select(annotations, parts["train" if split == "train" else "validation"])
+    return select(annotations, parts["train" if split == "train" else "validation"].tolist())
 
 
 def source(annotations: AnnotationSet, *, on_corrupt: str = "skip") -> Source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from mobilenet_tf.config import Split
 from mobilenet_tf.tasks.detection.config import Data
 from mobilenet_tf.tasks.detection.data.annotation_set import AnnotationSet, divide, label_order
 from mobilenet_tf.utils.errors import UserError
@@ -14,7 +15,7 @@ LISTS = {"images": ("id", "file_name"), "annotations": ("id", "image_id", "categ
          "categories": ("id", "name")}  # fmt: skip
 
 
-def read(data: Data, split: str, seed: int, size: int) -> AnnotationSet:
+def read(data: Data, split: Split, seed: int, size: int) -> AnnotationSet:
     """The images and boxes of a split.
 
     `data.annotations` and `data.images` are the JSON files and image folders of the splits, relative to `data.root`.
@@ -25,7 +26,7 @@ def read(data: Data, split: str, seed: int, size: int) -> AnnotationSet:
     if not files:
         name = data.splits.get(split, OFFICIAL[split])
         return load(root / "annotations" / f"instances_{name}.json", root / name)
-    candidates = {"train": ["train"], "validation": ["validation"], "test": ["test", "validation"]}[split]
+    candidates: list[Split] = ["test", "validation"] if split == "test" else [split]
     given = next((name for name in candidates if name in files), None)
     if given is None and "train" not in files:
         raise UserError(f"data.annotations must have {split}. Received: {', '.join(files)}")

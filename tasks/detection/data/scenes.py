@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from mobilenet_tf.config import Split
 from mobilenet_tf.data.scenes.reader import read_scenes
 from mobilenet_tf.data.source import Sample, Source, map_samples
 from mobilenet_tf.tasks.detection.config import Data
@@ -11,7 +12,7 @@ from mobilenet_tf.tasks.detection.config import Data
 ANIMALS = (1, 3)  # least and most in a scene
 
 
-def read(data: Data, split: str, seed: int, size: int) -> Source:
+def read(data: Data, split: Split, seed: int, size: int) -> Source:
     """The Source of a split: `data.counts` scenes of `size` pixels a side."""
     return map_samples(read_scenes(data, split, seed, size, ["boxes", "labels"], ANIMALS), _without_crowds)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
+from mobilenet_tf.config import Split
 from mobilenet_tf.data import tfds
 from mobilenet_tf.data.source import Sample, Source
 from mobilenet_tf.tasks.detection.config import Data
@@ -13,7 +16,7 @@ COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # category ids that COCO l
 CROWDS = ("is_crowd", "is_difficult")
 
 
-def read(data: Data, split: str, seed: int, size: int) -> Source:
+def read(data: Data, split: Split, seed: int, size: int) -> Source:
     """The Source of a split; `data.root` is TFDS's data_dir. Where there is no test split, it is validation.
 
     `ground_truth` has the categories alone, with COCO's own ids for its sets.
@@ -28,7 +31,7 @@ def read(data: Data, split: str, seed: int, size: int) -> Source:
     classes = list(objects["label"].names)
     crowd = next((key for key in CROWDS if key in objects), None)
 
-    def item(record: Sample) -> Sample:
+    def item(record: dict[str, Any]) -> Sample:
         fields = record["objects"]
         boxes = tf.reshape(tf.cast(fields["bbox"], tf.float32), [-1, 4])
         ignored = fields[crowd] if crowd else tf.zeros_like(fields["label"], tf.bool)

@@ -114,13 +114,13 @@ def _size(image: dict, path: Path) -> tuple[str | None, str, tuple[int, int] | N
         return "missing image", "no such file", None
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         return "unreadable image", str(error), None
-    annotated = image.get("height"), image.get("width")
-    if not all(annotated):
+    rows, columns = image.get("height"), image.get("width")
+    if not rows or not columns:
         return None, "", (height, width)
-    if annotated == (height, width):
+    if (rows, columns) == (height, width):
         return None, "", None
-    received = f"{width}x{height}, annotated as {annotated[1]}x{annotated[0]}"
-    same = abs(width * annotated[0] / (height * annotated[1]) - 1) < SAME_SHAPE
+    received = f"{width}x{height}, annotated as {columns}x{rows}"
+    same = abs(width * rows / (height * columns) - 1) < SAME_SHAPE
     return ("other image size" if same else "other image shape"), received, None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+from mobilenet_tf.config import Split
 from mobilenet_tf.data.images import EXTENSIONS
 from mobilenet_tf.tasks.detection.config import Data
 from mobilenet_tf.tasks.detection.data.annotation_set import AnnotationSet, divide
@@ -18,7 +19,7 @@ LISTS = {"train": "train", "validation": "val", "test": "test"}
 DEVKIT = {"train": "2007/trainval+2012/trainval", "validation": "2007/test", "test": "2007/test"}  # "07+12"
 
 
-def read(data: Data, split: str, seed: int, size: int) -> AnnotationSet:
+def read(data: Data, split: Split, seed: int, size: int) -> AnnotationSet:
     """The images and boxes of a split.
 
     `data.splits` are names of lists in ImageSets/Main, several joined by +; those of the devkit have the year before
@@ -109,9 +110,11 @@ def _parse(file: Path):
 
 def _number(tree, path: str, file: Path, default: float | None = None) -> float:
     text = tree.findtext(path)
+    if text is None and default is not None:
+        return default
     try:
-        return float(text) if text is not None or default is None else default
-    except (TypeError, ValueError):
+        return float(text or "")
+    except ValueError:
         raise UserError(f"{file}: {path} must be a number. Received: {text}") from None
 
 

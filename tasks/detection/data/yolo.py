@@ -8,6 +8,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from mobilenet_tf.config import Split
 from mobilenet_tf.data.images import EXTENSIONS, displayed_size, files_below
 from mobilenet_tf.data.splits import SPLITS, names_of
 from mobilenet_tf.tasks.detection.config import Data
@@ -15,7 +16,7 @@ from mobilenet_tf.tasks.detection.data.annotation_set import AnnotationSet, divi
 from mobilenet_tf.utils.errors import UserError
 
 
-def read(data: Data, split: str, seed: int, size: int) -> AnnotationSet:
+def read(data: Data, split: Split, seed: int, size: int) -> AnnotationSet:
     """The images and boxes of a split.
 
     `data.root` is the yaml file, or the folder that has exactly one; its keys are path, train, val, test (folders of

@@ -20,5 +20,4 @@ def read(data: Data, split: str, *, seed: int = 0, size: int = 96) -> Source:
     scenes in pixels.
     Raises UserError: no such split, nothing found, unknown identities, fewer than two of them in a split.
     """
-    check_split(split)
-    return READERS[data.reader](data, split, seed, size)
+    return READERS[data.reader](data, check_split(split), seed, size)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from mobilenet_tf.config import Split
 from mobilenet_tf.data.image_lists import read_folder
 from mobilenet_tf.data.source import Source
 from mobilenet_tf.tasks.embedding.config import Data
 from mobilenet_tf.tasks.embedding.data.identities import identity_source
 
 
-def read(data: Data, split: str, seed: int, size: int) -> Source:
+def read(data: Data, split: Split, seed: int, size: int) -> Source:
     """The Source of a split."""
     return identity_source(read_folder(data.path, "identity"), data, split, seed)

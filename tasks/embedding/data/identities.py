@@ -113,7 +113,7 @@ def choose_identities(
     left = [name for name in free if not any(name in named for named in chosen.values())]
     left = [left[index] for index in np.random.default_rng(seed).permutation(len(left))]
     for split, share in shares.items():
-        if split in chosen:
+        if not isinstance(share, float | int):
             continue
         if not 0 <= share < 1:
             raise UserError(f"data.held_out.{split} must be a share of at least 0 and below 1. Received: {share}")

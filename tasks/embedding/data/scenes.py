@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from mobilenet_tf.config import Split
 from mobilenet_tf.data import scenes
 from mobilenet_tf.data.image_lists import LabelledFile
 from mobilenet_tf.data.source import Sample, Source
@@ -15,7 +16,7 @@ from mobilenet_tf.tasks.embedding.config import Data
 from mobilenet_tf.tasks.embedding.data.identities import number_identities, rows_of
 
 
-def read(data: Data, split: str, seed: int, size: int) -> Source:
+def read(data: Data, split: Split, seed: int, size: int) -> Source:
     """The Source of a split: of its scenes in `data.counts` those of its identities, numbered anew."""
     rows = rows_of(_rows(data, seed), data, data.held_out.model_dump(), split, seed)
     identities, labels = number_identities(rows, split)

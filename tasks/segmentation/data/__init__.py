@@ -30,5 +30,4 @@ def read(data: Data, split: str, *, seed: int = 0, size: int = 96) -> Source:
 
 def examine(data: Data, split: str, *, seed: int = 0, size: int = 96) -> MaskedImages | Source:
     """The images and masks of a split as files; where they are no files, the Source. Raises UserError as `read`."""
-    check_split(split)
-    return READERS[data.reader](data, split, seed, size)
+    return READERS[data.reader](data, check_split(split), seed, size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mobilenet_tf.config import Split
 from mobilenet_tf.data.transforms import IGNORE
 from mobilenet_tf.tasks.segmentation.config import Data
 from mobilenet_tf.tasks.segmentation.data.layout import check_file, check_folder
@@ -20,7 +21,7 @@ CLASSES = {
 LABEL_IDS = 34  # 0..33, of which 19 are trained on
 
 
-def read(data: Data, split: str, seed: int, size: int) -> MaskedImages:
+def read(data: Data, split: Split, seed: int, size: int) -> MaskedImages:
     """The images and masks of a split; labelIds become the 19 trainIds, the rest 255.
 
     The test split is val: Cityscapes publishes no masks of its own.

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mobilenet_tf.config import Split
 from mobilenet_tf.data.label_files import check_class_count
 from mobilenet_tf.data.transforms import IGNORE
 from mobilenet_tf.tasks.segmentation.config import Data
@@ -17,7 +18,7 @@ from mobilenet_tf.tasks.segmentation.data.masked_images import MaskedImages
 from mobilenet_tf.utils.errors import UserError
 
 
-def read(data: Data, split: str, seed: int, size: int) -> MaskedImages:
+def read(data: Data, split: Split, seed: int, size: int) -> MaskedImages:
     """The images and masks of a split; test is val.
 
     `data.annotations` is instances: "background" and the categories, all or those that `data.classes` names; pixels of
@@ -79,6 +80,7 @@ class InstanceMasks:
     labels: dict[int, int]
 
     def __call__(self, key: str) -> np.ndarray:
+        """The mask of an image, uint8 [H, W]. Raises UserError for an object without a polygon or RLE."""
         image = self.images[int(key)]
         height, width = image["height"], image["width"]
         mask = np.zeros((height, width), np.uint8)
@@ -117,6 +119,7 @@ class PanopticMasks:
     rest: bool
 
     def __call__(self, key: str) -> np.ndarray:
+        """The mask of an image, uint8 [H, W]. Raises UserError where its PNG cannot be read."""
         entry = self.entries[int(key)]
         path = self.folder / entry["file_name"]
         try:

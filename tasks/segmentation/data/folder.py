@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from mobilenet_tf.config import Split
 from mobilenet_tf.data.images import EXTENSIONS, files_below
 from mobilenet_tf.data.label_files import check_class_count
 from mobilenet_tf.data.splits import HELD_OUT, SPLITS, draw, names_of
@@ -20,7 +21,7 @@ MASK_SUFFIXES = ("", "_mask", "_label", "_L")  # the mask of image x is x.png, x
 Pairs = list[tuple[Path, Path]]  # an image and its mask
 
 
-def read(data: Data, split: str, seed: int, size: int) -> MaskedImages:
+def read(data: Data, split: Split, seed: int, size: int) -> MaskedImages:
     """root/SPLIT/images and root/SPLIT/masks, or root/images/SPLIT and root/masks/SPLIT, or both without splits.
 
     Masks are PNG files of the image's name (or with _mask, _label, _L behind it). Class names come from `data.classes`
@@ -36,13 +37,13 @@ def read(data: Data, split: str, seed: int, size: int) -> MaskedImages:
 def _pairs_of(root: Path, split: str, fraction: float, seed: int) -> Pairs:
     """The images and masks of a split, drawn where it has no folders."""
     folders = {name: _split_folders(root, name) for name in SPLITS}
-    if folders[split]:
-        pairs = _pairs(*folders[split])
+    if of_split := folders[split]:
+        pairs = _pairs(*of_split)
         if split == "train" and not folders["validation"]:
             return _draw(pairs, ["validation"], fraction, seed, split)
         return pairs
-    if split == "validation" and folders["train"]:
-        return _draw(_pairs(*folders["train"]), ["validation"], fraction, seed, split)
+    if split == "validation" and (of_train := folders["train"]):
+        return _draw(_pairs(*of_train), ["validation"], fraction, seed, split)
     if any(folders.values()) or not (root / "images").is_dir():
         raise UserError(f"{root} must have images and masks for the split {split}. Received: none")
     return _draw(_pairs(root / "images", root / "masks"), HELD_OUT, fraction, seed, split)

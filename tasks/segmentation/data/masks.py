@@ -52,10 +52,11 @@ class MaskFiles:
     colors: Mapping[tuple[int, int, int], int] | None = None
 
     def __call__(self, path: str) -> np.ndarray:
+        """The mask in a file, uint8 [H, W]. Raises UserError where it cannot be read or a value stands for no class."""
         try:
             with Image.open(path) as image:
                 if self.colors is not None:
-                    return self._from_colors(np.asarray(image.convert("RGB")), path)
+                    return _from_colors(np.asarray(image.convert("RGB")), self.colors, path)
                 if image.mode not in ("L", "P", "1"):
                     wanted = "a mask of one channel, or data.mask_colors must name its colors"
                     raise UserError(f"{path} must be {wanted}. Received: {image.mode}")
@@ -64,16 +65,18 @@ class MaskFiles:
             raise UserError(f"{path} must be a mask that can be read. Received: {error.strerror or error}") from None
         return through(self.table, stored, path)
 
-    def _from_colors(self, image: np.ndarray, path: str) -> np.ndarray:
-        packed = image.astype(np.int32) @ [1 << 16, 1 << 8, 1]
-        keys = np.array([(r << 16) + (g << 8) + b for r, g, b in self.colors])
-        order = np.argsort(keys)
-        nearest = order[np.searchsorted(keys, packed, sorter=order).clip(max=len(keys) - 1)]
-        wrong = keys[nearest] != packed
-        if wrong.any():
-            values = [f"#{value:06x}" for value in np.unique(packed[wrong])]
-            raise UserError(f"{path} must hold the colors of data.mask_colors only. Received: {_few(values)}")
-        return np.array(list(self.colors.values()), np.uint8)[nearest]
+
+def _from_colors(image: np.ndarray, colors: Mapping[tuple[int, int, int], int], path: str) -> np.ndarray:
+    """The class ids of an RGB mask [H, W, 3]; `path` is what an error calls it."""
+    packed = image.astype(np.int32) @ [1 << 16, 1 << 8, 1]
+    keys = np.array([(r << 16) + (g << 8) + b for r, g, b in colors])
+    order = np.argsort(keys)
+    nearest = order[np.searchsorted(keys, packed, sorter=order).clip(max=len(keys) - 1)]
+    wrong = keys[nearest] != packed
+    if wrong.any():
+        values = [f"#{value:06x}" for value in np.unique(packed[wrong])]
+        raise UserError(f"{path} must hold the colors of data.mask_colors only. Received: {_few(values)}")
+    return np.array(list(colors.values()), np.uint8)[nearest]
 
 
 def through(table: np.ndarray, stored: np.ndarray, name: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mobilenet_tf.config import Split
 from mobilenet_tf.data import tfds
 from mobilenet_tf.data.source import Sample, Source, map_samples
 from mobilenet_tf.tasks.segmentation.config import Data
@@ -15,7 +16,7 @@ CLASSES = {"oxford_iiit_pet": (1, ("pet", "background", "border"))}  # (first va
 MASKS = ("segmentation_mask", "segmentation_label")  # features that hold a mask
 
 
-def read(data: Data, split: str, seed: int, size: int) -> Source:
+def read(data: Data, split: Split, seed: int, size: int) -> Source:
     """The Source of a split; `data.root` is TFDS's data_dir.
 
     Raises UserError: not a data set of masks, no class names, or no such split.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mobilenet_tf.config import Split
 from mobilenet_tf.tasks.segmentation.config import Data
 from mobilenet_tf.tasks.segmentation.data.layout import check_file, check_folder, class_names
 from mobilenet_tf.tasks.segmentation.data.masked_images import MaskedImages
@@ -16,7 +17,7 @@ CLASSES = (
 )  # fmt: skip
 
 
-def read(data: Data, split: str, seed: int, size: int) -> MaskedImages:
+def read(data: Data, split: Split, seed: int, size: int) -> MaskedImages:
     """The images and masks of a split; `data.root` is VOC2012 or a folder above it.
 
     Where SegmentationClassAug is there too (the masks of SBD), train is the list trainaug.txt or, without one, all
