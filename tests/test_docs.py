@@ -18,6 +18,10 @@ sys.modules["generate"] = generate  # where dataclasses look for it
 spec.loader.exec_module(generate)
 
 
+# Pages that name files, and the tests that they name, wherever in tests/ those lie
+GUIDES = ("ARCHITECTURE.md", "CONTRIBUTING.md")
+
+
 @pytest.fixture(scope="module")
 def api():
     return generate.api_page()
@@ -47,6 +51,16 @@ def test_the_pages_need_no_tensorflow():
     )
     done = subprocess.run([sys.executable, "-c", code, DOCS / "generate.py"], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_the_files_that_a_guide_names_exist(guide):
+    text = (DOCS.parent / guide).read_text(encoding="utf-8")
+    spans = set(re.findall(r"`([^`\s]+(?:\.(?:py|md|cfg|toml|yaml)|/))`", text))
+    named = {re.sub("<[a-z]+>", "*", span) for span in spans}
+    patterns = ("{}", "mobilenet_tf/**/{}", "tasks/**/{}", "tests/**/{}")
+    lost = {name for name in named if not any(any(DOCS.parent.glob(each.format(name))) for each in patterns)}
+    assert len(named) > 10 and not lost
 
 
 def test_tables_have_as_many_cells_as_their_heads():
