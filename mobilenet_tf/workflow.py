@@ -21,23 +21,37 @@ from mobilenet_tf.utils.run_folder import RunFolder
 if TYPE_CHECKING:
     import numpy as np
 
+    from mobilenet_tf.analysis.inspection import Inspection
+    from mobilenet_tf.export.sensitivity import Sensitivity
+    from mobilenet_tf.export.verification import Verification
     from mobilenet_tf.inference.predict import Predictor
+    from mobilenet_tf.prune import PruningResult
+    from mobilenet_tf.training.train import Run
 
 BATCH = 32  # pictures predicted at a time
 
 
 def find_task(name: str) -> type[Task]:
-    """The class `Task` of `mobilenet_tf.tasks.<name>.task`."""
+    """Returns the class `Task` of `mobilenet_tf.tasks.<name>.task`."""
     return importlib.import_module(f"mobilenet_tf.tasks.{name}.task").Task
 
 
 def find_inference(name: str) -> type[Inference]:
-    """The class `Inference` of `mobilenet_tf.tasks.<name>.inference`: what `predict` needs, without TensorFlow."""
+    """Returns the class `Inference` of `mobilenet_tf.tasks.<name>.inference`, which imports no TensorFlow."""
     return importlib.import_module(f"mobilenet_tf.tasks.{name}.inference").Inference
 
 
-def train_run(name_or_path: str, overrides: Sequence[str] = (), folder: Path | None = None):
-    """Trains a config into a run folder (default `runs/<name>`) and returns the Run; continues an interrupted one."""
+def train_run(name_or_path: str, overrides: Sequence[str] = (), folder: Path | None = None) -> Run:
+    """Trains a config into a run folder, or continues the run there that was interrupted.
+
+    Args:
+        name_or_path: the name of a shipped config or the path of a YAML file.
+        overrides: changes to it, such as "train.batch_size=16".
+        folder: the run folder; None: `runs/<name of the config>`.
+
+    Raises:
+        UserError: a mistake in the config, or a finished run in the folder.
+    """
     cfg = config.load(name_or_path, list(overrides))
     folder = folder or Path("runs") / Path(name_or_path).stem
     if RunFolder(folder).model.exists():
@@ -48,7 +62,14 @@ def train_run(name_or_path: str, overrides: Sequence[str] = (), folder: Path | N
 
 
 def open_config(model: Path, overrides: Sequence[str] = (), name_or_path: str | None = None) -> Config:
-    """The config stored inside a model file or run folder, or the given one, with overrides applied."""
+    """Returns the config that is stored in a model file or run folder, with overrides applied.
+
+    Args:
+        name_or_path: another config in its place, the name of a shipped one or a YAML file.
+
+    Raises:
+        UserError: a file that carries no config, or a mistake in the config.
+    """
     if name_or_path:
         return config.load(name_or_path, list(overrides))
     metadata = artifact.read(model)
@@ -64,10 +85,16 @@ def open_config(model: Path, overrides: Sequence[str] = (), name_or_path: str | 
 
 
 def check_data(name_or_path: str, overrides: Sequence[str] = (), folder: Path | None = None) -> tuple[dict, list[str]]:
-    """Examines the data of a config, writes pictures into `folder` (default `runs/check-<name>`).
+    """Examines the data of a config and draws samples with their annotations into a folder.
 
-    Returns (the report as plain values, the same as lines of text).
-    Raises UserError: the task has no annotations that could be checked.
+    Args:
+        folder: where the images go; None: `runs/check-<name of the config>`.
+
+    Returns:
+        The report as plain values, and the same as lines of text.
+
+    Raises:
+        UserError: the task has no annotations that could be checked.
     """
     cfg = config.load(name_or_path, list(overrides))
     name = f"mobilenet_tf.tasks.{cfg.task}.check"
@@ -88,7 +115,18 @@ def evaluate_model(
     threads: int | None = None,
     plots: Path | None = None,
 ) -> dict[str, float]:
-    """Scores any model file or run folder on a split; a run folder gets the numbers in metrics.json and the plots.
+    """Scores any model file or run folder on a split of its data.
+
+    Args:
+        split: "train", "validation" or "test".
+        overrides: changes to the config, such as "data.root=OTHER".
+        name_or_path: a config in place of the one in the file, for files that carry none.
+        limit: score so many samples only, drawn evenly or class by class; None: all.
+        threads: for .tflite and .onnx files; None: all cores.
+        plots: a folder for plots and tables; None: none are made.
+
+    Returns:
+        The metrics by their names.
 
     Raises:
         UserError: the file's class names are not those of the data.
@@ -119,13 +157,18 @@ def evaluate_model(
     return numbers
 
 
-def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[str] = (), folder: Path | None = None):
+def export_run(
+    run: Path, formats: Sequence[str] = (), *, overrides: Sequence[str] = (), folder: Path | None = None
+) -> list[Verification]:
     """Exports a run's model, compares every file with it on validation samples, and stores the figures.
 
-    The report card with pictures is report.html in `folder`.
+    Args:
+        run: a run folder or a .keras file.
+        formats: such as "tflite" and "tflite_int8"; none: `export.formats` of the config.
+        folder: where the files and report.html go; None: `exports` beside the model.
 
     Returns:
-        One `export.Verification` a file, in the order of `formats` (default: `export.formats` of the config).
+        One `Verification` a file, in the order of the formats.
     """
     cfg = open_config(run, overrides)
     from mobilenet_tf.export import report
@@ -150,10 +193,11 @@ def export_run(run: Path, formats: Sequence[str] = (), *, overrides: Sequence[st
     return results
 
 
-def analyse_run(run: Path, *, overrides: Sequence[str] = (), folder: Path | None = None):
-    """What each layer of a run's model loses by int8 and what is won back by leaving the worst in float32.
+def analyse_run(run: Path, *, overrides: Sequence[str] = (), folder: Path | None = None) -> Sensitivity:
+    """Measures what each layer of a run's model loses by int8, and what is won back by leaving the worst in float32.
 
-    Writes sensitivity.json and sensitivity.png into `folder` (default: the exports'); returns the `Sensitivity`.
+    Args:
+        folder: where sensitivity.json and sensitivity.png go; None: `exports` beside the model.
     """
     cfg = open_config(run, overrides)
     from mobilenet_tf.export import sensitivity
@@ -165,12 +209,12 @@ def analyse_run(run: Path, *, overrides: Sequence[str] = (), folder: Path | None
 
 
 def exports_of(run: Path) -> Path:
-    """The folder that a run's or model file's exports go to."""
+    """Returns the folder that the exports of a run or a model file go to."""
     return RunFolder(artifact.locate(run)[0].parent).exports
 
 
-def prune_run(run: Path, path: Path, fewer: float, by: str, overrides: Sequence[str] = ()):
-    """Cuts a smaller network out of a run's model and writes it to a .keras file for `train.network`."""
+def prune_run(run: Path, path: Path, fewer: float, by: str, overrides: Sequence[str] = ()) -> PruningResult:
+    """Cuts a smaller network out of a run's model and writes it to a .keras file, which `train.network` takes."""
     cfg = open_config(run, overrides)
     if path.suffix != ".keras":
         raise UserError(f"the pruned network must go to a .keras file. Received: {path}")
@@ -186,7 +230,7 @@ def prune_run(run: Path, path: Path, fewer: float, by: str, overrides: Sequence[
 
 
 def predict_images(inference: Inference, predictor: Predictor, images: Sequence[np.ndarray]) -> list[Prediction]:
-    """One prediction for each image, uint8 [H, W, 3] of any size; all of them go through the model at once."""
+    """Predicts images uint8 [H, W, 3] of any size, all of them in one batch; returns one prediction for each."""
     import numpy as np
 
     inputs = np.stack([inference.preprocess(image) for image in images])
@@ -246,11 +290,12 @@ def predict_files(
     return rows
 
 
-def inspect_model(model: Path, samples: Sequence[str] = ()):
-    """The `inspection.Inspection` of a model file or run folder.
+def inspect_model(model: Path, samples: Sequence[str] = ()) -> Inspection:
+    """Finds out what is inside a model file or run folder.
 
-    samples: pictures, folders, globs, for the channels of a .keras file that never answer; they go through the
-    preprocessing of its evaluation.
+    Args:
+        samples: image files, folders and globs, by which the channels of a .keras file that are never active are
+            found; the images go through the preprocessing of its evaluation.
     """
     from mobilenet_tf.analysis import inspection
 
