@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from mobilenet_tf import config
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = next(folder for folder in Path(__file__).parents if (folder / "setup.cfg").exists()) / "docs"
 pytest.importorskip("griffe")
 spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
 generate = importlib.util.module_from_spec(spec)
@@ -63,16 +64,16 @@ def test_the_files_that_a_guide_names_exist(guide):
     assert len(named) > 10 and not lost
 
 
-def test_tables_have_as_many_cells_as_their_heads():
+@pytest.mark.parametrize("name", generate.PAGES)
+def test_a_page_renders_as_it_is_meant(name):
+    tokens = MarkdownIt("commonmark").enable("table").parse(generate.PAGES[name]())
+    kinds = {token.type for token in tokens} | {child.type for token in tokens for child in token.children or ()}
+    assert not kinds & {"html_block", "html_inline", "em_open", "strong_open", "link_open", "image", "code_block"}
+
+
+def test_pipes_in_cells_are_escaped():
     cells = [len(re.split(r"(?<!\\)\|", line)) for line in generate.config_page().splitlines() if line.startswith("|")]
     assert len(cells) > 150 and set(cells) == {6}
-
-
-def test_no_page_has_html_or_broken_code(api):
-    for page in (generate.config_page(), api):
-        prose = re.sub(r"```.*?```|`[^`\n]*`", "", page, flags=re.DOTALL)
-        assert "`" not in prose
-        assert not re.search(r"(?<!\\)<[a-zA-Z/!]", prose)
 
 
 def undescribed(section, prefix=""):
