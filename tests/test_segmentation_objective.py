@@ -96,7 +96,7 @@ def test_masks_come_back_at_the_original_size_and_place(resize, size):
 
 
 def test_summary_names_the_classes_by_area():
-    row = inference.summary({"mask": np.array([[0, 1], [1, 1]], np.uint8)}, ["sky", "road", "car"])
+    row = inference.to_row({"mask": np.array([[0, 1], [1, 1]], np.uint8)}, ["sky", "road", "car"])
     assert row == {"label": "road", "share": 0.75, "classes": "road 0.750, sky 0.250"}
 
 
