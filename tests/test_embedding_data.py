@@ -140,7 +140,7 @@ def stream(tmp_path):
         def encode(batch):
             return batch["image"], (batch["label"], batch["seed"])
 
-        keys = {"batch_size": 8, "seed": 3, "order": task(cfg).sampler(), "start_epoch": start_epoch}
+        keys = {"batch_size": 8, "seed": 3, "sampler": task(cfg).sampler(), "start_epoch": start_epoch}
         found = training_batches(source, transforms.random_resized_crop(8), encode, **keys).take(count)
         return [tf.nest.map_structure(np.asarray, tuple(batch)) for batch in found]
 
@@ -163,7 +163,7 @@ def test_cached_features_come_in_batches_of_identities_too():
     labels = np.repeat(np.arange(5, dtype=np.int32), 4)
     features = Features(np.arange(20, dtype=np.float32)[:, None], {"label": labels}, [])
     cfg = config.override(BASE, ["data.images_per_identity=2"], "test")
-    keys = {"batch_size": 8, "seed": 0, "order": task(cfg).sampler()}
+    keys = {"batch_size": 8, "seed": 0, "sampler": task(cfg).sampler()}
     found = list(features.training_batches(task(cfg).encode(None), start_epoch=0, **keys).take(6))
     for rows, labels_of in found:
         np.testing.assert_array_equal(labels[rows.numpy()[:, 0].astype(int)], labels_of)

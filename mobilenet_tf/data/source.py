@@ -148,7 +148,7 @@ def training_batches(
     seed: int,
     start_epoch: int = 0,
     mix: Callable | None = None,
-    order: Callable | None = None,
+    sampler: Callable | None = None,
 ) -> tf.data.Dataset:
     """Endless batches (images, targets), `steps_per_epoch` of them an epoch, from epoch `start_epoch` on.
 
@@ -156,11 +156,12 @@ def training_batches(
     from (seed, epoch, index) alone, so a run that starts at epoch k goes on exactly as one that was never stopped.
     Every epoch has each sample once and keeps its last partial batch; where k items cannot be read, the first k
     of the epoch's order come a second time, so that its number of batches stays the same.
-    `mix` gets ((images, targets), seed). `order`, a task's, replaces the shuffling; a sample's seed then comes from its
-    position in the epoch, since it may come again.
+    `mix` gets ((images, targets), seed). `sampler` replaces the shuffling: it gets the columns of all items as arrays
+    and the epoch's seed int32 [2], and gives the indices int64 [M] of the epoch's samples. A sample's seed then comes
+    from its position in the epoch, since it may come again.
     """
     items = _enumerated(source)
-    columns = items.batch(source.count).get_single_element() if order else None
+    columns = items.batch(source.count).get_single_element() if sampler else {}
 
     def epoch_batches(epoch):
         epoch_seed = seed_of_epoch(seed, epoch)
@@ -168,8 +169,8 @@ def training_batches(
         def prepare(number, record):
             return _prepare({**record, "seed": fold_in(epoch_seed, number)}, source.load, transform)
 
-        if order:
-            indices, count = ordered(columns, epoch_seed, order)
+        if sampler:
+            indices, count = sampled(columns, epoch_seed, sampler)
             samples = indices.map(lambda index: {key: tf.gather(value, index) for key, value in columns.items()})
             samples = samples.enumerate()
         else:
@@ -217,10 +218,10 @@ def shuffled(items: tf.data.Dataset, epoch_seed: tf.Tensor, buffer: int) -> tf.d
     return items.shuffle(max(1, buffer), seed=seed, reshuffle_each_iteration=False)
 
 
-def ordered(columns: Batch, epoch_seed: tf.Tensor, order: Callable) -> tuple[tf.data.Dataset, tf.Tensor]:
-    """The indices of one epoch's samples in the order of a task, and how many they are. To be traced by tf.data."""
+def sampled(columns: Batch, epoch_seed: tf.Tensor, sampler: Callable) -> tuple[tf.data.Dataset, tf.Tensor]:
+    """The indices of one epoch's samples, as a sampler draws them, and how many they are. To be traced by tf.data."""
     arrays = {key: np.asarray(value) for key, value in columns.items()}
-    indices = tf.numpy_function(lambda seed: order(arrays, seed), [epoch_seed], tf.int64, stateful=False)
+    indices = tf.numpy_function(lambda seed: sampler(arrays, seed), [epoch_seed], tf.int64, stateful=False)
     indices = tf.ensure_shape(indices, [None])
     return tf.data.Dataset.from_tensor_slices(indices), tf.size(indices, tf.int64)
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mobilenet_tf.data.source import Source, evaluation_batches, ordered, seed_of_epoch, shuffled, steps_per_epoch
+from mobilenet_tf.data.source import Source, evaluation_batches, sampled, seed_of_epoch, shuffled, steps_per_epoch
 from mobilenet_tf.utils.progress import track
 
 
@@ -46,22 +46,22 @@ class Features:
         return cls(rows[:count], fields, source.classes)
 
     def training_batches(
-        self, encode: Callable, *, batch_size: int, seed: int, start_epoch: int, order: Callable | None = None
+        self, encode: Callable, *, batch_size: int, seed: int, start_epoch: int, sampler: Callable | None = None
     ) -> tf.data.Dataset:
-        """Endless batches (features, targets) in the order of `data.training_batches` on the pictures."""
+        """Endless batches (features, targets) in the order of `data.source.training_batches` on the images."""
         count = len(self.rows)
 
-        def load(places):
-            features = tf.numpy_function(self.rows.__getitem__, [places], self.rows.dtype, stateful=False)
-            fields = {key: tf.gather(value, places) for key, value in self.fields.items()}
+        def load(indices):
+            features = tf.numpy_function(self.rows.__getitem__, [indices], self.rows.dtype, stateful=False)
+            fields = {key: tf.gather(value, indices) for key, value in self.fields.items()}
             return encode(fields | {"image": tf.ensure_shape(features, [None, *self.rows.shape[1:]])})
 
         def epoch_batches(epoch):
-            if order:
-                places, _ = ordered(self.fields, seed_of_epoch(seed, epoch), order)
+            if sampler:
+                indices, _ = sampled(self.fields, seed_of_epoch(seed, epoch), sampler)
             else:
-                places = shuffled(tf.data.Dataset.range(count), seed_of_epoch(seed, epoch), count)
-            return places.batch(batch_size).map(load)
+                indices = shuffled(tf.data.Dataset.range(count), seed_of_epoch(seed, epoch), count)
+            return indices.batch(batch_size).map(load)
 
         epochs = tf.data.Dataset.range(start_epoch, tf.int64.max)
         return epochs.flat_map(epoch_batches).prefetch(tf.data.AUTOTUNE)

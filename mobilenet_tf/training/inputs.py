@@ -106,7 +106,7 @@ def _batching(task: Task, data: Data, stage: Stage) -> tuple[Callable, Callable,
     transform, encode, cfg = task.transform(training=stage.augment), task.encode(data.source), task.cfg
     if data.teacher and not stage.augment:
         encode = data.teacher.cached_outputs(encode, data.source, transform, cfg.train.batch_size)
-    return transform, encode, {"batch_size": cfg.train.batch_size, "seed": cfg.seed, "order": task.sampler()}
+    return transform, encode, {"batch_size": cfg.train.batch_size, "seed": cfg.seed, "sampler": task.sampler()}
 
 
 def _with_statistics(task, state, trained, served, predictor, count, batches_from, validate) -> Inputs:
