@@ -255,7 +255,7 @@ class Distill(Section):
 class Model(Section):
     """The network."""
 
-    backbone: str = Field("mobilenet_v2", description="The network, by its name in mobilenet_tf.models.specs.NETS")
+    backbone: str = Field("mobilenet_v2", description=f"The network, of {', '.join(specs.NETS)}")
     alpha: float = Field(1.0, gt=0, description="The width: a factor of the number of channels of every layer")
     input_size: tuple[int, int] = Field((224, 224), description="The height and width of the input in pixels")
     weights: str | None = Field(
