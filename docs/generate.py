@@ -234,7 +234,8 @@ def entry(member: griffe.Object, path: str, level: int = 3) -> Iterator[str]:
         yield fenced(signature(member, path if level == 3 else member.name))
     elif member.is_class:
         bases = f"({', '.join(map(str, member.bases))})" if member.bases else ""
-        yield fenced("\n".join([f"class {member.name}{bases}:", *(fields(member) or ["    ..."])]))
+        head = f"class {member.name}{bases}:"
+        yield fenced("\n".join([head, *fields(member)]) if fields(member) else f"{head} ...")
     else:
         yield fenced(f"{member.name}: {member.annotation}")
     if member.docstring:
