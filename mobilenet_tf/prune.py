@@ -32,10 +32,12 @@ class Expansion:
 
     @property
     def width(self) -> int:
+        """The number of channels."""
         return self.expand.filters
 
     @property
     def convolutions(self) -> list[keras.layers.Layer]:
+        """The layers whose multiply-adds grow with the channels."""
         return [layer for layer in (self.expand, self.carry[1], self.squeeze, self.excite, self.project) if layer]
 
 

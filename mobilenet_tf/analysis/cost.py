@@ -51,14 +51,17 @@ class Cost:
 
     @property
     def parameters(self) -> int:
+        """The number of parameters of all layers."""
         return sum(row.parameters for row in self.rows)
 
     @property
     def trainable(self) -> int:
+        """How many of the parameters are trained."""
         return sum(row.trainable for row in self.rows)
 
     @property
     def mult_adds(self) -> int:
+        """The multiply-adds of all layers for one image."""
         return sum(row.mult_adds for row in self.rows)
 
     def by_type(self) -> dict[str, Sum]:

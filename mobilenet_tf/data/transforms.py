@@ -102,13 +102,16 @@ class Flip:
     chosen: tf.Tensor
 
     def pixels(self, values, sampling: Sampling):
+        """[H, W, ...] of the image -> [H, W, ...]."""
         return tf.cond(self.chosen, lambda: tf.reverse(values, [self.axis]), lambda: tf.identity(values))
 
     def points(self, points):
+        """(y, x) [..., 2] as shares of the image's sides -> the same of the result's."""
         mirrored = tf.one_hot(self.axis, 2, True, False) & self.chosen
         return tf.where(mirrored, 1 - points, points)
 
     def clip(self, boxes):
+        """Moved boxes -> (what lies in the result of them, whether each is still seen)."""
         return boxes, tf.ones(tf.shape(boxes)[:1], tf.bool)
 
 
@@ -123,6 +126,7 @@ class Affine:
     size: tf.Tensor
 
     def pixels(self, values, sampling: Sampling):
+        """[H, W, ...] of the image -> [H, W, ...]."""
         backward = tf.linalg.inv(tf.concat([self.matrix, [[0.0, 0.0, 1.0]]], 0))  # output -> input, as the op wants it
         center = (self.size[::-1] - 1) / 2
         shift = backward[:2, 2] + center - tf.linalg.matvec(backward[:2, :2], center)
@@ -139,11 +143,13 @@ class Affine:
         return warped[..., 0] if flat else warped
 
     def points(self, points):
+        """(y, x) [..., 2] as shares of the image's sides -> the same of the result's."""
         away = (points[..., ::-1] - 0.5) * self.size[::-1]  # (x, y) in pixels from the center
         moved = (tf.einsum("ij,...j->...i", self.matrix[:, :2], away) + self.matrix[:, 2]) / self.size[::-1] + 0.5
         return moved[..., ::-1]
 
     def clip(self, boxes):
+        """Moved boxes -> (what lies in the result of them, whether each is still seen)."""
         return clip_boxes(boxes)
 
 

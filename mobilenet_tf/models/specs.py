@@ -23,16 +23,23 @@ Kernel = tuple[int, int, int, int]  # height, width, inputs, outputs (of a depth
 class BlockKind(Protocol):
     """What every kind of block answers; the rest of the package asks nothing else of a row.
 
-    out: channels that it gives at alpha 1. stride: 1 or 2. expand: the expansion's channels as a multiple of the
-    block's input, whose layer is then named "expand"; None: it has none.
+    The layer of an expansion, where there is one, is the part "expand" of `Names.layer`.
     """
 
     @property
-    def out(self) -> int: ...
+    def out(self) -> int:
+        """The channels that it gives at alpha 1."""
+        ...
+
     @property
-    def stride(self) -> int: ...
+    def stride(self) -> int:
+        """1 or 2."""
+        ...
+
     @property
-    def expand(self) -> float | None: ...
+    def expand(self) -> float | None:
+        """The expansion's channels as a multiple of the block's input; None: no expansion."""
+        ...
 
     def kernels(self, channels: int, out: int) -> Iterator[Kernel]:
         """The shapes of its kernels from `channels` to `out` channels, in the order of its layers."""
@@ -60,6 +67,7 @@ class Block:
         return make_divisible(channels * self.expand) if self.expand else channels
 
     def kernels(self, channels: int, out: int) -> Iterator[Kernel]:
+        """The shapes of its kernels from `channels` to `out` channels, in the order of its layers."""
         hidden = self.hidden(channels)
         if self.expand:
             yield (1, 1, channels, hidden)
@@ -95,10 +103,12 @@ class Names:
         return (self.block if i else self.first).format(i=i, part=self.parts.get(part, part))
 
     def bn_of(self, layer: str) -> str:
+        """The name of the BatchNormalization after a convolution."""
         name = self.bn.format(layer)
         return self.others.get(name, name)
 
     def act_of(self, layer: str) -> str:
+        """The name of the activation after a convolution."""
         name = self.act.format(layer)
         return self.others.get(name, name)
 

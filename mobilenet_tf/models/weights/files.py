@@ -31,6 +31,7 @@ class StoredLayer:
 
     @property
     def shapes(self) -> tuple:
+        """The shapes of the tensors."""
         return tuple(tuple(t.shape) for t in self.tensors)
 
 

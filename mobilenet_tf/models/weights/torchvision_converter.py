@@ -43,6 +43,7 @@ class Converter:
         self.maps = {}  # name of a convolution -> its map, after the BatchNormalization and the activation
 
     def classifier(self) -> keras.Model:
+        """Images [N, H, W, 3] in 0..255 to logits [N, classes]."""
         inputs = keras.Input((None, None, 3), name="image")
         scale, offset = [1 / (255 * s) for s in STD], [-m / s for m, s in zip(MEAN, STD, strict=True)]
         x = self._features(layers.Rescaling(scale, offset, name="rescaling")(inputs))
@@ -57,6 +58,7 @@ class Converter:
         return self._finished(keras.Model(inputs, x, name=f"{self.name}_torchvision"))
 
     def detector(self) -> keras.Model:
+        """Images [N, 320, 320, 3] in 0..255 to the dict of "class_logits" and "box_regressions"."""
         inputs = keras.Input((DETECTOR_SIZE, DETECTOR_SIZE, 3), name="image")
         x = self._features(layers.Rescaling(1 / 127.5, -1.0, name="rescaling")(inputs))
         maps = [self.maps[self.net.names.layer(self.net.down_to(32), "expand")], x]
