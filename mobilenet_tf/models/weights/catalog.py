@@ -111,6 +111,7 @@ def _record(net, alpha, size, top, path, top1, source) -> Published:
 
 
 PUBLISHED: tuple[Published, ...] = tuple(_records())
+"""All weight files that Keras publishes for the networks of `specs.NETS`."""
 
 
 def published(net: str, alpha: float, size: int | None = None, top: bool = True) -> Published:
