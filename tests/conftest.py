@@ -22,7 +22,7 @@ LONGEST = (
     "test_train",
     "test_short_runs",
     "test_segmentation_model",
-    "test_aware",
+    "test_qat",
     "test_tflite_metadata",
     "test_readme",
     "test_attributes_task",
@@ -31,7 +31,7 @@ LONGEST = (
     "test_embedding_task",
     "test_detection_learning",
     "test_weights",
-    "test_build",
+    "test_builder",
     "test_distill",
     "test_prune",
 )

@@ -15,7 +15,7 @@ from mobilenet_tf.data import transforms
 from mobilenet_tf.data.image_decoding import decode
 from mobilenet_tf.tasks.detection import augment
 
-RECORDED = Path(__file__).parent / "stored" / "transforms.npz"
+RECORDED = Path(__file__).parents[1] / "stored" / "transforms.npz"
 SIZE, FULL, SEEDS = (14, 18), (28, 34), range(3)
 HEIGHT, WIDTH = 41, 57
 STEP = 1 / 32  # images are recorded as uint16 multiples of it

@@ -14,10 +14,11 @@ from PIL import Image
 from mobilenet_tf import config, migrations, workflow
 from mobilenet_tf.inference.predict import load_predictor
 
-sys.path.insert(0, str(Path(__file__).parent / "stored"))
+STORED = Path(__file__).parents[1] / "stored"
+sys.path.insert(0, str(STORED))
 from gradient import picture
 
-ARCHIVES = sorted((Path(__file__).parent / "stored").glob("*.zip"))
+ARCHIVES = sorted(STORED.glob("*.zip"))
 ONE_STEP = "train.stages=[{train: all, duration: 1 step, learning_rate: 0.001}]"
 
 

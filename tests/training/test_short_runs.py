@@ -42,7 +42,7 @@ IDENTITIES = "data.held_out={validation: 0, test: 0}"  # both splits have other 
 WHOLE = "data.augment.crop_scale=null"  # half of an image may lack the square that it is labeled with
 SEEN = "data.augment={zoom_out: 0.0, iou_crop: 0.0}"
 RUNS = {
-    "classification": Short("folder_v2", squares.folder, 64, 10, 60, "top1", 1.0),
+    "classification": Short("folder_v2", squares.folder, 64, 16, 60, "top1", 1.0),
     "attributes": Short("attributes_scenes", squares.table, 64, 10, 100, "accuracy", 0.9, (WHOLE,)),
     "embedding": Short("embedding_folder", squares.folder, 64, 8, 60, "roc_auc", 0.9, (IDENTITIES,)),
     "segmentation": Short("lraspp_scenes", squares.masks, 128, 8, 120, "miou", 0.9, ("data.classes=null",)),
