@@ -33,7 +33,8 @@ ROOMS = {
     "weights": ("models",),
     "demo": ("analysis", "data", "export", "utils", "workflow"),
     "doctor": ("utils",),
-    "cli": ("analysis", "config", "data", "demo", "doctor", "export", "inference", "models", "prune", "utils", "workflow"),
+    "cli": ("analysis", "config", "data", "demo", "doctor", "export", "inference", "models", "prune", "utils")
+    + ("workflow",),
     "__init__": ("api", "models", "registration", "weights"),
 }
 

@@ -1,7 +1,6 @@
 """Files of earlier versions open in this one, and answer as they did (built by stored/build.py)."""
 
 import json
-import sys
 import zipfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,16 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from gradient import picture
 from PIL import Image
 
 from mobilenet_tf import config, migrations, workflow
 from mobilenet_tf.inference.predict import load_predictor
 
-STORED = Path(__file__).parents[1] / "stored"
-sys.path.insert(0, str(STORED))
-from gradient import picture
-
-ARCHIVES = sorted(STORED.glob("*.zip"))
+ARCHIVES = sorted((Path(__file__).parents[1] / "stored").glob("*.zip"))
 ONE_STEP = "train.stages=[{train: all, duration: 1 step, learning_rate: 0.001}]"
 
 

@@ -1,9 +1,9 @@
-"""Builds 0.1.0.zip: the artifacts of version 0.1.0 (config schema 1), with that version installed.
+"""Builds a zip of what the installed version writes, for later versions to open: made once for every release.
 
-    git checkout 7ed7f9b && python tests/stored/build.py tests/stored/0.1.0.zip
+    python tests/stored/build.py tests/stored/VERSION.zip
 
-They are runs of all five tasks on the built-in pictures with networks of a few thousand weights, too small to be good
-at anything, and what each answered and scored. `test_stored.py` opens them with the version of today.
+It holds runs of all five tasks on the built-in images with networks of a few thousand weights, too small to be good at
+anything, and what each predicted and scored. `test_stored.py` opens them with the version of the day.
 """
 
 import json
@@ -14,6 +14,8 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from gradient import picture
 
 from mobilenet_tf import workflow
@@ -31,7 +33,7 @@ COMMON = [
 ]
 RUNS = {
     "classification": ("demo", ["export.formats=[tflite, tflite_int8, onnx, savedmodel]"]),
-    "classification_int8": ("demo", ["quantize.aware=true", "export.formats=[tflite_int8]"]),
+    "classification_int8": ("demo", ["quantize.qat=true", "export.formats=[tflite_int8]"]),
     "attributes": ("attributes_scenes", ["export.formats=[tflite]"]),
     "detection": ("ssdlite_scenes", ["model.input_size=[64, 64]", "export.formats=[tflite]"]),
     "embedding": ("embedding_scenes", ["data.counts={train: 80, validation: 40, test: 60}", "export.formats=[tflite]"]),
@@ -50,7 +52,7 @@ INTERRUPTED = [
 def answers(path: Path) -> dict:
     """The raw outputs for the picture, resized by the task's preprocessing."""
     cfg = workflow.open_config(path)
-    image = workflow.find_answers(cfg.task).prepare(cfg, picture())
+    image = workflow.find_inference(cfg.task)(cfg).preprocess(picture())
     raw = load_predictor(path)(image[None])
     raw = raw if isinstance(raw, dict) else {"output": raw}
     return {key: np.asarray(value, np.float64).round(5).tolist() for key, value in raw.items()}

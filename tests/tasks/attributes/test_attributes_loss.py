@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilenet_tf.tasks.attributes.inference import decode, draw, found, summary
+from mobilenet_tf.tasks.attributes.inference import decode, draw, found, to_row
 from mobilenet_tf.tasks.attributes.loss import LOSSES, loss
 from mobilenet_tf.tasks.attributes.metric import AttributeMetric, average_precision, best_threshold, roc_auc
 from mobilenet_tf.tasks.attributes.report import report
@@ -200,7 +200,7 @@ def test_decode():
     first, second = decode(np.array([[0.0, 2, -1e4], [1e4, -2, 0]]), [0.5, 0.9, 0.1])
     assert first["probabilities"].dtype == np.float32 and first["probabilities"].tolist()[::2] == [0.5, 0.0]
     assert first["present"].tolist() == [True, False, False] and second["present"].tolist() == [True, False, True]
-    assert summary(second, NAMES) == {"count": 2, "attributes": "bald 1.000, young 0.500"}
+    assert to_row(second, NAMES) == {"count": 2, "attributes": "bald 1.000, young 0.500"}
     assert found(first, NAMES) == [("bald", 0.5)]
     image = np.zeros((40, 30, 3), np.uint8)
     shapes = [draw(image, prediction, NAMES).shape for prediction in (first, second)]

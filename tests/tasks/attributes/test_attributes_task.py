@@ -147,7 +147,8 @@ def test_given_thresholds_stay():
     cfg = config.override(BASE, ["thresholds=[0.1, 0.2, 0.3]"], "test")
     metric = task(cfg).metric(task(cfg).source("test"))
     assert task(cfg).calibrate_thresholds(metric) is cfg and metric.thresholds == [0.1, 0.2, 0.3]
-    assert task(config.override(BASE, ["calibrate_thresholds=null"], "test")).calibrate_thresholds(metric).thresholds is None
+    cfg = config.override(BASE, ["calibrate_thresholds=null"], "test")
+    assert task(cfg).calibrate_thresholds(metric).thresholds is None
 
 
 def test_exports_say_what_the_model_says(run, tmp_path):
