@@ -100,10 +100,10 @@ def test_decoded_embeddings_have_unit_length_and_compare():
     first, second, nothing = inference.decode({"embedding": raw, "cosines": raw})
     np.testing.assert_allclose(first["embedding"], [0.6, 0.8])
     assert inference.similarity(first, second) == pytest.approx(0.6) and inference.similarity(first, nothing) == 0
-    assert inference.relate(0.7, first, second)["same"] is False
-    assert inference.summary(inference.relate(0.5, first, second)) == {
+    assert inference.compare(0.7, first, second)["same"] is False
+    assert inference.to_row(inference.compare(0.5, first, second)) == {
         "similarity": 0.6,
         "same": True,
         "threshold": 0.5,
     }
-    assert set(inference.summary(inference.relate(None, first, second))) == {"similarity"}
+    assert set(inference.to_row(inference.compare(None, first, second))) == {"similarity"}
