@@ -74,7 +74,7 @@ class EmbeddingMetric:
                 f"Received: {counts[0]} and {counts[1]} pairs of {len(self.ids)} pictures"
             )
         similarity = np.einsum("nd,nd->n", embeddings[places[:, 0]], embeddings[places[:, 1]]).astype(np.float64)
-        return Verified(places, similarity, same, verification.draw_folds(same) if fold is None else fold)
+        return Verified(places, similarity, same, verification.draw_folds(same) if fold is None or len(np.unique(fold)) < 2 else fold)
 
     def _pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         if self.listed is None:
