@@ -7,7 +7,7 @@ from sections import reader_of
 
 from mobilenet_tf.tasks.embedding import report, verification
 from mobilenet_tf.tasks.embedding.metric import EmbeddingMetric
-from mobilenet_tf.tasks.embedding.pairs import _unrank, draw_pairs, read_pairs
+from mobilenet_tf.tasks.embedding.pairs import Pairs, _unrank, draw_pairs, read_pairs
 from mobilenet_tf.utils.errors import UserError
 
 rng = np.random.default_rng(0)
@@ -211,3 +211,14 @@ def test_embeddings_that_are_not_finite_count_for_nothing():
     with pytest.warns(UserWarning, match="1 of 61 embeddings hold NaN"):
         numbers = metric.result()
     assert 0.9 < numbers["roc_auc"] < 1
+
+
+def test_a_list_of_one_fold_is_scored_by_drawn_folds():
+    """LFW's own pairsDevTest.txt has one: there are no other folds to take the threshold from."""
+    names = [f"{i}.jpg" for i in range(12)]
+    one = Pairs(names[:10], names[1:11], np.arange(10) % 2 == 0, np.zeros(10, int))
+    metric = EmbeddingMetric(one, 100, None)
+    for i, name in enumerate(names):
+        vector = rng.normal(size=4)
+        metric.update({"id": name, "label": i // 2}, {"embedding": vector / np.linalg.norm(vector)})
+    assert 0 <= metric.result()["accuracy"] <= 1
