@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -40,7 +41,7 @@ class Run:
     metrics: dict[str, float]
 
 
-def train(task: Callable[[Config], Task], cfg: Config, folder: Path | str) -> Run:
+def train(task: Callable[[Any], Task], cfg: Config, folder: Path | str) -> Run:
     """Trains a task as its config says and leaves everything in the run folder; continues a run that was interrupted.
 
     The folder then holds config.yaml, log.csv, tensorboard/, checkpoints/last.npz and best.keras, model.keras,
