@@ -188,16 +188,19 @@ def vary(breed: Breed, rng, amount: float = 0.06) -> Breed:
 
 
 def spots(layer: Layer, box, size, back, rng):
+    """Draws many small discs."""
     for x, y, radius in rng.uniform((box[0], box[1], 0.032), (box[2], box[3], 0.05), (36, 3)):
         layer.disc(x, y, radius * size, 255)
 
 
 def patches(layer: Layer, box, size, back, rng):
+    """Draws a few large discs."""
     for x, y, radius in rng.uniform((box[0], box[1], 0.07), (box[2], box[3], 0.12), (10, 3)):
         layer.disc(x, y, radius * size, 255)
 
 
 def curls(layer: Layer, box, size, back, rng):
+    """Draws rings close to each other, in rows."""
     step = 0.1 * size
     for i, x in enumerate(np.arange(box[0], box[2], step)):
         for y in np.arange(box[1] + (i % 2) * step / 2, box[3], step):
@@ -205,6 +208,7 @@ def curls(layer: Layer, box, size, back, rng):
 
 
 def stripes(layer: Layer, box, size, back, rng):
+    """Draws upright stripes that lean a little."""
     step, lean, wave = rng.uniform((0.11 * size, -0.06, -0.02), (0.15 * size, 0.06, 0.02))
     middle, width = (box[1] + box[3]) / 2, 0.23 * step
     lines = [
@@ -215,12 +219,14 @@ def stripes(layer: Layer, box, size, back, rng):
 
 
 def bands(layer: Layer, box, size, back, rng):
+    """Draws level bands."""
     step = rng.uniform(0.12, 0.15) * size
     for y in np.arange(box[1] + rng.uniform(0, step), box[3], step):
         layer.rectangle(box[0], y, box[2], y + 0.45 * step, 255)
 
 
 def brindle(layer: Layer, box, size, back, rng):
+    """Draws thin slanted lines."""
     step, width = rng.uniform(0.11, 0.14) * size, 0.025 * size
     lines = [
         np.array([(x, box[3], width), (x + box[3] - box[1], box[1], width)])
@@ -230,19 +236,23 @@ def brindle(layer: Layer, box, size, back, rng):
 
 
 def stockings(layer: Layer, box, size, back, rng):
+    """Marks all that lies below the belly: the legs."""
     belly = back[0, 1] + 0.5 * back[0, 2]
     layer.rectangle(box[0], min(belly, box[3] - 0.35 * (box[3] - box[1])), box[2], box[3], 255)
 
 
 def saddle(layer: Layer, box, size, back, rng):
+    """Marks the upper part of the trunk."""
     layer.polygon(tubes([back * (1, 1, 0.75) - (0, 0.55 * back[0, 2], 0)])[0], 255)
 
 
 def bib(layer: Layer, box, size, back, rng):
+    """Marks the lower part of the trunk."""
     layer.polygon(tubes([back * (1, 1, 0.85) + (0, 0.7 * back[0, 2], 0)])[0], 255)
 
 
 def blanket(layer: Layer, box, size, back, rng):
+    """Marks the half of the body where the tail is."""
     middle, tail = back[1, 0], box[0] if back[0, 0] < back[2, 0] else box[2]
     layer.rectangle(min(middle, tail), box[1], max(middle, tail), box[3], 255)
 

@@ -71,20 +71,25 @@ class Layer:
         self.pen = ImageDraw.Draw(self.image)
 
     def polygon(self, points, fill):
+        """Draws a filled polygon through points [N, 2]."""
         self.pen.polygon((np.asarray(points) * self.side).ravel().tolist(), fill=fill)
 
     def polygons(self, outlines: np.ndarray, fills: list):
+        """Draws filled polygons [M, N, 2], each in its own color."""
         for flat, fill in zip((outlines * self.side).reshape(-1, 2 * outlines.shape[1]).tolist(), fills, strict=True):
             self.pen.polygon(flat, fill=fill)
 
     def disc(self, x: float, y: float, radius: float, fill):
+        """Draws a filled circle."""
         self.pen.ellipse([v * self.side for v in (x - radius, y - radius, x + radius, y + radius)], fill=fill)
 
     def ring(self, x: float, y: float, radius: float, width: float, colour):
+        """Draws the outline of a circle."""
         at = [v * self.side for v in (x - radius, y - radius, x + radius, y + radius)]
         self.pen.ellipse(at, outline=colour, width=max(1, round(width * self.side)))
 
     def rectangle(self, left: float, top: float, right: float, bottom: float, fill):
+        """Draws a filled rectangle."""
         self.pen.rectangle([v * self.side for v in (left, top, right, bottom)], fill=fill)
 
     def gradient(self, left: float, top: float, right: float, bottom: float, above: Colour, below: Colour):
@@ -107,12 +112,15 @@ class Canvas:
         self.picture, self.owners = Layer("RGB", side), Layer("L", side)
 
     def polygons(self, outlines: np.ndarray, colours: list[Colour], owner: int = 0):
+        """Draws filled polygons [M, N, 2], all of one owner."""
         self.picture.polygons(outlines, colours)
         self.owners.polygons(outlines, [owner] * len(outlines))
 
     def polygon(self, points, colour: Colour, owner: int = 0):
+        """Draws a filled polygon through points [N, 2]."""
         self.polygons(np.asarray(points)[None], [colour], owner)
 
     def disc(self, x: float, y: float, radius: float, colour: Colour, owner: int = 0):
+        """Draws a filled circle."""
         self.picture.disc(x, y, radius, colour)
         self.owners.disc(x, y, radius, owner)

@@ -16,6 +16,7 @@ SKIES = [  # top and horizon: noon, dusk, overcast, dawn
 
 
 def pick(options, rng):
+    """Draws one of the options."""
     return options[rng.integers(len(options))]
 
 
@@ -44,6 +45,7 @@ def tree(layer: Layer, x: float, y: float, size: float, leaf: Colour, rng):
 
 
 def trees(layer: Layer, most: int, horizon: float, leaf: Colour, rng):
+    """Draws up to so many trees along the horizon."""
     for _ in range(rng.integers(0, most + 1)):
         x, size = rng.uniform((0, 0.15), (1, 0.4))
         tree(layer, x, horizon + 0.03, size, jitter(leaf, rng, 25), rng)
@@ -58,6 +60,7 @@ def speckle(layer: Layer, horizon: float, colours: list[Colour], count: int, rng
 
 
 def meadow(layer: Layer, horizon: float, rng):
+    """A meadow with hills, trees and flowers."""
     sky(layer, horizon, rng)
     grass = jitter(pick([(112, 168, 74), (150, 170, 80), (70, 132, 84)], rng), rng)
     layer.polygon(ridge(horizon, 0.22, rng), mix(grass, (120, 160, 200), 0.55))
@@ -69,6 +72,7 @@ def meadow(layer: Layer, horizon: float, rng):
 
 
 def desert(layer: Layer, horizon: float, rng):
+    """A desert with dunes or water behind it, and cacti."""
     sky(layer, horizon, rng)
     sand = jitter(pick([(232, 196, 132), (214, 150, 104), (240, 220, 180)], rng), rng)
     if rng.random() < 0.5:
@@ -88,6 +92,7 @@ def desert(layer: Layer, horizon: float, rng):
 
 
 def winter(layer: Layer, horizon: float, rng):
+    """A plain of snow with mountains and trees."""
     sky(layer, horizon, rng)
     for x, w, h in rng.uniform((0, 0.2, 0.15), (1, 0.4, 0.35), (rng.integers(1, 4), 3)):
         layer.polygon([(x - w, horizon), (x, horizon - h), (x + w, horizon)], jitter((112, 124, 150), rng))
@@ -100,6 +105,7 @@ def winter(layer: Layer, horizon: float, rng):
 
 
 def room(layer: Layer, horizon: float, rng):
+    """A room with wallpaper, a floor of boards, perhaps a window, and a carpet."""
     wall, floor = jitter((200, 180, 170), rng, 50), jitter((150, 108, 76), rng, 30)
     layer.gradient(0, 0, 1, horizon + 0.01, wall, mix(wall, (60, 50, 60), 0.15))
     pattern, step, style = mix(wall, jitter((128, 128, 128), rng, 120), 0.3), rng.uniform(0.06, 0.16), rng.integers(3)
@@ -122,6 +128,7 @@ def room(layer: Layer, horizon: float, rng):
 
 
 def street(layer: Layer, horizon: float, rng):
+    """A street with houses."""
     sky(layer, horizon, rng)
     x = -0.05
     while x < 1:
@@ -147,6 +154,7 @@ BACKGROUNDS = [meadow, desert, winter, room, street]
 
 
 def post(canvas: Canvas, x: float, ground: float, size: float, rng):
+    """A wooden post."""
     wood, width = jitter((128, 96, 70), rng, 30), size * rng.uniform(0.09, 0.14)
     beam = (x, ground + 0.3 * size, width), (x, ground - 2 * size, width)
     canvas.polygon(tube(*beam, grow=0.006), mix(wood, (0, 0, 0), 0.5))
@@ -156,6 +164,7 @@ def post(canvas: Canvas, x: float, ground: float, size: float, rng):
 
 
 def bush(canvas: Canvas, x: float, ground: float, size: float, rng):
+    """A round bush."""
     leaf = jitter((74, 128, 66), rng, 35)
     balls = rng.uniform((-0.42, -0.28, 0.12), (0.42, 0.1, 0.2), (11, 3)) * size + (x, ground, 0)
     for ball in balls:
@@ -165,6 +174,7 @@ def bush(canvas: Canvas, x: float, ground: float, size: float, rng):
 
 
 def reeds(canvas: Canvas, x: float, ground: float, size: float, rng):
+    """A tuft of long leaves."""
     leaf = jitter((110, 150, 70), rng, 35)
     blades = [
         np.array([(0, 0.1, 0.012), (0.3 * lean, -height * size / 2, 0.01), (lean, -height * size, 0.001)])
