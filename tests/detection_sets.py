@@ -8,12 +8,12 @@ from PIL import Image
 
 NAMES = ["cat", "dog"]
 # (picture, height, width, [(class, x, y, width, height)]), pixels from 0
-PICTURES = [("a", 40, 80, [(0, 8, 4, 16, 20), (1, 40, 10, 30, 20)]), ("b", 60, 48, [(1, 12, 30, 24, 24)])]
+IMAGES = [("a", 40, 80, [(0, 8, 4, 16, 20), (1, 40, 10, 30, 20)]), ("b", 60, 48, [(1, 12, 30, 24, 24)])]
 
 
-def write_pictures(folder: Path, suffix=".png") -> None:
+def write_images(folder: Path, suffix=".png") -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for seed, (name, height, width, _) in enumerate(PICTURES):
+    for seed, (name, height, width, _) in enumerate(IMAGES):
         pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"{name}{suffix}")
 
@@ -21,7 +21,7 @@ def write_pictures(folder: Path, suffix=".png") -> None:
 def coco_dict(ids=(11, 7), categories=(3, 90)) -> dict:
     """Annotations in COCO's structure, with gaps in the ids."""
     images, annotations = [], []
-    for number, (name, height, width, boxes) in zip(ids, PICTURES, strict=True):
+    for number, (name, height, width, boxes) in zip(ids, IMAGES, strict=True):
         images.append({"id": number, "file_name": f"{name}.png", "height": height, "width": width})
         for label, *box in boxes:
             entry = {"image_id": number, "category_id": categories[label], "bbox": box, "area": box[2] * box[3]}
@@ -34,7 +34,7 @@ def coco_dict(ids=(11, 7), categories=(3, 90)) -> dict:
 
 def write_coco(root: Path, coco: dict | None = None, name="val2017") -> Path:
     """The official layout."""
-    write_pictures(root / name)
+    write_images(root / name)
     path = root / "annotations" / f"instances_{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(coco or coco_dict()))
@@ -43,8 +43,8 @@ def write_coco(root: Path, coco: dict | None = None, name="val2017") -> Path:
 
 def write_voc(root: Path, lists=("train", "val"), difficult=()) -> Path:
     """One folder of Pascal VOC; boxes of these (picture, place) are difficult."""
-    write_pictures(root / "JPEGImages")
-    for name, height, width, boxes in PICTURES:
+    write_images(root / "JPEGImages")
+    for name, height, width, boxes in IMAGES:
         objects = "".join(
             f"<object><name>{NAMES[label]}</name><difficult>{int((name, i) in difficult)}</difficult><bndbox>"
             f"<xmin>{x + 1}</xmin><ymin>{y + 1}</ymin><xmax>{x + w}</xmax><ymax>{y + h}</ymax></bndbox></object>"
@@ -64,9 +64,9 @@ def write_voc(root: Path, lists=("train", "val"), difficult=()) -> Path:
 def write_yolo(root: Path, splits=("train", "val")) -> Path:
     """images/<split>, labels/<split> and data.yaml; the second box as a polygon."""
     for split in splits:
-        write_pictures(root / "images" / split)
+        write_images(root / "images" / split)
         (root / "labels" / split).mkdir(parents=True, exist_ok=True)
-        for name, height, width, boxes in PICTURES:
+        for name, height, width, boxes in IMAGES:
             lines = [
                 f"{label} {(x + w / 2) / width:.6f} {(y + h / 2) / height:.6f} {w / width:.6f} {h / height:.6f}"
                 for label, x, y, w, h in boxes

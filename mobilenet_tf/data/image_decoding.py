@@ -14,7 +14,7 @@ ONE_PIXEL = np.array([0, 0, 1, 1], np.int32)
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # in a scan, all but stuffing, fill bytes and restart markers
 
 
-def normalise(data: bytes) -> tuple[bytes, tuple[int, int]]:
+def normalize(data: bytes) -> tuple[bytes, tuple[int, int]]:
     """Bytes of an image file -> (bytes that `decode` takes, (height, width) with EXIF applied).
 
     A plain JPEG (RGB or gray, not turned by EXIF, whole) stays as it is, so that TensorFlow decodes it, or only a part
@@ -53,7 +53,7 @@ def _first_row_decodes(data):
 
 
 def decode(encoded: tf.Tensor) -> tf.Tensor:
-    """Bytes from `normalise` -> uint8 [H, W, 3] RGB. Works in tf.data."""
+    """Bytes from `normalize` -> uint8 [H, W, 3] RGB. Works in tf.data."""
     image = tf.cond(
         is_jpeg(encoded),
         lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
@@ -89,5 +89,5 @@ def crop(image: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
 
 
 def is_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    """Whether bytes from `normalise` are a JPEG."""
+    """Whether bytes from `normalize` are a JPEG."""
     return tf.strings.substr(encoded, 0, 2) == b"\xff\xd8"

@@ -1,4 +1,4 @@
-"""Lists of labelled image files: folders of classes and CSV files, for every task that has one label an image."""
+"""Lists of labeled image files: folders of classes and CSV files, for every task that has one label an image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mobilenet_tf.data.splits import SPLIT_NAMES, draw_by_class, parse_split
 from mobilenet_tf.utils.errors import UserError
 
 
-class LabelledFile(NamedTuple):
+class LabeledFile(NamedTuple):
     """One image file and its label; `split` is None where the data has no splits of its own."""
 
     path: Path
@@ -20,7 +20,7 @@ class LabelledFile(NamedTuple):
     split: str | None
 
 
-def read_folder(root: Path, kind: str = "class") -> list[LabelledFile]:
+def read_folder(root: Path, kind: str = "class") -> list[LabeledFile]:
     """The images of root/split/label/*.jpg or root/label/*.jpg; `kind` is what messages call a label.
 
     Raises UserError: no such folder, no images in it or in one of its folders.
@@ -34,7 +34,7 @@ def read_folder(root: Path, kind: str = "class") -> list[LabelledFile]:
             paths = files_below(folder)
             if not paths:
                 raise UserError(f"{folder} must have images ({' '.join(EXTENSIONS)}). Received: none")
-            rows += [LabelledFile(path, folder.name, split) for path in paths]
+            rows += [LabeledFile(path, folder.name, split) for path in paths]
     if not rows:
         wanted = f"{kind} folders with images ({' '.join(EXTENSIONS)}), with or without train/ and test/ above them"
         raise UserError(f"{root} must have {wanted}. Received: none")
@@ -45,7 +45,7 @@ def _folders(parent: Path) -> list[Path]:
     return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def read_csv(root: Path, column: str = "label") -> list[LabelledFile]:
+def read_csv(root: Path, column: str = "label") -> list[LabeledFile]:
     """The images of a CSV file with the columns path, `column` and, if you like, split; paths are relative to it.
 
     Raises UserError: no such file or column, a path without a file, an empty label, an unknown split.
@@ -64,18 +64,18 @@ def read_csv(root: Path, column: str = "label") -> list[LabelledFile]:
     return rows
 
 
-def _row(cells: dict, root: Path, column: str, where: str) -> LabelledFile:
+def _row(cells: dict, root: Path, column: str, where: str) -> LabeledFile:
     path = root.parent / (cells["path"] or "")
     if not path.is_file():
         raise UserError(f"{where}: path must be a file that exists. Received: {path}")
     if not cells[column]:
         raise UserError(f"{where}: {column} must not be empty. Received: {cells['path']}")
-    return LabelledFile(path, cells[column], parse_split(cells.get("split"), where))
+    return LabeledFile(path, cells[column], parse_split(cells.get("split"), where))
 
 
 def divide(
-    rows: Sequence[LabelledFile], held_out: Sequence[str], fraction: float, seed: int
-) -> dict[str, list[LabelledFile]]:
+    rows: Sequence[LabeledFile], held_out: Sequence[str], fraction: float, seed: int
+) -> dict[str, list[LabeledFile]]:
     """{split: rows} for train and the splits in `held_out`, which are drawn class by class: see `draw_by_class`."""
     parts = draw_by_class([row.label for row in rows], held_out, fraction, seed)
     return {split: [rows[index] for index in indices] for split, indices in parts.items()}

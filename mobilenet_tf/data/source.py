@@ -39,7 +39,7 @@ class Source:
     classes: the class names; labels are indices into them.
     corrupt: {id: reason} of the items that could not be read so far (filled while reading; such items are skipped).
     shuffle_buffer: how many items shuffling holds at most; fewer where items carry bytes.
-    ground_truth: the data set's own annotations, for metrics that judge by them (COCO's JSON as a dict).
+    ground_truth: the data set's own annotations, for metrics that use them (COCO's JSON as a dict).
     """
 
     items: tf.data.Dataset
@@ -86,7 +86,7 @@ def image_loader(count: int, corrupt: dict[str, str], *, on_corrupt: str = "skip
     if on_corrupt not in CORRUPT_POLICIES:
         raise UserError(f"on_corrupt must be one of {', '.join(CORRUPT_POLICIES)}. Received: {on_corrupt!r}")
 
-    plain = {}  # {name: size} of what `normalise` leaves as it is: checked once a run
+    plain = {}  # {name: size} of what `normalize` leaves as it is: checked once a run
 
     def fetch(name, data):
         # bytes in a graph, arrays of no dimensions in eager mode
@@ -96,7 +96,7 @@ def image_loader(count: int, corrupt: dict[str, str], *, on_corrupt: str = "skip
             if not data:
                 with open(name, "rb") as file:
                     data = file.read()
-            encoded, size = (data, plain[name]) if name in plain else image_decoding.normalise(data)
+            encoded, size = (data, plain[name]) if name in plain else image_decoding.normalize(data)
             if encoded is data:
                 plain[name] = size
         except (OSError, images.UnreadableImageError) as error:

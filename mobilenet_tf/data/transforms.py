@@ -523,7 +523,7 @@ AUGMENTATIONS = [
 
 
 def mixup(alpha: float) -> Mix:
-    """Blends each image [N, H, W, 3] and one-hot target [N, C] with its neighbour's. Source: Zhang et al. 2017."""
+    """Blends each image [N, H, W, 3] and one-hot target [N, C] with its neighbor's. Source: Zhang et al. 2017."""
 
     def mix(batch, seed):
         values, targets = batch
@@ -534,7 +534,7 @@ def mixup(alpha: float) -> Mix:
 
 
 def cutmix(alpha: float) -> Mix:
-    """Puts a random rectangle of its neighbour into each image, and as much of the target. Source: Yun et al. 2019."""
+    """Puts a random rectangle of its neighbor into each image, and as much of the target. Source: Yun et al. 2019."""
 
     def mix(batch, seed):
         values, targets = batch
@@ -563,7 +563,7 @@ def one_of(mixes: Sequence[Mix]) -> Mix:
 
 def _lerp(values, share):
     share = tf.reshape(share, [-1] + [1] * (len(values.shape) - 1))
-    return share * values + (1 - share) * tf.roll(values, 1, 0)  # batches are shuffled: the neighbour is a random one
+    return share * values + (1 - share) * tf.roll(values, 1, 0)  # batches are shuffled: the neighbor is a random one
 
 
 def _beta(alpha, shape, seed):

@@ -157,8 +157,8 @@ class ResizeLike(keras.layers.Layer):
 class BoundedAveragePooling(keras.layers.Layer):
     """Average pooling whose window shrinks to the map where that is smaller."""
 
-    def __init__(self, window: int, vertical: int, horizontal: int, **keys):
-        super().__init__(**keys)
+    def __init__(self, window: int, vertical: int, horizontal: int, **kwargs):
+        super().__init__(**kwargs)
         self.window, self.strides = window, (vertical, horizontal)
 
     def call(self, x):
@@ -185,17 +185,17 @@ class UnitLength(keras.layers.Layer):
 class Cosines(keras.layers.Layer):
     """Unit vectors [N, D] -> their cosines [N, classes] with one learned center a class, whatever its length."""
 
-    def __init__(self, classes: int, **keys):
-        super().__init__(**keys)
+    def __init__(self, classes: int, **kwargs):
+        super().__init__(**kwargs)
         self.classes = classes
 
     def build(self, shape):
-        self.centres = self.add_weight(
+        self.centers = self.add_weight(
             name="centres", shape=(shape[-1], self.classes), initializer=keras.initializers.RandomNormal(seed=0)
         )
 
     def call(self, x):
-        return tf.matmul(x, tf.math.l2_normalize(self.centres, axis=0))
+        return tf.matmul(x, tf.math.l2_normalize(self.centers, axis=0))
 
     def get_config(self):
         return super().get_config() | {"classes": self.classes}

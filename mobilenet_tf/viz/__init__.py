@@ -1,13 +1,13 @@
-"""Pictures of a run: curves, confusion matrix, bars, precision and recall, ROC, sheets of images, annotated images.
+"""Plots and images of a run: curves, confusion matrix, bars, precision and recall, ROC, image sheets, annotated images.
 
-Plots use matplotlib's Figure objects (no pyplot, no global state), pictures Pillow. Every file is written atomically.
+Plots use matplotlib's Figure objects (no pyplot, no global state), images Pillow. Every file is written atomically.
 No TensorFlow here; and importing this package does not import matplotlib, which takes a second: using a name does.
 """
 
 from importlib import import_module
 
 NAMES = {
-    "base": ("COLOURS", "INK", "MUTED", "PAPER", "RIGHT", "SKY", "WRONG", "save_image", "shorten"),
+    "base": ("COLORS", "INK", "MUTED", "PAPER", "CORRECT", "SKY", "INCORRECT", "save_image", "shorten"),
     "images": ("Box", "annotate", "draw_boxes", "sheet", "thumbnail"),
     "plots": ("bars", "confused_pairs", "confusion", "curves", "distributions", "histograms", "precision_recall", "roc",
               "sensitivity"),

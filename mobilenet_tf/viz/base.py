@@ -1,4 +1,4 @@
-"""Colours, fonts and files: what plots and pictures share."""
+"""Colors, fonts and files: what plots and images share."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from PIL import Image, ImageDraw, ImageFont
 from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.files import replacing
 
-# Okabe and Ito, "Color Universal Design" (2008): told apart with every common kind of colour blindness.
+# Okabe and Ito, "Color Universal Design" (2008): distinguishable with every common kind of color blindness.
 BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
-COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 INK, MUTED, FAINT, PAPER, BAND = "#1F2933", "#616E7C", "#E4E7EB", "#FFFFFF", "#1F2933"
-RIGHT, WRONG = BLUE, VERMILION
+CORRECT, INCORRECT = BLUE, VERMILION  # of the borders around right and wrong predictions
 
 DPI = 130
-PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 # Families that draw what DejaVu Sans (shipped with matplotlib) does not; used where they are installed.
 OTHER_SCRIPTS = (
     "Noto Sans CJK SC",
@@ -50,16 +50,16 @@ def save_image(image: np.ndarray | Image.Image, path: str | Path) -> Path:
     Raises UserError for any other suffix than .png, .jpg, .jpeg and .webp.
     """
     path = Path(path)
-    picture = image if isinstance(image, Image.Image) else as_picture(image)
-    kind = PICTURES.get(path.suffix.lower())
+    drawing = image if isinstance(image, Image.Image) else as_pillow(image)
+    kind = IMAGE_FORMATS.get(path.suffix.lower())
     if kind is None:
-        raise UserError(f"a picture's name must end in {', '.join(PICTURES)}. Received: {path}")
+        raise UserError(f"an image file's name must end in {', '.join(IMAGE_FORMATS)}. Received: {path}")
     with replacing(path) as temporary:
-        picture.save(temporary, format=kind, quality=92)
+        drawing.save(temporary, format=kind, quality=92)
     return path
 
 
-def as_picture(image: np.ndarray) -> Image.Image:
+def as_pillow(image: np.ndarray) -> Image.Image:
     """An image (uint8 or float 0..255; [H, W], [H, W, 1] or [H, W, 3]) as an RGB Pillow image."""
     array = np.asarray(image)
     array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
@@ -76,7 +76,7 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
         text.set_family(list(_families()))
         text.set_parse_math(False)  # a "$" in a class name is a dollar
     with warnings.catch_warnings(), replacing(path) as temporary:
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # said once, in one line, above
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the warning above says it once, in one line
         figure.savefig(temporary, format="png")
     return Path(path)
 

@@ -1,4 +1,4 @@
-"""Pictures: thumbnails, sheets, images annotated with lines or boxes."""
+"""Thumbnails, sheets, images annotated with lines or boxes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from PIL import Image, ImageColor, ImageDraw
 
 from mobilenet_tf.viz.base import (
     BAND,
+    CORRECT,
     FAINT,
+    INCORRECT,
     INK,
     MUTED,
     PAPER,
-    RIGHT,
     SKY,
-    WRONG,
-    as_picture,
+    as_pillow,
     font_for,
     save_image,
     shorten,
@@ -27,17 +27,17 @@ from mobilenet_tf.viz.base import (
 )
 
 
-def scaled(picture: Image.Image, side: int) -> Image.Image:
-    """The picture with its longest side at `side` pixels, its shape kept."""
-    scale = side / max(picture.size)
-    size = tuple(max(1, round(length * scale)) for length in picture.size)
-    return picture.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
+def scaled(drawing: Image.Image, side: int) -> Image.Image:
+    """The image with its longest side at `side` pixels, its shape kept."""
+    scale = side / max(drawing.size)
+    size = tuple(max(1, round(length * scale)) for length in drawing.size)
+    return drawing.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
 
 
 def thumbnail(image: np.ndarray, side: int = 160) -> np.ndarray:
     """The image as uint8 [h, w, 3] with no side over `side` pixels."""
-    picture = as_picture(image)
-    return np.asarray(scaled(picture, side) if max(picture.size) > side else picture)
+    drawing = as_pillow(image)
+    return np.asarray(scaled(drawing, side) if max(drawing.size) > side else drawing)
 
 
 def sheet(
@@ -45,16 +45,16 @@ def sheet(
     captions: Sequence[str],
     path: str | Path,
     columns: int | None = None,
-    right: Sequence[bool | None] | None = None,
+    correct: Sequence[bool | None] | None = None,
     cell: int = 216,
 ) -> Path:
     """A grid of images (uint8 [H, W, 3], any sizes) with captions (several lines allowed) below them.
 
-    `right` colours the borders: blue and a tick for True, vermilion and a cross for False, grey for None.
+    `correct` colors the borders: blue and a tick for True, vermilion and a cross for False, gray for None.
     """
     if not images or len(images) != len(captions):
         raise ValueError(f"sheet needs one caption an image. Received: {len(images)} images, {len(captions)} captions")
-    marks = list(right) if right is not None else [None] * len(images)
+    marks = list(correct) if correct is not None else [None] * len(images)
     columns = columns or min(len(images), max(3, math.ceil(math.sqrt(len(images) * 1.3))))
     rows = math.ceil(len(images) / columns)
     size, gap, border = 13, 12, 4
@@ -66,12 +66,12 @@ def sheet(
     for index, (image, mark) in enumerate(zip(images, marks, strict=True)):
         x = gap + index % columns * (cell + gap)
         y = gap + index // columns * (height + gap)
-        colour = {True: RIGHT, False: WRONG, None: "#CBD2D9"}[None if mark is None else bool(mark)]
-        draw.rectangle((x, y, x + cell - 1, y + cell - 1), fill=FAINT, outline=colour, width=border)
-        picture = scaled(as_picture(image), cell - 2 * border)
-        canvas.paste(picture, (x + (cell - picture.width) // 2, y + (cell - picture.height) // 2))
-        if mark is not None:  # not by colour alone
-            draw.rectangle((x, y, x + 21, y + 21), fill=colour)
+        color = {True: CORRECT, False: INCORRECT, None: "#CBD2D9"}[None if mark is None else bool(mark)]
+        draw.rectangle((x, y, x + cell - 1, y + cell - 1), fill=FAINT, outline=color, width=border)
+        drawing = scaled(as_pillow(image), cell - 2 * border)
+        canvas.paste(drawing, (x + (cell - drawing.width) // 2, y + (cell - drawing.height) // 2))
+        if mark is not None:  # not by color alone
+            draw.rectangle((x, y, x + 21, y + 21), fill=color)
             draw.text((x + 11, y + 11), "✓" if mark else "✗", fill=PAPER, font=font_for("✓", 16), anchor="mm")
         for row, line in enumerate(lines[index]):
             write_text(
@@ -80,23 +80,23 @@ def sheet(
     return save_image(canvas, path)
 
 
-def annotate(image: np.ndarray, lines: Sequence[str | tuple[str, float]], smallest: int = 256) -> np.ndarray:
+def annotate(image: np.ndarray, lines: Sequence[str | tuple[str, float]], min_side: int = 256) -> np.ndarray:
     """The image (uint8 [H, W, 3]) over a band of lines: a text, or (text, share 0..1) with a percentage and a bar.
 
-    Images below `smallest` pixels are enlarged so that the text is legible; result: uint8 [H', W', 3].
+    Images below `min_side` pixels are enlarged so that the text is legible; result: uint8 [H', W', 3].
     """
-    picture = as_picture(image)
-    if max(picture.size) < smallest:
-        picture = scaled(picture, smallest)
-    width = max(smallest, picture.width)
-    size = round(min(max(15, width / 26), max(15, picture.height / 12)))
+    drawing = as_pillow(image)
+    if max(drawing.size) < min_side:
+        drawing = scaled(drawing, min_side)
+    width = max(min_side, drawing.width)
+    size = round(min(max(15, width / 26), max(15, drawing.height / 12)))
     row, pad = round(size * 1.75), round(size * 0.6)
-    canvas = Image.new("RGB", (width, picture.height + row * len(lines) + 2 * pad * bool(lines)), BAND)
-    canvas.paste(picture, ((width - picture.width) // 2, 0))
+    canvas = Image.new("RGB", (width, drawing.height + row * len(lines) + 2 * pad * bool(lines)), BAND)
+    canvas.paste(drawing, ((width - drawing.width) // 2, 0))
     draw = ImageDraw.Draw(canvas)
     for index, line in enumerate(lines):
         text, share = (line, None) if isinstance(line, str) else line
-        top = picture.height + pad + row * index
+        top = drawing.height + pad + row * index
         room = width - 2 * pad
         if share is not None:
             percent = f"{share:.1%}" if math.isfinite(share) else "—"
@@ -109,60 +109,60 @@ def annotate(image: np.ndarray, lines: Sequence[str | tuple[str, float]], smalle
     return np.asarray(canvas)
 
 
-def _share_bar(draw: ImageDraw.ImageDraw, x: int, y: int, width: float, height: int, share: float, colour: str) -> None:
+def _share_bar(draw: ImageDraw.ImageDraw, x: int, y: int, width: float, height: int, share: float, color: str) -> None:
     draw.rectangle((x, y, x + width - 1, y + height), fill="#3E4C59")
     filled = width * min(max(share, 0), 1) if math.isfinite(share) else 0
     if filled >= 1:
-        draw.rectangle((x, y, x + filled - 1, y + height), fill=colour)
+        draw.rectangle((x, y, x + filled - 1, y + height), fill=color)
 
 
 @dataclass(frozen=True)
 class Box:
-    """A frame on a picture: corners within 0..1, a text at its top, a colour; dashed for what is not counted."""
+    """A frame on an image: corners within 0..1, a text at its top, a color; dashed for what is not counted."""
 
     corners: Sequence[float]  # ymin, xmin, ymax, xmax
     text: str = ""
-    colour: str = SKY
+    color: str = SKY
     dashed: bool = False
 
 
-def draw_boxes(image: np.ndarray, boxes: Sequence[Box], smallest: int = 480) -> np.ndarray:
+def draw_boxes(image: np.ndarray, boxes: Sequence[Box], min_side: int = 480) -> np.ndarray:
     """The image (uint8 [H, W, 3]) with boxes drawn over it, the first on top; small images are enlarged."""
-    picture = as_picture(image)
-    if max(picture.size) < smallest:
-        picture = scaled(picture, smallest)
-    draw = ImageDraw.Draw(picture)
-    line = max(2, round(max(picture.size) / 240))
-    size = max(11, round(max(picture.size) / 42))
+    drawing = as_pillow(image)
+    if max(drawing.size) < min_side:
+        drawing = scaled(drawing, min_side)
+    draw = ImageDraw.Draw(drawing)
+    line = max(2, round(max(drawing.size) / 240))
+    size = max(11, round(max(drawing.size) / 42))
     for box in reversed(boxes):
-        y0, x0, y1, x1 = np.asarray(box.corners, np.float64) * np.tile(picture.size[::-1], 2)
-        x0, x1 = sorted(np.clip([x0, x1], 0, picture.width - 1))
-        y0, y1 = sorted(np.clip([y0, y1], 0, picture.height - 1))
-        _frame(draw, (x0, y0, x1, y1), box.colour, line, box.dashed)
+        y0, x0, y1, x1 = np.asarray(box.corners, np.float64) * np.tile(drawing.size[::-1], 2)
+        x0, x1 = sorted(np.clip([x0, x1], 0, drawing.width - 1))
+        y0, y1 = sorted(np.clip([y0, y1], 0, drawing.height - 1))
+        _frame(draw, (x0, y0, x1, y1), box.color, line, box.dashed)
         if box.text:
-            _tag(draw, (x0, y0), box.text, size, picture.width, box.colour)
-    return np.asarray(picture)
+            _tag(draw, (x0, y0), box.text, size, drawing.width, box.color)
+    return np.asarray(drawing)
 
 
-def _frame(draw: ImageDraw.ImageDraw, corners: Sequence[float], colour: str, line: int, dashed: bool) -> None:
+def _frame(draw: ImageDraw.ImageDraw, corners: Sequence[float], color: str, line: int, dashed: bool) -> None:
     x0, y0, x1, y1 = corners
     if not dashed:
-        draw.rectangle(corners, outline=colour, width=line)
+        draw.rectangle(corners, outline=color, width=line)
         return
     for start, end in (((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x1, y1), (x0, y1)), ((x0, y1), (x0, y0))):
         start, end = np.array(start), np.array(end)
         length = np.linalg.norm(end - start)
         for at in np.arange(0, length, 6 * line):
             piece = [start + (end - start) * min(1, part / length) for part in (at, at + 3 * line)]
-            draw.line([tuple(point) for point in piece], fill=colour, width=line)
+            draw.line([tuple(point) for point in piece], fill=color, width=line)
 
 
-def _tag(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, size: int, right: int, colour: str) -> None:
-    """The text on a ground of the box's colour, above the box's corner, or inside where there is no room."""
+def _tag(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, size: int, right: int, color: str) -> None:
+    """The text on a ground of the box's color, above the box's corner, or inside where there is no room."""
     text = shorten(text, 40)
     width, height = font_for(text, size).getlength(text) + size * 0.6, round(size * 1.35)
     x = max(0, min(corner[0], right - width))
     y = corner[1] - height if corner[1] >= height else corner[1]
-    draw.rectangle((x, y, x + width, y + height), fill=colour)
-    ink = INK if sum(ImageColor.getrgb(colour)) > 420 else PAPER
+    draw.rectangle((x, y, x + width, y + height), fill=color)
+    ink = INK if sum(ImageColor.getrgb(color)) > 420 else PAPER
     write_text(draw, (x + size * 0.3, y + height / 2), text, size, right - x, ink)

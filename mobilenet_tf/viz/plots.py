@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from mobilenet_tf.utils.errors import UserError
-from mobilenet_tf.viz.base import COLOURS, DPI, FAINT, GREEN, INK, MUTED, PAPER, SKY, VERMILION, save_figure, shorten
+from mobilenet_tf.viz.base import COLORS, DPI, FAINT, GREEN, INK, MUTED, PAPER, SKY, VERMILION, save_figure, shorten
 
-COUNTS_UP_TO = 20  # classes whose confusion matrix prints its counts
-PAIRS_FROM = 31  # classes from which the most confused pairs are listed
+MAX_CLASSES_WITH_COUNTS = 20  # classes whose confusion matrix prints its counts
+MIN_CLASSES_WITH_PAIRS = 31  # classes from which the most confused pairs are listed
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -107,7 +107,7 @@ def _lines(axes, epochs: np.ndarray, lines: Mapping[str, np.ndarray]) -> None:
         axes.plot(
             epochs[known],
             column[known],
-            color=COLOURS[kinds.index(_kind(name)) % len(COLOURS)],
+            color=COLORS[kinds.index(_kind(name)) % len(COLORS)],
             linestyle=(0, (4, 2)) if trained else "-",
             linewidth=1.4 if trained else 2,
             marker="o" if len(epochs) <= 30 else None,
@@ -127,7 +127,7 @@ def _lines(axes, epochs: np.ndarray, lines: Mapping[str, np.ndarray]) -> None:
 
 
 def _kind(name: str) -> str:
-    """What a column measures, so that training and validation share a colour: val_log_loss and loss are one."""
+    """What a column measures, so that training and validation share a color: val_log_loss and loss are one."""
     return name.removeprefix("val_").removeprefix("log_")
 
 
@@ -154,10 +154,10 @@ def confused_pairs(matrix: np.ndarray, limit: int = 25) -> list[tuple[int, int, 
 
 
 def confusion(matrix: np.ndarray, classes: Sequence[str], path: str | Path, unit: str = "samples") -> Path:
-    """Confusion matrix [C, C] of counts (rows = truth) of a `unit`, coloured by the share of each row.
+    """Confusion matrix [C, C] of counts (rows = truth) of a `unit`, colored by the share of each row.
 
     Counts are printed up to 20 classes; from 31 on the most confused pairs are listed beside it and labels are thinned.
-    A class without samples has a grey row.
+    A class without samples has a gray row.
     """
     matrix = np.asarray(matrix)
     count = len(classes)
@@ -165,7 +165,7 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], path: str | Path, unit
         raise ValueError(f"matrix must be [{count}, {count}] for {count} classes. Received: {list(matrix.shape)}")
     support = matrix.sum(axis=1, keepdims=True)
     shares = np.divide(matrix, support, out=np.full(matrix.shape, np.nan), where=support > 0)
-    listed = count >= PAIRS_FROM
+    listed = count >= MIN_CLASSES_WITH_PAIRS
     names = [shorten(name, 26) for name in classes]
     fontsize = 9 if not listed else 6.5
     cells = min(9.0, max(2.4, 0.44 * count))  # inches
@@ -187,23 +187,23 @@ def _matrix(figure, axes, counts, shares, names: Sequence[str], fontsize: float,
     bar.ax.set_yticklabels(["0", "1 %", "5 %", "10 %", "25 %", "50 %", "100 %"], fontsize=8, color=INK)
     bar.outline.set_visible(False)
     step = max(1, math.ceil(len(names) * fontsize * 1.25 / (inches * 72)))  # labels that fit without touching
-    places = np.arange(0, len(names), step)
-    labels = [names[i] for i in places]
+    positions = np.arange(0, len(names), step)
+    labels = [names[i] for i in positions]
     flat = max(map(len, labels)) * fontsize * 0.7 < inches * 72 / len(names)
-    axes.set_xticks(places, labels, rotation=0 if flat else 90, fontsize=fontsize, color=INK)
-    axes.set_yticks(places, labels, fontsize=fontsize, color=INK)
+    axes.set_xticks(positions, labels, rotation=0 if flat else 90, fontsize=fontsize, color=INK)
+    axes.set_yticks(positions, labels, fontsize=fontsize, color=INK)
     axes.tick_params(length=2, color=MUTED)
     axes.set_xlabel("predicted", color=INK, fontsize=10, labelpad=6)
     axes.set_ylabel("truth", color=INK, fontsize=10, labelpad=6)
     axes.spines[:].set_color(MUTED)
     title = f"Confusion of {counts.sum():,} {unit}"
-    _title(axes, title + (", coloured by the share of the row" if len(names) > 6 else ""))
-    if len(names) > COUNTS_UP_TO:
+    _title(axes, title + (", colored by the share of the row" if len(names) > 6 else ""))
+    if len(names) > MAX_CLASSES_WITH_COUNTS:
         return
     for (i, j), number in np.ndenumerate(counts):
         if number:
-            colour = PAPER if shares[i, j] > 0.4 else INK
-            axes.text(j, i, f"{number:,}", ha="center", va="center", fontsize=8, color=colour)
+            color = PAPER if shares[i, j] > 0.4 else INK
+            axes.text(j, i, f"{number:,}", ha="center", va="center", fontsize=8, color=color)
 
 
 def _pair_list(axes, matrix: np.ndarray, classes: Sequence[str], limit: int) -> None:
@@ -249,7 +249,7 @@ def bars(
     highest = np.nanmax([1.0, *values, *(v for column in points.values() for v in column)])
     for column, axes in enumerate(figure.subplots(1, columns, squeeze=False)[0]):
         part = order[column * rows : (column + 1) * rows]
-        names = [f"{shorten(labels[i], 30)}  {notes[i] if notes else ''}   {_shown(values[i])}" for i in part]
+        names = [f"{shorten(labels[i], 30)}  {notes[i] if notes else ''}   {_as_text(values[i])}" for i in part]
         _bar_column(axes, values[part], names, {name: point[part] for name, point in points.items()}, rows)
         axes.set_xlim(0, highest * 1.03)
         if np.isfinite(values).any():
@@ -263,17 +263,17 @@ def _floats(values: Sequence[float | None]) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def _shown(value: float) -> str:
+def _as_text(value: float) -> str:
     return "n/a" if math.isnan(value) else f"{value:.2f}"
 
 
 def _bar_column(axes, values: np.ndarray, names: list[str], points: Mapping[str, np.ndarray], rows: int) -> None:
     _axes_style(axes, grid="x")
-    places = np.arange(len(values))
-    axes.barh(places, values, height=0.72, color=SKY)
-    for (name, column), colour, shape in zip(points.items(), (VERMILION, INK, GREEN), "|x+", strict=False):
-        axes.scatter(column, places, color=colour, marker=shape, s=38, linewidths=1.7, label=name, zorder=3)
-    axes.set_yticks(places, names, fontsize=8, color=INK)
+    positions = np.arange(len(values))
+    axes.barh(positions, values, height=0.72, color=SKY)
+    for (name, column), color, shape in zip(points.items(), (VERMILION, INK, GREEN), "|x+", strict=False):
+        axes.scatter(column, positions, color=color, marker=shape, s=38, linewidths=1.7, label=name, zorder=3)
+    axes.set_yticks(positions, names, fontsize=8, color=INK)
     axes.set_ylim(rows - 0.4, -0.6)  # first row on top; columns keep the same scale
 
 
@@ -283,17 +283,17 @@ def precision_recall(lines: Mapping[str, Sequence[float]], path: str | Path, tit
     axes = figure.add_subplot()
     _axes_style(axes, grid="both")
     _title(axes, title)
-    for place, (name, values) in enumerate(lines.items()):
+    for index, (name, values) in enumerate(lines.items()):
         values = _floats(values)
-        colour = INK if place == 0 else COLOURS[(place - 1) % len(COLOURS)]
-        style = ("-", (0, (4, 2)), (0, (1, 1.5)))[max(0, place - 1) // len(COLOURS) % 3]
+        color = INK if index == 0 else COLORS[(index - 1) % len(COLORS)]
+        style = ("-", (0, (4, 2)), (0, (1, 1.5)))[max(0, index - 1) // len(COLORS) % 3]
         axes.plot(
             np.linspace(0, 1, len(values)),
             values,
-            color=colour,
+            color=color,
             linestyle=style,
-            linewidth=2.4 if place == 0 else 1.5,
-            label=f"{shorten(name, 24).lstrip('_')}  {_shown(float(np.mean(values)))}",
+            linewidth=2.4 if index == 0 else 1.5,
+            label=f"{shorten(name, 24).lstrip('_')}  {_as_text(float(np.mean(values)))}",
         )
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
@@ -312,8 +312,8 @@ def histograms(panels: Mapping[str, tuple[Sequence[float], Sequence[int]]], path
     ):
         _axes_style(axes, grid="y")
         _title(axes, name)
-        places = np.arange(len(counts))
-        axes.bar(places + 0.5, counts, width=0.86, color=SKY)
+        positions = np.arange(len(counts))
+        axes.bar(positions + 0.5, counts, width=0.86, color=SKY)
         axes.set_xticks(np.arange(len(edges)), [f"{edge:.3g}" for edge in edges], rotation=45, fontsize=8, color=INK)
     return save_figure(figure, path)
 
@@ -336,7 +336,7 @@ def sensitivity(
     _axes_style(right, grid="y")
     _title(right, f"{metric} with the worst layers in float32")
     counts, values = zip(*trials, strict=True)
-    right.plot(counts, values, color=COLOURS[0], linewidth=2, marker="o")
+    right.plot(counts, values, color=COLORS[0], linewidth=2, marker="o")
     right.axhline(reference, color=INK, linewidth=1.2, linestyle=":")
     right.annotate("the model", (counts[-1], reference), (0, 4), textcoords="offset points", ha="right", fontsize=9)
     right.set_xticks(counts)
@@ -352,7 +352,7 @@ def roc(far: Sequence[float], tar: Sequence[float], path: str | Path, title: str
     axes = figure.add_subplot()
     _axes_style(axes, grid="both")
     _title(axes, title)
-    axes.step(np.maximum(far, lowest), tar, where="post", color=COLOURS[0], linewidth=2)
+    axes.step(np.maximum(far, lowest), tar, where="post", color=COLORS[0], linewidth=2)
     chance = np.geomspace(lowest, 1, 100)
     axes.plot(chance, chance, color=MUTED, linewidth=1, linestyle=":")
     axes.set_xscale("log")
@@ -376,10 +376,10 @@ def distributions(
     _axes_style(axes, grid="y")
     _title(axes, title)
     edges = np.linspace(*np.quantile(np.concatenate([_floats(values) for values in groups.values()]), [0, 1]), bins + 1)
-    for (name, values), colour in zip(groups.items(), COLOURS, strict=False):
+    for (name, values), color in zip(groups.items(), COLORS, strict=False):
         shares = np.histogram(values, edges)[0] / max(1, len(values))
-        axes.stairs(shares, edges, fill=True, color=colour, alpha=0.35)
-        axes.stairs(shares, edges, color=colour, linewidth=1.5, label=f"{name} ({len(values):,})")
+        axes.stairs(shares, edges, fill=True, color=color, alpha=0.35)
+        axes.stairs(shares, edges, color=color, linewidth=1.5, label=f"{name} ({len(values):,})")
     if mark:
         axes.axvline(mark[1], color=INK, linewidth=1.2, linestyle=":", label=f"{mark[0]} {mark[1]:.3f}")
     axes.legend(fontsize=8.5, frameon=False)

@@ -39,4 +39,4 @@ def _worst(metric: ClassificationMetric, classes: Sequence[str], folder: Path) -
     captions = [f"{row['predicted']} {row['confidence']:.0%}\ntruth: {row['truth']}\n{row['id']}" for _, row in seen]
     table = [files.write_csv(folder / "worst.csv", rows)]
     images = [image for image, _ in seen]
-    return [viz.sheet(images, captions, folder / "worst.png", right=[False] * len(seen)), *table] if seen else table
+    return [viz.sheet(images, captions, folder / "worst.png", correct=[False] * len(seen)), *table] if seen else table

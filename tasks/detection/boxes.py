@@ -13,7 +13,7 @@ import numpy as np
 
 from mobilenet_tf.utils.errors import UserError
 
-VARIANCES = (0.1, 0.2)  # of centres and of sizes: SSD's Caffe code; 10, 10, 5, 5 in TF Object Detection
+VARIANCES = (0.1, 0.2)  # of centers and of sizes: SSD's Caffe code; 10, 10, 5, 5 in TF Object Detection
 MAX_LOG_SIZE = math.log(1000 / 16)  # a decoded box is at most this much larger than its anchor (torchvision)
 EPSILON = 1e-7
 
@@ -97,7 +97,7 @@ def fpn_anchors(
 def anchors(
     spec: AnchorSpec, map_sizes: Sequence[tuple[int, int]], input_size: tuple[int, int], clip: bool = False
 ) -> np.ndarray:
-    """float32 [A, 4] in order of maps, rows, columns, anchors of a cell; centred in the cells.
+    """float32 [A, 4] in order of maps, rows, columns, anchors of a cell; centerd in the cells.
 
     map_sizes, input_size: (height, width). clip: cut the anchors at the image's border.
     Raises UserError where the spec has another number of maps.
@@ -108,9 +108,9 @@ def anchors(
     boxes = []
     for shapes, (rows, columns) in zip(spec.shapes, map_sizes, strict=True):
         y, x = np.meshgrid((np.arange(rows) + 0.5) / rows, (np.arange(columns) + 0.5) / columns, indexing="ij")
-        centres = np.stack([y, x], -1)[:, :, None]  # [rows, columns, 1, 2]
+        centers = np.stack([y, x], -1)[:, :, None]  # [rows, columns, 1, 2]
         half = np.array(shapes) * side / np.array(input_size) / 2  # [anchors of a cell, 2]
-        boxes.append(np.concatenate([centres - half, centres + half], -1).reshape(-1, 4))
+        boxes.append(np.concatenate([centers - half, centers + half], -1).reshape(-1, 4))
     found = np.concatenate(boxes).astype(np.float32)
     return found.clip(0, 1) if clip else found
 
@@ -157,17 +157,17 @@ def iou(a, b):
     return common / _numpy(a).maximum(union, EPSILON)
 
 
-def _centres(boxes):
-    """(centres [..., 2], sizes [..., 2])"""
+def _centers(boxes):
+    """(centers [..., 2], sizes [..., 2])"""
     return (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
 
 
 def encode(boxes, anchors, variances=VARIANCES):
     """Boxes [..., 4] as (ty, tx, th, tw) [..., 4] from their anchors [..., 4]. Source: arXiv:1512.02325, eq. 2."""
     m = _numpy(boxes)
-    centre, size = _centres(boxes)
-    anchor_centre, anchor_size = _centres(anchors)
-    shift = (centre - anchor_centre) / anchor_size / variances[0]
+    center, size = _centers(boxes)
+    anchor_center, anchor_size = _centers(anchors)
+    shift = (center - anchor_center) / anchor_size / variances[0]
     growth = m.log(m.maximum(size, EPSILON) / anchor_size) / variances[1]
     return m.concatenate([shift, growth], -1)
 
@@ -175,10 +175,10 @@ def encode(boxes, anchors, variances=VARIANCES):
 def decode(codes, anchors, variances=VARIANCES):
     """Boxes [..., 4] from (ty, tx, th, tw) [..., 4] and anchors [..., 4]: the inverse of `encode`."""
     m = _numpy(codes)
-    anchor_centre, anchor_size = _centres(anchors)
-    centre = codes[..., :2] * variances[0] * anchor_size + anchor_centre
+    anchor_center, anchor_size = _centers(anchors)
+    center = codes[..., :2] * variances[0] * anchor_size + anchor_center
     half = m.exp(m.minimum(codes[..., 2:] * variances[1], MAX_LOG_SIZE)) * anchor_size / 2
-    return m.concatenate([centre - half, centre + half], -1)
+    return m.concatenate([center - half, center + half], -1)
 
 
 # Detections --------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from mobilenet_tf.utils.errors import UserError
 
 SIZES = (0, 8, 16, 32, 64, 96, 128, 192, 256, 512, np.inf)  # square root of the area, pixels of the input
 ASPECTS = (0, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 1, 3 / 2, 2, 3, 4, np.inf)  # width / height in the input
-PICTURES = 24  # on the sheet
+MAX_SHEET_IMAGES = 24  # on the sheet
 GOOD_RECALL = 0.9  # of anchors; below, the report says what to change
 
 
@@ -141,12 +141,12 @@ def _annotations(cfg: Config, read: Source) -> tuple[int, np.ndarray, np.ndarray
 
 
 def _from_files(read: Source) -> tuple[np.ndarray, ...]:
-    """(boxes, labels, crowd, (height, width) of the images, the image of each box) without reading pictures."""
+    """(boxes, labels, crowd, (height, width) of the images, the image of each box) without reading images."""
     truth = read.ground_truth
-    place = {image["id"]: row for row, image in enumerate(truth["images"])}
+    row_of = {image["id"]: row for row, image in enumerate(truth["images"])}
     label = {category["id"]: read.classes.index(category["name"]) for category in truth["categories"]}
     sizes = np.array([[image["height"], image["width"]] for image in truth["images"]], np.float64)
-    rows = np.array([place[entry["image_id"]] for entry in truth["annotations"]], np.int64)
+    rows = np.array([row_of[entry["image_id"]] for entry in truth["annotations"]], np.int64)
     return (
         data.annotation_set.normalized([entry["bbox"] for entry in truth["annotations"]], sizes[rows]),
         np.array([label[entry["category_id"]] for entry in truth["annotations"]], np.int64),
@@ -174,21 +174,21 @@ def _from_records(read: Source) -> tuple[np.ndarray, ...]:
 
 def _sheet(cfg: Config, read: Source, path: Path) -> Path:
     """Samples from all over the split with their boxes; crowds dashed."""
-    step = max(1, read.count // PICTURES)
+    step = max(1, read.count // MAX_SHEET_IMAGES)
     images, captions = [], []
     with user_errors():
         for record in read.items.enumerate().filter(lambda i, _: i % step == 0).map(lambda _, record: record):
             sample = {key: value.numpy() for key, value in read.load(record).items()}
-            if not sample.get("original_size", np.ones(2))[0] or len(images) == PICTURES:
+            if not sample.get("original_size", np.ones(2))[0] or len(images) == MAX_SHEET_IMAGES:
                 continue
             shown = [
-                viz.Box(box, read.classes[label], viz.COLOURS[label % len(viz.COLOURS)], dashed=bool(ignored))
+                viz.Box(box, read.classes[label], viz.COLORS[label % len(viz.COLORS)], dashed=bool(ignored))
                 for box, label, ignored in zip(sample["boxes"], sample["labels"], sample["crowd"], strict=True)
             ]
             images.append(viz.draw_boxes(sample["image"], shown))
             captions.append(f"{sample['id'].decode()}\n{len(shown)} boxes")
     if not images:
-        raise UserError("the train split must have pictures that can be read. Received: none")
+        raise UserError("the train split must have images that can be read. Received: none")
     return viz.sheet(images, captions, path, columns=6, cell=300)
 
 

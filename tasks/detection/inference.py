@@ -1,4 +1,4 @@
-"""What a detector is shown, and what it says of a picture. No TensorFlow here."""
+"""What a detector is shown, and what it says of a image. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mobilenet_tf.tasks.detection.anchors import anchors_for
 from mobilenet_tf.tasks.detection.config import Config
 
 OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")  # with decoding inside
-SHOWN_FROM = 0.3  # score of the detections that are drawn, listed and counted in the confusion matrix
+MIN_DRAWN_SCORE = 0.3  # score of the detections that are drawn, listed and counted in the confusion matrix
 
 
 def anchors(cfg: Config) -> np.ndarray:
@@ -62,7 +62,7 @@ def restored(cfg: Config, found: np.ndarray, size) -> np.ndarray:
 
 def to_row(prediction: Prediction, classes: Sequence[str]) -> dict:
     """How many objects were found; which, with their scores; their boxes xmin ymin xmax ymax in pixels."""
-    shown = [i for i, score in enumerate(prediction["scores"]) if score >= SHOWN_FROM]
+    shown = [i for i, score in enumerate(prediction["scores"]) if score >= MIN_DRAWN_SCORE]
     corners = np.rint(prediction["boxes"] * np.tile(prediction["size"], 2)).astype(int)[:, [1, 0, 3, 2]]
     return {
         "count": len(shown),
@@ -73,16 +73,16 @@ def to_row(prediction: Prediction, classes: Sequence[str]) -> dict:
 
 def draw(image: np.ndarray, prediction: Prediction, classes: Sequence[str]) -> np.ndarray:
     """The image (uint8 [H, W, 3]) with the detections from a score of 0.3 on."""
-    return viz.draw_boxes(image, shown_boxes(prediction, classes))
+    return viz.draw_boxes(image, boxes_to_draw(prediction, classes))
 
 
-def shown_boxes(prediction: Prediction, classes: Sequence[str]) -> list[viz.Box]:
+def boxes_to_draw(prediction: Prediction, classes: Sequence[str]) -> list[viz.Box]:
     """The detections that are drawn, with their classes and scores."""
     rows = zip(prediction["boxes"], prediction["labels"], prediction["scores"], strict=True)
     return [
-        viz.Box(box, f"{classes[label]} {score:.2f}", viz.COLOURS[label % len(viz.COLOURS)])
+        viz.Box(box, f"{classes[label]} {score:.2f}", viz.COLORS[label % len(viz.COLORS)])
         for box, label, score in rows
-        if score >= SHOWN_FROM
+        if score >= MIN_DRAWN_SCORE
     ]
 
 

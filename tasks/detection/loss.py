@@ -85,7 +85,7 @@ def distillation_loss(scores: str = "softmax", temperature: float = 1.0) -> Call
     """fn(teacher's raw outputs, student's, on the same anchors) -> float32 [N].
 
     The divergence of the scores plus the Huber distance of the codes, averaged over the anchors with the teacher's
-    probability of an object as weight: background is most of a picture and would drown the rest. After Chen et al.
+    probability of an object as weight: background is most of a image and would drown the rest. After Chen et al.
     2017, "Learning Efficient Object Detection Models with Knowledge Distillation".
     """
     distance = {"softmax": divergence, "sigmoid": binary_divergence}[scores](temperature)
@@ -111,8 +111,8 @@ def mined_cross_entropy(labels, logits, ratio: float = 3.0):
     entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(labels + 1, 0), logits)
     wanted = tf.maximum(ratio * tf.reduce_sum(tf.cast(positive, tf.float32), -1, keepdims=True), MIN_NEGATIVES)
     hardest = tf.sort(tf.where(negative, entropy, 0.0), direction="DESCENDING")
-    place = tf.range(tf.shape(hardest)[1], dtype=tf.float32)
-    mined = tf.where(place < wanted, hardest, 0.0)
+    rank = tf.range(tf.shape(hardest)[1], dtype=tf.float32)
+    mined = tf.where(rank < wanted, hardest, 0.0)
     return tf.reduce_sum(tf.where(positive, entropy, 0.0) + mined, -1)
 
 
@@ -136,7 +136,7 @@ def smooth_l1(truth, codes, anchors, variances=VARIANCES):
 
 
 def giou(truth, codes, anchors, variances=VARIANCES):
-    """1 - generalised IoU. Source: arXiv:1902.09630, algorithm 1."""
+    """1 - generalized IoU. Source: arXiv:1902.09630, algorithm 1."""
     boxes = box_ops.decode(codes, anchors, variances)
     overlap, union = _overlap(truth, boxes)
     hull = box_ops.area(_hull(truth, boxes))
@@ -144,7 +144,7 @@ def giou(truth, codes, anchors, variances=VARIANCES):
 
 
 def ciou(truth, codes, anchors, variances=VARIANCES):
-    """1 - complete IoU: centre distance and aspect count too. Source: arXiv:1911.08287, eq. 6, 8 to 11."""
+    """1 - complete IoU: center distance and aspect count too. Source: arXiv:1911.08287, eq. 6, 8 to 11."""
     boxes = box_ops.decode(codes, anchors, variances)
     overlap, _ = _overlap(truth, boxes)
     hull = _hull(truth, boxes)

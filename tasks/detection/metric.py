@@ -19,14 +19,14 @@ from mobilenet_tf.tasks.detection import scoring
 from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.files import replacing
 
-KEPT = 6  # best, worst and random pictures each
+EXAMPLES_PER_KIND = 6  # how many best, worst and random images are kept
 THUMBNAIL = 360  # pixels
 SIZES = ("AP_small", "AP_medium", "AP_large")
 
 
 @dataclass(frozen=True)
 class Example:
-    """A picture with its boxes and detections (yxyx within 0..1); `quality` is its own AP at IoU 0.5."""
+    """A image with its boxes and detections (yxyx within 0..1); `quality` is its own AP at IoU 0.5."""
 
     id: str
     quality: float
@@ -38,12 +38,12 @@ class Example:
 
 
 class DetectionMetric:
-    """COCO's twelve numbers over the pictures that were seen, and Pascal VOC's mAP where wanted.
+    """COCO's twelve numbers over the images that were seen, and Pascal VOC's mAP where wanted.
 
     classes: names in label order. ground_truth: annotations in COCO's structure, used as they are; without images in
     it they are rebuilt from the samples.
-    restore: (boxes of a sample [N, 4], original (height, width)) -> boxes in the original picture, for input that was
-    padded; show: (input image, original size) -> that picture without the padding.
+    restore: (boxes of a sample [N, 4], original (height, width)) -> boxes in the original image, for input that was
+    padded; show: (input image, original size) -> that image without the padding.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class DetectionMetric:
         self.examples: dict[str, list] = {"worst": [], "best": [], "random": []}  # heaps of (order, tie, Example)
 
     def update(self, sample: dict, prediction: Prediction) -> None:
-        """Count one picture.
+        """Count one image.
 
         sample: "id", "original_size" (H, W), "boxes" [N, 4], "labels" [N] (-1 is padding), "crowd" [N], and "image".
-        prediction: "boxes" [K, 4] yxyx within 0..1 of the original picture, "labels" [K], "scores" [K].
+        prediction: "boxes" [K, 4] yxyx within 0..1 of the original image, "labels" [K], "scores" [K].
         """
         self.__dict__.pop("scores", None)
         image = self._image(sample)
@@ -134,22 +134,22 @@ class DetectionMetric:
         image = np.asarray(sample.get("image", 0))
         if image.ndim != 3 or not len(truth["boxes"]):
             return
-        quality = picture_ap(truth, prediction)
+        quality = image_ap(truth, prediction)
         name = as_text(sample["id"])
-        draw = zlib.crc32(name.encode()) / 2**32  # the same pictures every time
+        draw = zlib.crc32(name.encode()) / 2**32  # the same images every time
         example = None
         for kind, order in (("worst", -quality), ("best", quality), ("random", draw)):
             heap, entry = self.examples[kind], (order, draw, len(self.images))
-            if len(heap) == KEPT and entry <= heap[0][:3]:
+            if len(heap) == EXAMPLES_PER_KIND and entry <= heap[0][:3]:
                 continue
             if example is None:
                 shown = viz.thumbnail(self.show(image, sample["original_size"]), THUMBNAIL)
                 example = Example(name, quality, shown, **truth, prediction=prediction)
-            (heapq.heappush if len(heap) < KEPT else heapq.heapreplace)(heap, (*entry, example))
+            (heapq.heappush if len(heap) < EXAMPLES_PER_KIND else heapq.heapreplace)(heap, (*entry, example))
 
     @property
     def ground_truth(self) -> dict:
-        """The annotations of the pictures seen, in COCO's structure with the data set's own ids."""
+        """The annotations of the images seen, in COCO's structure with the data set's own ids."""
         seen = {image["id"] for image in self.images}
         names = zip(self.category_ids, self.classes, strict=True)
         return {
@@ -178,9 +178,9 @@ class DetectionMetric:
         ]
 
     def result(self) -> dict[str, float]:
-        """COCO's twelve numbers (-1 where there is nothing of that size), VOC's by wish, and the count of pictures.
+        """COCO's twelve numbers (-1 where there is nothing of that size), VOC's by wish, and the count of images.
 
-        Warns where nothing was detected or detections were not finite. Raises UserError where no picture was counted.
+        Warns where nothing was detected or detections were not finite. Raises UserError where no image was counted.
         """
         if not self.images:
             raise UserError("an evaluation must have at least one sample. Received: 0 samples")
@@ -203,13 +203,13 @@ class DetectionMetric:
 
 
 def to_xywh(boxes: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """yxyx within 0..1 [N, 4] -> x, y, width, height in pixels of a picture of `size` (H, W)."""
+    """yxyx within 0..1 [N, 4] -> x, y, width, height in pixels of a image of `size` (H, W)."""
     y0, x0, y1, x1 = (np.asarray(boxes, np.float64).reshape(-1, 4) * np.tile(size, 2)).T
     return np.stack([x0, y0, x1 - x0, y1 - y0], 1)
 
 
-def picture_ap(truth: dict, prediction: Prediction) -> float:
-    """Average precision at IoU 0.5 of one picture, all its classes together."""
+def image_ap(truth: dict, prediction: Prediction) -> float:
+    """Average precision at IoU 0.5 of one image, all its classes together."""
     entries = [
         {"bbox": box, "category_id": label, "iscrowd": crowd}
         for box, label, crowd in zip(to_xywh(truth["boxes"], np.ones(2)), truth["labels"], truth["crowd"], strict=True)

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation."""
+"""The plots and tables of an evaluation."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 from mobilenet_tf import viz
 from mobilenet_tf.tasks.detection import scoring
-from mobilenet_tf.tasks.detection.inference import SHOWN_FROM, shown_boxes
+from mobilenet_tf.tasks.detection.inference import MIN_DRAWN_SCORE, boxes_to_draw
 from mobilenet_tf.tasks.detection.metric import DetectionMetric, Example
 from mobilenet_tf.utils import files
 
-CURVES = 12  # classes whose precision and recall are drawn
-TRUTH = "#FFFFFF"
+MAX_CURVES = 12  # classes whose precision and recall are drawn
+TRUTH_COLOR = "#FFFFFF"
 
 
 def report(metric: DetectionMetric, classes: Sequence[str], folder: str | Path) -> list[Path]:
@@ -36,7 +36,7 @@ def report(metric: DetectionMetric, classes: Sequence[str], folder: str | Path) 
         ),
         files.write_csv(folder / "per_class.csv", rows),
         viz.confusion(
-            scoring.confusion(metric.ground_truth, metric.results, metric.category_ids, score=SHOWN_FROM),
+            scoring.confusion(metric.ground_truth, metric.results, metric.category_ids, score=MIN_DRAWN_SCORE),
             [*classes, "background"],
             folder / "confusion.png",
         ),
@@ -51,24 +51,27 @@ def _curves(metric: DetectionMetric, rows: list[dict], path: Path) -> Path:
     precision = np.where(precision > -1, precision, np.nan)
     present = np.flatnonzero(np.isfinite(precision).all(0))
     lines = {"all classes": precision[:, present].mean(1)} if len(present) else {}
-    most = sorted(present, key=lambda label: -rows[label]["boxes"])[:CURVES]
+    most = sorted(present, key=lambda label: -rows[label]["boxes"])[:MAX_CURVES]
     lines |= {metric.classes[label]: precision[:, label] for label in most} if len(present) > 1 else {}
     return viz.precision_recall(lines, path, "Precision and recall at IoU 0.5, with AP50")
 
 
 def _examples(metric: DetectionMetric, classes: Sequence[str], path: Path) -> list[Path]:
-    """The best, the worst and some other pictures: truth in white, detections in colour."""
+    """The best, the worst and some other images: truth in white, detections in color."""
     images, captions = [], []
     for kind in ("best", "worst", "random"):
         for *_, example in sorted(metric.examples[kind], key=lambda entry: entry[:3], reverse=True):
-            images.append(viz.draw_boxes(example.image, [*shown_boxes(example.prediction, classes), *_truth(example)]))
+            images.append(
+                viz.draw_boxes(example.image, [*boxes_to_draw(example.prediction, classes), *_truth(example)])
+            )
             captions.append(f"{kind}: AP50 {example.quality:.2f}\n{_names(example, classes)}\n{example.id}")
     return [viz.sheet(images, captions, path, columns=6, cell=340)] if images else []
 
 
 def _truth(example: Example) -> list[viz.Box]:
     return [
-        viz.Box(box, colour=TRUTH, dashed=bool(crowd)) for box, crowd in zip(example.boxes, example.crowd, strict=True)
+        viz.Box(box, color=TRUTH_COLOR, dashed=bool(crowd))
+        for box, crowd in zip(example.boxes, example.crowd, strict=True)
     ]
 
 

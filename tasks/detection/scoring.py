@@ -35,7 +35,7 @@ class CocoScores:
     recall: np.ndarray
 
     def per_class(self, threshold: int | slice = slice(None), area: str = "all") -> np.ndarray:
-        """AP [classes] over the IoU thresholds of these places (0 is IoU 0.5); NaN for a class without boxes."""
+        """AP [classes] over the IoU thresholds of these indices (0 is IoU 0.5); NaN for a class without boxes."""
         chosen = self.precision[threshold, ..., AREAS.index(area), -1]
         chosen = chosen.reshape(-1, *chosen.shape[-2:])  # [IoU, recall, class]
         with np.errstate(invalid="ignore"):
@@ -47,13 +47,15 @@ def coco_scores(
 ) -> CocoScores:
     """COCO's box evaluation of `results` (image_id, category_id, bbox, score; ids of the ground truth).
 
-    images: judge these image ids only; default: all.
+    images: the ids of the images that are scored; None: all of them.
     Raises UserError: a backend that is not installed, results of other images or categories.
     """
     ground_truth, results = _restricted(ground_truth, results, images)
-    make, judge = _backend(backend)
+    make, evaluate = _backend(backend)
     with contextlib.redirect_stdout(io.StringIO()):  # these libraries print their progress
-        evaluation = judge(_index(make, ground_truth), _index(make, {**ground_truth, "annotations": _boxes(results)}))
+        evaluation = evaluate(
+            _index(make, ground_truth), _index(make, {**ground_truth, "annotations": _boxes(results)})
+        )
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -122,10 +124,10 @@ def _index(make: Callable, dataset: dict):
 def _backend(name: str) -> tuple[Callable, Callable]:
     """(the class that indexes annotations, the function that makes an evaluation of two of them)."""
     try:
-        index, judge = (importlib.import_module(module) for module in BACKENDS[name])
+        index, evaluator = (importlib.import_module(module) for module in BACKENDS[name])
     except ImportError:
         raise missing_extra(name, "coco") from None
-    return index.COCO, lambda truth, found: judge.COCOeval(truth, found, "bbox")
+    return index.COCO, lambda truth, found: evaluator.COCOeval(truth, found, "bbox")
 
 
 # Pascal VOC, and confusion
@@ -229,16 +231,16 @@ def confusion(
     Detections from `score` on go to the box they overlap most, of whatever class, best scores first, each box once.
     Those on crowds and difficult boxes do not count.
     """
-    place = {category: i for i, category in enumerate(categories)}
-    matrix = np.zeros((len(place) + 1,) * 2, np.int64)
+    index_of = {category: i for i, category in enumerate(categories)}
+    matrix = np.zeros((len(index_of) + 1,) * 2, np.int64)
     found = by_image(result for result in results if result["score"] >= score)
     truths = by_image(ground_truth["annotations"])
     for image in truths.keys() | found.keys():
         entries = truths.get(image, [])
         ranked = sorted(found.get(image, []), key=lambda result: -result["score"])
         for truth, result in pairs(entries, ranked, iou):
-            row = len(place) if truth is None else place[truth["category_id"]]
-            column = len(place) if result is None else place[result["category_id"]]
+            row = len(index_of) if truth is None else index_of[truth["category_id"]]
+            column = len(index_of) if result is None else index_of[result["category_id"]]
             matrix[row, column] += 1
     return matrix
 
@@ -264,7 +266,7 @@ def agreement(reference: Mapping, candidate: Mapping, *, score: float, iou: floa
 def pairs(entries: Sequence[dict], ranked: Sequence[dict], iou: float) -> list[tuple[dict | None, dict | None]]:
     """(box, its detection) of one image; None for a detection without a box, and for a box without a detection.
 
-    Ignored boxes are in no pair, nor is what lies on them (by the share of the detection, as COCO judges crowds).
+    Ignored boxes are in no pair, nor is what lies on them (by the share of the detection, as COCO treats crowds).
     """
     single = [entry for entry in entries if not _difficult(entry)]
     ignored = [entry for entry in entries if _difficult(entry)]

@@ -13,7 +13,7 @@ from mobilenet_tf.tasks.detection import augment, data, scoring
 from mobilenet_tf.tasks.detection import loss as losses
 from mobilenet_tf.tasks.detection.config import Config
 from mobilenet_tf.tasks.detection.export import serving_model
-from mobilenet_tf.tasks.detection.inference import SHOWN_FROM, Inference, anchors, decoding, restored
+from mobilenet_tf.tasks.detection.inference import MIN_DRAWN_SCORE, Inference, anchors, decoding, restored
 from mobilenet_tf.tasks.detection.metric import DetectionMetric
 from mobilenet_tf.tasks.detection.model import detector
 from mobilenet_tf.tasks.detection.report import report
@@ -88,7 +88,7 @@ class Task(Inference, base.Task[Config]):
 
     def agreement(self, reference, candidate):
         """The share of the detections shown that both find, with the same label."""
-        return scoring.agreement(reference, candidate, score=SHOWN_FROM)
+        return scoring.agreement(reference, candidate, score=MIN_DRAWN_SCORE)
 
     def distillation_loss(self):
         return losses.distillation_loss(self.cfg.model.scores, self.cfg.distill.temperature)

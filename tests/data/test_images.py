@@ -26,7 +26,7 @@ def to_bytes(image: Image.Image, kind: str, **options) -> bytes:
 
 
 def decoded(data: bytes) -> np.ndarray:
-    encoded, size = image_decoding.normalise(data)
+    encoded, size = image_decoding.normalize(data)
     image = image_decoding.decode(tf.constant(encoded)).numpy()
     assert image.dtype == np.uint8 and image.shape == (*size, 3)
     return image
@@ -56,9 +56,9 @@ def test_png_modes(mode):
 
 
 def test_16_bit_png_keeps_its_range():
-    grey = np.linspace(0, 65535, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(np.uint16)
-    image = decoded(to_bytes(Image.fromarray(grey), "PNG"))
-    np.testing.assert_array_equal(image, np.repeat((grey >> 8)[..., None], 3, -1))
+    gray = np.linspace(0, 65535, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(np.uint16)
+    image = decoded(to_bytes(Image.fromarray(gray), "PNG"))
+    np.testing.assert_array_equal(image, np.repeat((gray >> 8)[..., None], 3, -1))
 
 
 def test_gif_gives_its_first_frame():
@@ -105,7 +105,7 @@ UNUSABLE = {
 def test_unusable_bytes_are_refused_with_the_reason(name, tmp_path):
     data, reason = UNUSABLE[name]
     with pytest.raises(images.UnreadableImageError, match=reason):
-        image_decoding.normalise(data)
+        image_decoding.normalize(data)
     path = tmp_path / "x.jpg"
     path.write_bytes(data)
     with pytest.raises(UserError) as error:
@@ -130,7 +130,7 @@ def test_damaged_jpegs_never_fail_inside_tensorflow():
         for _ in range(rng.choice([1, 5, 20])):
             data[rng.randrange(2, len(data))] = rng.randrange(256)
         try:
-            encoded, _ = image_decoding.normalise(bytes(data))
+            encoded, _ = image_decoding.normalize(bytes(data))
         except images.UnreadableImageError:
             refused += 1
             continue
@@ -143,7 +143,7 @@ def test_damaged_jpegs_never_fail_inside_tensorflow():
 def test_decode_crop_shows_the_window_it_returns(kind, window):
     y, x = np.mgrid[:160, :200]
     smooth = np.stack([x, y, (x + y) / 2], -1).astype(np.uint8)
-    encoded, _ = image_decoding.normalise(
+    encoded, _ = image_decoding.normalize(
         to_bytes(Image.fromarray(smooth), kind, **({"quality": 100} if kind == "JPEG" else {}))
     )
     part, shown = image_decoding.decode_crop(tf.constant(encoded), tf.constant(window), (32, 32))

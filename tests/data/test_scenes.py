@@ -97,7 +97,7 @@ def test_classes_are_balanced_in_seeded_order():
 def test_pictures_vary(singles):
     images = np.stack([scene["image"] for scene in singles]).astype(float)
     assert images.mean((1, 2, 3)).std() > 15  # exposure
-    assert images.mean((1, 2)).std(0).min() > 15  # colour
+    assert images.mean((1, 2)).std(0).min() > 15  # color
     boxes = np.stack([scene["boxes"][0] for scene in singles])
     assert (boxes[:, 2:] - boxes[:, :2]).std(0).min() > 0.05  # shape
     attributes = np.stack([scene["attributes"] for scene in singles]).mean(0)

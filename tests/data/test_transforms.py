@@ -25,7 +25,7 @@ def seeded(seed, **extra):
 
 
 def extent(inside):
-    """The bounding box of true pixels, normalised."""
+    """The bounding box of true pixels, normalized."""
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     height, width = inside.shape
     return np.array([rows[0] / height, columns[0] / width, (rows[-1] + 1) / height, (columns[-1] + 1) / width])
@@ -216,8 +216,8 @@ def test_mixes_blend_images_as_they_blend_targets(batch, mix):
     np.testing.assert_allclose(tf.reduce_sum(blended, 1), 1, atol=1e-5)
     share = np.diag(blended)
     assert len(set(share.round(4))) > 3
-    neighbour = np.roll(values, 1, 0)
-    for own, other, got, weight in zip(values, neighbour, mixed.numpy(), share, strict=True):
+    neighbor = np.roll(values, 1, 0)
+    for own, other, got, weight in zip(values, neighbor, mixed.numpy(), share, strict=True):
         expected = weight * own.numpy().mean() + (1 - weight) * other.mean()
         assert abs(got.mean() - expected) < 12  # cutmix: of the rectangle, not of the whole
     again, _ = mix(batch, tf.constant([1, 2]))

@@ -20,7 +20,7 @@ CLASSES = 11
 
 
 def images(size, count=3, seed=0):
-    """Smooth colourful images that differ a lot, [N, size, size, 3] in 0..255."""
+    """Smooth colorful images that differ a lot, [N, size, size, 3] in 0..255."""
     generator = np.random.default_rng(seed)
     coarse = torch.tensor(generator.uniform(0, 255, (count, 3, 9, 9)).astype("float32"))
     smooth = torch.nn.functional.interpolate(coarse, size=size, mode="bilinear", align_corners=True)

@@ -23,7 +23,7 @@ YXYX = [1, 0, 3, 2]  # of torchvision's boxes and regressions
 
 
 def picture(size, seed=0):
-    """A smooth colourful image, float32 [1, H, W, 3] in 0..255."""
+    """A smooth colorful image, float32 [1, H, W, 3] in 0..255."""
     coarse = np.random.default_rng(seed).uniform(0, 255, (1, 9, 9, 3))
     return np.round(tf.image.resize(coarse, size, "bicubic").numpy().clip(0, 255))
 

@@ -20,7 +20,7 @@ CLASSES = 7
 
 
 def images(size, count, seed):
-    """Smooth colourful images that differ a lot, [N, size, size, 3] in 0..255."""
+    """Smooth colorful images that differ a lot, [N, size, size, 3] in 0..255."""
     coarse = torch.tensor(np.random.default_rng(seed).uniform(0, 255, (count, 3, 9, 9)).astype("float32"))
     smooth = torch.nn.functional.interpolate(coarse, size=size, mode="bilinear", align_corners=True)
     return np.round(smooth.numpy().transpose(0, 2, 3, 1))

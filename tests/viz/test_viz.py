@@ -321,15 +321,15 @@ def sheet_pixels(tmp_path, *args, **kwargs) -> np.ndarray:
         return np.asarray(picture)
 
 
-def test_sheet_places_images_with_coloured_borders(tmp_path):
-    colours = [(250, 10, 10), (10, 250, 10), (10, 10, 250)]
-    images = [np.full((40, 40, 3), colour, np.uint8) for colour in colours]
-    pixels = sheet_pixels(tmp_path, images, ["a", "b", "c"], columns=2, right=[True, False, None])
-    borders = [ImageColor.getrgb(viz.RIGHT), ImageColor.getrgb(viz.WRONG), ImageColor.getrgb("#CBD2D9")]
+def test_sheet_places_images_with_colored_borders(tmp_path):
+    colors = [(250, 10, 10), (10, 250, 10), (10, 10, 250)]
+    images = [np.full((40, 40, 3), color, np.uint8) for color in colors]
+    pixels = sheet_pixels(tmp_path, images, ["a", "b", "c"], columns=2, correct=[True, False, None])
+    borders = [ImageColor.getrgb(viz.CORRECT), ImageColor.getrgb(viz.INCORRECT), ImageColor.getrgb("#CBD2D9")]
     height = (pixels.shape[0] - GAP) // 2  # of one row with its gap
-    for index, (colour, border) in enumerate(zip(colours, borders, strict=True)):
+    for index, (color, border) in enumerate(zip(colors, borders, strict=True)):
         x, y = GAP + index % 2 * (CELL + GAP), GAP + index // 2 * height
-        assert tuple(pixels[y + CELL // 2, x + CELL // 2]) == colour
+        assert tuple(pixels[y + CELL // 2, x + CELL // 2]) == color
         assert tuple(pixels[y + CELL - 2, x + CELL // 2]) == border
         assert tuple(pixels[y + CELL // 2, x - 2]) == (255, 255, 255)
         caption = pixels[y + CELL + 2 : y + height - GAP, x : x + CELL]
@@ -348,9 +348,9 @@ def test_sheet_keeps_the_shape_of_images(tmp_path, shape):
 
 
 def test_sheet_captions_stay_in_their_cell(tmp_path):
-    grey = np.full((9, 9, 3), 128, np.uint8)
+    gray = np.full((9, 9, 3), 128, np.uint8)
     captions = ["W" * 200 + "\n" + name for name in ODD_NAMES]
-    pixels = sheet_pixels(tmp_path, [grey] * len(captions), captions, columns=4)
+    pixels = sheet_pixels(tmp_path, [gray] * len(captions), captions, columns=4)
     for column in range(5):  # the gaps between the columns stay white from top to bottom
         x = column * (CELL + GAP)
         assert (pixels[:, x + 1 : x + GAP - 1] == 255).all()
@@ -415,10 +415,10 @@ def test_thumbnail_size(shape, expected):
     assert viz.thumbnail(np.zeros((*shape, 3), np.uint8)).shape == (*expected, 3)
 
 
-def test_colours_are_told_apart_in_grey_too():
-    grey = {name: np.dot(to_rgb(getattr(viz, name)), (0.2126, 0.7152, 0.0722)) for name in ("RIGHT", "WRONG")}
-    assert abs(grey["RIGHT"] - grey["WRONG"]) > 0.02
-    assert len(set(viz.COLOURS)) == len(viz.COLOURS)
+def test_colors_are_told_apart_in_grey_too():
+    gray = {name: np.dot(to_rgb(getattr(viz, name)), (0.2126, 0.7152, 0.0722)) for name in ("CORRECT", "INCORRECT")}
+    assert abs(gray["CORRECT"] - gray["INCORRECT"]) > 0.02
+    assert len(set(viz.COLORS)) == len(viz.COLORS)
 
 
 @pytest.mark.real_data

@@ -20,7 +20,7 @@ CLASSES = list(BREEDS)
 # Of the main animal up to "occluded", then of the scene. A horizontal flip of the image changes "facing_left".
 ATTRIBUTES = ["facing_left", "sitting", "collar", "ball", "occluded", "indoors", "snow", "night"]
 BACKDROP = 144  # pixels the background is drawn on, then halved: soft, and equally so at every size
-CACHE_BYTES = 1 << 30  # drawn pictures one source keeps in memory; the rest are drawn again every epoch
+CACHE_BYTES = 1 << 30  # drawn images one source keeps in memory; the rest are drawn again every epoch
 
 
 def label_of(seed: int, index: int) -> int:
@@ -33,7 +33,7 @@ def render(seed: int, index: int, size: int = 96, animals: tuple[int, int] = (1,
     """Draw scene `index` of the set `seed`: same arguments, same pixels; another size, the same scene.
 
     `animals` is the least and the largest number of animals. Returns "image" uint8 [size, size, 3], "label" int32 (the
-    main animal's class), "attributes" float32 [8] (0 or 1, see ATTRIBUTES), "boxes" float32 [N, 4] normalised yxyx,
+    main animal's class), "attributes" float32 [8] (0 or 1, see ATTRIBUTES), "boxes" float32 [N, 4] normalized yxyx,
     tight round the visible pixels, main animal first, "labels" int32 [N], "mask" uint8 [size, size] (0 background,
     class + 1 elsewhere; nothing to ignore) and "instances" uint8 [size, size] (0, or i + 1 for the animal of boxes[i]).
     """
@@ -85,7 +85,7 @@ def choose_cast(breed: str, count: int, horizon: float, rng) -> list[Animal]:
 
 
 def light(image: Image.Image, night: bool, snow: bool, rng) -> np.ndarray:
-    """Exposure, colour cast, night, a soft lens, snowfall and sensor noise, at the final size."""
+    """Exposure, color cast, night, a soft lens, snowfall and sensor noise, at the final size."""
     side = image.width
     gain = rng.uniform(0.75, 1.2) * (1 + rng.uniform(-0.08, 0.08, 3)) * ((0.5, 0.56, 0.76) if night else 1)
     curve = 255 * np.linspace(0, 1, 256) ** rng.uniform(0.8, 1.25)
@@ -102,16 +102,16 @@ def light(image: Image.Image, night: bool, snow: bool, rng) -> np.ndarray:
 
 def annotate(owners: np.ndarray, labels: list[int]) -> dict[str, np.ndarray]:
     """Boxes, labels and masks from the map of owners (animal i owns value i + 1). Hidden animals drop out."""
-    instances, mask, boxes, kept = np.zeros_like(owners), np.zeros_like(owners), [], []
+    instances, mask, boxes, visible = np.zeros_like(owners), np.zeros_like(owners), [], []
     for i, label in enumerate(labels):
         mine = owners == i + 1
         rows, columns = np.flatnonzero(mine.any(1)), np.flatnonzero(mine.any(0))
         if len(rows):
             boxes.append([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1])
-            kept.append(label)
-            instances[mine], mask[mine] = len(kept), label + 1
+            visible.append(label)
+            instances[mine], mask[mine] = len(visible), label + 1
     boxes = np.array(boxes, np.float32).reshape(-1, 4) / len(owners)
-    return {"boxes": boxes, "labels": np.array(kept, np.int32), "mask": mask, "instances": instances}
+    return {"boxes": boxes, "labels": np.array(visible, np.int32), "mask": mask, "instances": instances}
 
 
 def split_seed(seed: int, split: str) -> int:
@@ -120,11 +120,11 @@ def split_seed(seed: int, split: str) -> int:
 
 
 def source(split: str, count: int, size: int = 96, seed: int = 0, animals: tuple[int, int] = (1, 1)) -> Source:
-    """`count` scenes of a split as a Source; pictures are drawn on first use and kept, so later epochs cost nothing.
+    """`count` scenes of a split as a Source; images are drawn on first use and kept, so later epochs cost nothing.
 
     Raises UserError for an unknown split, count < 1, size < 16 or an impossible range of animals.
     """
-    own = split_seed(seed, split)
+    scene_seed = split_seed(seed, split)
     if count < 1:
         raise UserError(f"count must be at least 1. Received: count={count}")
     if size < 16:
@@ -143,7 +143,7 @@ def source(split: str, count: int, size: int = 96, seed: int = 0, animals: tuple
 
     def draw(index: np.int64) -> list[np.ndarray]:
         if (values := cache.get(int(index))) is None:
-            scene = render(own, int(index), size, animals)
+            scene = render(scene_seed, int(index), size, animals)
             values = [scene[key] for key in spec]
             if len(cache) * 4 * size * size < CACHE_BYTES:  # image and mask: 4 bytes a pixel
                 cache[int(index)] = values
@@ -169,9 +169,9 @@ def write_folder(root: str | os.PathLike, counts: dict[str, int], size: int = 22
     """
     root = Path(root)
     for split, count in counts.items():
-        own = split_seed(seed, split)
+        scene_seed = split_seed(seed, split)
         for index in range(count):
-            scene = render(own, index, size)
+            scene = render(scene_seed, index, size)
             path = root / split / CLASSES[scene["label"]] / f"{index:05d}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")

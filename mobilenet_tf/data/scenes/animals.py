@@ -7,12 +7,12 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from PIL import Image, ImageChops
 
-from mobilenet_tf.data.scenes.canvas import Canvas, Colour, Layer, jitter, mix, tube, tubes
+from mobilenet_tf.data.scenes.canvas import Canvas, Color, Layer, jitter, mix, tube, tubes
 
 
 @dataclass(frozen=True)
 class Breed:
-    """Build and coat of one breed; lengths in body units (a medium dog is about 1 long). Colours belong to no breed."""
+    """Build and coat of one breed; lengths in body units (a medium dog is about 1 long). Colors belong to no breed."""
 
     body: float  # hip to shoulder
     girth: float  # radius of the trunk
@@ -61,7 +61,7 @@ TAILS = {
     "whip":  [(0.0, 0.0, 0.06), (-0.18, -0.02, 0.05), (-0.36, -0.06, 0.03), (-0.52, -0.16, 0.02)],
 }
 
-HUES = [  # white, grey, silver, cream, sand, gold, ginger, russet, brown, hazel, lilac, moss, rose
+HUES = [  # white, gray, silver, cream, sand, gold, ginger, russet, brown, hazel, lilac, moss, rose
     (238, 232, 222), (150, 148, 150), (138, 152, 172), (232, 208, 168), (208, 172, 122), (222, 168, 82),
     (222, 126, 56), (196, 104, 62), (162, 122, 86), (176, 128, 96), (168, 148, 176), (128, 136, 98), (206, 148, 138),
 ]
@@ -89,9 +89,9 @@ def turn(points, angle: float) -> np.ndarray:
     return points
 
 
-def at(knots, place) -> np.ndarray:
+def at(knots, offset) -> np.ndarray:
     """Knots moved by (x, y)."""
-    return np.asarray(knots, float) + (*place, 0.0)
+    return np.asarray(knots, float) + (*offset, 0.0)
 
 
 def dot(x: float, y: float, radius: float) -> list[tuple[float, float, float]]:
@@ -150,7 +150,7 @@ def head(breed: Breed, shoulder, collar: bool, rng) -> list[Part]:
     """Neck, skull, ears, face and collar, from the shoulder up."""
     size, snout = breed.head, breed.snout
     nape = shoulder + (-0.05, -0.2 * breed.girth)
-    centre = shoulder + turn([breed.neck + 0.6 * breed.girth, 0], -rng.uniform(0.65, 1.15))
+    center = shoulder + turn([breed.neck + 0.6 * breed.girth, 0], -rng.uniform(0.65, 1.15))
     pitch, spread = rng.uniform(-0.3, 0.3), rng.uniform(0.38, 0.55) * size
     tip = 0.62 * size + breed.muzzle
     hangs = breed.ear == "drop"
@@ -165,11 +165,11 @@ def head(breed: Breed, shoulder, collar: bool, rng) -> list[Part]:
         (dot(0.38 * size, -0.26 * size, 0.05), FACE, "eye"),
         (dot(0.42 * size, -0.25 * size, 0.032), FACE, "ink"),
     ]
-    parts = [Part(at(turn(knots, pitch), centre), group, fill) for knots, group, fill in features]
-    neck = np.hstack([[nape, (nape + centre) / 2, centre], size * np.array([[0.85], [0.62], [0.62]])])
+    parts = [Part(at(turn(knots, pitch), center), group, fill) for knots, group, fill in features]
+    neck = np.hstack([[nape, (nape + center) / 2, center], size * np.array([[0.85], [0.62], [0.62]])])
     parts.append(Part(neck, BODY))
     if collar:
-        along = centre - nape
+        along = center - nape
         across = along[::-1] * (-1, 1) / np.linalg.norm(along)
         low, high = (nape + 0.3 * along + across * side * 0.72 * size for side in (-1, 1))
         parts.append(Part(np.array([(*low, 0.045), (*high, 0.045)]), COLLAR, "collar"))
@@ -268,7 +268,7 @@ LIGHT_MARKS = {"bib", "patches"}  # on a darkened coat; all other marks are dark
 
 @dataclass(frozen=True)
 class Animal:
-    """One animal's breed, place and pose; `x`, `ground` and `height` in picture sides."""
+    """One animal's breed, position and pose; `x`, `ground` and `height` in image sides."""
 
     breed: str
     x: float
@@ -280,13 +280,13 @@ class Animal:
 
 
 def pose(animal: Animal, breed: Breed, rng) -> tuple[list[Part], np.ndarray, float]:
-    """The parts in picture units, their (left, top, right, bottom) and the scale from body units."""
+    """The parts in image units, their (left, top, right, bottom) and the scale from body units."""
     hip, shoulder, legs = (sitting if animal.sitting else standing)(breed, rng)
     parts = trunk(breed, hip, shoulder, 0.9 if animal.sitting else 0.0, rng) + legs
     parts += head(breed, shoulder, animal.collar, rng)
     knots = np.concatenate([part.knots for part in parts])
     low, high = (knots[:, :2] - knots[:, 2:]).min(0), (knots[:, :2] + knots[:, 2:]).max(0)
-    # Breeds differ in size in life; here each fills the picture alike, so that size gives nothing away.
+    # Breeds differ in size in life; here each fills the image alike, so that size gives nothing away.
     scale = animal.height / max(high[1] - low[1], 0.75 * (high[0] - low[0]))
     half = (high[0] - low[0]) / 2 * scale
     x = float(np.clip(animal.x, min(half - 0.03, 0.5), max(1.03 - half, 0.5)))  # inside the frame, but for an inch
@@ -331,13 +331,13 @@ def paint(canvas: Canvas, animal: Animal, owner: int, rng) -> np.ndarray:
     return box
 
 
-def dress(canvas: Canvas, fur: Image.Image, name: str, coat: Colour, box, back, rng):
+def dress(canvas: Canvas, fur: Image.Image, name: str, coat: Color, box, back, rng):
     """The coat's markings, and light from above, on the pixels of `fur`; `back` is the trunk's knots."""
     side = canvas.picture.side
     marks = Layer("L", side)
     COATS[name](marks, box, max(box[2] - box[0], box[3] - box[1]), back, rng)
-    colour = mix(coat, (250, 246, 238) if name in LIGHT_MARKS else (30, 24, 28), 0.88)
-    canvas.picture.tint(colour, ImageChops.multiply(marks.image, fur), box)
+    color = mix(coat, (250, 246, 238) if name in LIGHT_MARKS else (30, 24, 28), 0.88)
+    canvas.picture.tint(color, ImageChops.multiply(marks.image, fur), box)
     column = np.interp(np.linspace(0, 1, 32), [0, box[1], box[3], 1], [0, 0, 100, 100]).astype(np.uint8)
     below = Image.fromarray(column[:, None]).resize((side, side), Image.Resampling.BILINEAR)
     canvas.picture.tint((24, 16, 40), ImageChops.multiply(below, fur), box)

@@ -1,4 +1,4 @@
-"""Drawing in units of the picture's side: smooth tubes, layers, colours."""
+"""Drawing in units of the image's side: smooth tubes, layers, colors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 import numpy as np
 from PIL import Image, ImageDraw
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 SAMPLES = 13  # points along a tube
 CAP = np.exp(1j * np.linspace(-np.pi / 2, np.pi / 2, 7))  # half a circle, as complex x + iy
@@ -48,23 +48,23 @@ def tube(*knots: tuple[float, float, float], grow: float = 0.0) -> np.ndarray:
 
 
 def ridge(base: float, height: float, rng, knots: int = 7) -> np.ndarray:
-    """A hilly line across the picture, closed along the bottom."""
+    """A hilly line across the image, closed along the bottom."""
     line = spline(knots, 40)[:40] @ np.stack([np.linspace(-0.05, 1.05, knots), base - rng.uniform(0, height, knots)], 1)
     return np.concatenate([line, [(1.05, 1.05), (-0.05, 1.05)]])
 
 
-def mix(a: Colour, b: Colour, t: float) -> Colour:
-    """From colour a (t = 0) to colour b (t = 1)."""
+def mix(a: Color, b: Color, t: float) -> Color:
+    """From color a (t = 0) to color b (t = 1)."""
     return tuple(round(x + (y - x) * t) for x, y in zip(a, b, strict=True))
 
 
-def jitter(colour: Colour, rng, amount: float = 18) -> Colour:
-    """A colour nearby."""
-    return tuple(min(max(int(v + d), 0), 255) for v, d in zip(colour, rng.uniform(-amount, amount, 3), strict=True))
+def jitter(color: Color, rng, amount: float = 18) -> Color:
+    """A color nearby."""
+    return tuple(min(max(int(v + d), 0), 255) for v, d in zip(color, rng.uniform(-amount, amount, 3), strict=True))
 
 
 class Layer:
-    """A square picture drawn on in units of its side, x to the right and y down."""
+    """A square image drawn on in units of its side, x to the right and y down."""
 
     def __init__(self, mode: str, side: int):
         self.side, self.image = side, Image.new(mode, (side, side))
@@ -83,44 +83,44 @@ class Layer:
         """Draws a filled circle."""
         self.pen.ellipse([v * self.side for v in (x - radius, y - radius, x + radius, y + radius)], fill=fill)
 
-    def ring(self, x: float, y: float, radius: float, width: float, colour):
+    def ring(self, x: float, y: float, radius: float, width: float, color):
         """Draws the outline of a circle."""
         at = [v * self.side for v in (x - radius, y - radius, x + radius, y + radius)]
-        self.pen.ellipse(at, outline=colour, width=max(1, round(width * self.side)))
+        self.pen.ellipse(at, outline=color, width=max(1, round(width * self.side)))
 
     def rectangle(self, left: float, top: float, right: float, bottom: float, fill):
         """Draws a filled rectangle."""
         self.pen.rectangle([v * self.side for v in (left, top, right, bottom)], fill=fill)
 
-    def gradient(self, left: float, top: float, right: float, bottom: float, above: Colour, below: Colour):
-        """A box that goes from one colour at its top to another at its bottom."""
+    def gradient(self, left: float, top: float, right: float, bottom: float, above: Color, below: Color):
+        """A box that goes from one color at its top to another at its bottom."""
         left, top, right, bottom = (round(min(max(v, 0), 1) * self.side) for v in (left, top, right, bottom))
         if right > left and bottom > top:
             strip = Image.fromarray(np.array([[above], [below]], np.uint8))
             self.image.paste(strip.resize((right - left, bottom - top), Image.Resampling.BILINEAR), (left, top))
 
-    def tint(self, colour: Colour, mask: Image.Image, box):
-        """Blend a colour in where `mask` says, inside box = (left, top, right, bottom)."""
+    def tint(self, color: Color, mask: Image.Image, box):
+        """Blend a color in where `mask` says, inside box = (left, top, right, bottom)."""
         area = tuple(round(min(max(v, 0), 1) * self.side) for v in box)
-        self.image.paste(colour, area, mask.crop(area))
+        self.image.paste(color, area, mask.crop(area))
 
 
 class Canvas:
-    """The picture, and the map of which animal owns each pixel (0: none). What is drawn with an owner goes on both."""
+    """The image, and the map of which animal owns each pixel (0: none). What is drawn with an owner goes on both."""
 
     def __init__(self, side: int):
         self.picture, self.owners = Layer("RGB", side), Layer("L", side)
 
-    def polygons(self, outlines: np.ndarray, colours: list[Colour], owner: int = 0):
+    def polygons(self, outlines: np.ndarray, colors: list[Color], owner: int = 0):
         """Draws filled polygons [M, N, 2], all of one owner."""
-        self.picture.polygons(outlines, colours)
+        self.picture.polygons(outlines, colors)
         self.owners.polygons(outlines, [owner] * len(outlines))
 
-    def polygon(self, points, colour: Colour, owner: int = 0):
+    def polygon(self, points, color: Color, owner: int = 0):
         """Draws a filled polygon through points [N, 2]."""
-        self.polygons(np.asarray(points)[None], [colour], owner)
+        self.polygons(np.asarray(points)[None], [color], owner)
 
-    def disc(self, x: float, y: float, radius: float, colour: Colour, owner: int = 0):
+    def disc(self, x: float, y: float, radius: float, color: Color, owner: int = 0):
         """Draws a filled circle."""
-        self.picture.disc(x, y, radius, colour)
+        self.picture.disc(x, y, radius, color)
         self.owners.disc(x, y, radius, owner)

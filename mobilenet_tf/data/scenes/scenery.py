@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mobilenet_tf.data.scenes.animals import BRIGHT
-from mobilenet_tf.data.scenes.canvas import Canvas, Colour, Layer, jitter, mix, ridge, tube, tubes
+from mobilenet_tf.data.scenes.canvas import Canvas, Color, Layer, jitter, mix, ridge, tube, tubes
 
 SKIES = [  # top and horizon: noon, dusk, overcast, dawn
     ((86, 152, 222), (206, 230, 244)),
@@ -32,7 +32,7 @@ def sky(layer: Layer, horizon: float, rng):
             layer.disc(x + 0.06 * step, y - 0.02 * (step == 0), rng.uniform(0.035, 0.06), (246, 248, 250))
 
 
-def tree(layer: Layer, x: float, y: float, size: float, leaf: Colour, rng):
+def tree(layer: Layer, x: float, y: float, size: float, leaf: Color, rng):
     """A fir or a round tree with its foot at (x, y)."""
     layer.polygon(tube((x, y, 0.07 * size), (x, y - 0.6 * size, 0.05 * size)), jitter((104, 76, 54), rng))
     if rng.random() < 0.5:
@@ -44,19 +44,19 @@ def tree(layer: Layer, x: float, y: float, size: float, leaf: Colour, rng):
             layer.disc(x + dx, y + dy, radius, jitter(leaf, rng, 10))
 
 
-def trees(layer: Layer, most: int, horizon: float, leaf: Colour, rng):
+def trees(layer: Layer, most: int, horizon: float, leaf: Color, rng):
     """Draws up to so many trees along the horizon."""
     for _ in range(rng.integers(0, most + 1)):
         x, size = rng.uniform((0, 0.15), (1, 0.4))
         tree(layer, x, horizon + 0.03, size, jitter(leaf, rng, 25), rng)
 
 
-def speckle(layer: Layer, horizon: float, colours: list[Colour], count: int, rng):
+def speckle(layer: Layer, horizon: float, colors: list[Color], count: int, rng):
     """Small strokes on the ground, larger the nearer: grass, pebbles, flowers."""
     x, depth, lean = rng.uniform((0, 0, -0.02), (1, 1, 0.02), (count, 3)).T
     y, length = horizon + 0.02 + (1 - horizon) * depth**0.8, 0.012 + 0.03 * depth
     strokes = np.stack([x - 0.006, y, x + 0.006, y, x + lean, y - length], 1).reshape(-1, 3, 2)
-    layer.polygons(strokes, [colours[i % len(colours)] for i in range(count)])
+    layer.polygons(strokes, [colors[i % len(colors)] for i in range(count)])
 
 
 def meadow(layer: Layer, horizon: float, rng):
@@ -189,9 +189,9 @@ OCCLUDERS = [post, bush, reeds]
 
 def ball(canvas: Canvas, x: float, ground: float, radius: float, rng):
     """A toy ball on the ground, inside the frame."""
-    x, y, colour = float(np.clip(x, radius, 1 - radius)), ground - 0.7 * radius, pick(BRIGHT, rng)
-    canvas.disc(x, y, 1.12 * radius, mix(colour, (0, 0, 0), 0.6))
-    canvas.disc(x, y, radius, colour)
+    x, y, color = float(np.clip(x, radius, 1 - radius)), ground - 0.7 * radius, pick(BRIGHT, rng)
+    canvas.disc(x, y, 1.12 * radius, mix(color, (0, 0, 0), 0.6))
+    canvas.disc(x, y, radius, color)
     band = (
         (x - 0.75 * radius, y, 0.2 * radius),
         (x, y - 0.3 * radius, 0.2 * radius),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mobilenet_tf.data.image_lists import LabelledFile, divide
+from mobilenet_tf.data.image_lists import LabeledFile, divide
 from mobilenet_tf.data.label_files import check_class_count, read_class_names
 from mobilenet_tf.data.source import Source, file_source
 from mobilenet_tf.data.splits import HELD_OUT
@@ -14,7 +14,7 @@ from mobilenet_tf.tasks.classification.config import Data
 from mobilenet_tf.utils.errors import UserError
 
 
-def labelled_source(rows: Sequence[LabelledFile], data: Data, split: str, seed: int) -> Source:
+def labelled_source(rows: Sequence[LabeledFile], data: Data, split: str, seed: int) -> Source:
     """The Source of a split of a list. Raises UserError: no images, or classes that do not fit `data.classes`."""
     classes = _class_names(rows, data)
     chosen = _rows_of(rows, split, data.validation_fraction, seed)
@@ -25,7 +25,7 @@ def labelled_source(rows: Sequence[LabelledFile], data: Data, split: str, seed: 
     return file_source([row.path for row in chosen], {"label": labels}, classes, on_corrupt=data.on_corrupt)
 
 
-def _class_names(rows: Sequence[LabelledFile], data: Data) -> list[str]:
+def _class_names(rows: Sequence[LabeledFile], data: Data) -> list[str]:
     """The names in the label file, or those of the training rows, sorted; all rows must have one of them."""
     training = [row for row in rows if row.split in ("train", None)] or rows
     names = read_class_names(data.classes) if data.classes else sorted({row.label for row in training})
@@ -42,7 +42,7 @@ def _class_names(rows: Sequence[LabelledFile], data: Data) -> list[str]:
     return check_class_count(names, data.path)
 
 
-def _rows_of(rows: Sequence[LabelledFile], split: str, fraction: float, seed: int) -> list[LabelledFile]:
+def _rows_of(rows: Sequence[LabeledFile], split: str, fraction: float, seed: int) -> list[LabeledFile]:
     """The rows of a split; rows without a split are divided class by class, the same way for every split.
 
     They become train, validation and test; where all rows have a split but none is validation, it is drawn from train.

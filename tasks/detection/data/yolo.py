@@ -122,7 +122,7 @@ def _label_path(image: Path) -> Path:
 
 
 def _boxes(path: Path, name: str, height: int, width: int) -> list[dict]:
-    """The annotations in a label file: class, centre x, y, width, height within 0..1, or class and a polygon's points.
+    """The annotations in a label file: class, center x, y, width, height within 0..1, or class and a polygon's points.
 
     Where there is no file, the image has no boxes. Raises UserError for a line of another form.
     """
@@ -155,7 +155,7 @@ def _boxes(path: Path, name: str, height: int, width: int) -> list[dict]:
 
 
 def _corner_form(values: list[float]) -> tuple[float, float, float, float]:
-    """(left, top, width, height) of a box given by its centre (and perhaps a score), or of a polygon of 3 points on."""
+    """(left, top, width, height) of a box given by its center (and perhaps a score), or of a polygon of 3 points on."""
     if len(values) < 6:
         x, y, width, height = values[:4]
         return x - width / 2, y - height / 2, width, height

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from mobilenet_tf.data import image_lists
-from mobilenet_tf.data.image_lists import LabelledFile
+from mobilenet_tf.data.image_lists import LabeledFile
 from mobilenet_tf.data.source import Source, file_source
 from mobilenet_tf.data.splits import HELD_OUT
 from mobilenet_tf.tasks.embedding.config import Data
@@ -20,7 +20,7 @@ DEFAULT_SHARE = 0.1  # of the identities held out for a split that the data does
 HeldOut = float | Sequence[str] | None  # see `config.HeldOut`
 
 
-def identity_source(rows: Sequence[LabelledFile], data: Data, split: str, seed: int) -> Source:
+def identity_source(rows: Sequence[LabeledFile], data: Data, split: str, seed: int) -> Source:
     """The Source of a split of a list of files, with the pairs of the test split where `data.pairs` names them."""
     held_out: dict[str, HeldOut] = data.held_out.model_dump()
     if not data.pairs:
@@ -35,12 +35,12 @@ def identity_source(rows: Sequence[LabelledFile], data: Data, split: str, seed: 
     return replace(_source(chosen, data, split), ground_truth=pairs)
 
 
-def _source(rows: Sequence[LabelledFile], data: Data, split: str) -> Source:
+def _source(rows: Sequence[LabeledFile], data: Data, split: str) -> Source:
     identities, labels = number_identities(rows, split)
     return file_source([row.path for row in rows], {"label": labels}, identities, on_corrupt=data.on_corrupt)
 
 
-def number_identities(rows: Sequence[LabelledFile], split: str) -> tuple[list[str], np.ndarray]:
+def number_identities(rows: Sequence[LabeledFile], split: str) -> tuple[list[str], np.ndarray]:
     """(the identities of a split, sorted; the label of each row, int32 [N]: an index into them).
 
     Raises UserError where there are fewer than two.
@@ -54,8 +54,8 @@ def number_identities(rows: Sequence[LabelledFile], split: str) -> tuple[list[st
 
 
 def rows_of(
-    rows: Sequence[LabelledFile], data: Data, held_out: Mapping[str, HeldOut], split: str, seed: int
-) -> list[LabelledFile]:
+    rows: Sequence[LabeledFile], data: Data, held_out: Mapping[str, HeldOut], split: str, seed: int
+) -> list[LabeledFile]:
     """The rows of a split; training leaves out identities with fewer than `data.min_images` images."""
     chosen = divide(rows, held_out, data.image_fraction, seed)[split]
     if split != "train":
@@ -65,8 +65,8 @@ def rows_of(
 
 
 def divide(
-    rows: Sequence[LabelledFile], held_out: Mapping[str, HeldOut], fraction: float, seed: int
-) -> dict[str, list[LabelledFile]]:
+    rows: Sequence[LabeledFile], held_out: Mapping[str, HeldOut], fraction: float, seed: int
+) -> dict[str, list[LabeledFile]]:
     """{split: rows}; identities held out for validation or test are in no other split, train least of all.
 
     A split that holds out no identity has images of the training identities: those of its own folder, or else this

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from mobilenet_tf.config import Split
 from mobilenet_tf.data import scenes
-from mobilenet_tf.data.image_lists import LabelledFile
+from mobilenet_tf.data.image_lists import LabeledFile
 from mobilenet_tf.data.source import Sample, Source
 from mobilenet_tf.tasks.embedding.config import Data
 from mobilenet_tf.tasks.embedding.data.identities import number_identities, rows_of
@@ -31,10 +31,10 @@ def read(data: Data, split: Split, seed: int, size: int) -> Source:
     return replace(drawn, items=items, load=load, count=len(rows), classes=identities)
 
 
-def _rows(data: Data, seed: int) -> list[LabelledFile]:
+def _rows(data: Data, seed: int) -> list[LabeledFile]:
     """All scenes as a list of files, whose names are the numbers of the scenes."""
     return [
-        LabelledFile(Path(str(index)), scenes.CLASSES[scenes.label_of(scenes.split_seed(seed, split), index)], split)
+        LabeledFile(Path(str(index)), scenes.CLASSES[scenes.label_of(scenes.split_seed(seed, split), index)], split)
         for split, count in data.counts.items()
         for index in range(count)
     ]

@@ -17,8 +17,8 @@ MAPS = [(20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)]  # of 320 x 320
 
 def random_boxes(*shape, seed=0, smallest=0.02, largest=0.7):
     rng = np.random.default_rng(seed)
-    centre, size = rng.uniform(0, 1, (*shape, 2)), rng.uniform(smallest, largest, (*shape, 2))
-    return np.concatenate([centre - size / 2, centre + size / 2], -1).astype("float32")
+    center, size = rng.uniform(0, 1, (*shape, 2)), rng.uniform(smallest, largest, (*shape, 2))
+    return np.concatenate([center - size / 2, center + size / 2], -1).astype("float32")
 
 
 def sides(boxes):
@@ -131,8 +131,8 @@ def test_iou_of_nothing_is_0_and_batches_are_batches():
 
 
 def test_codes_by_hand():
-    anchor = np.array([0.2, 0.4, 0.4, 0.8], np.float32)  # centre 0.3, 0.6; size 0.2, 0.4
-    box = np.array([0.3, 0.5, 0.7, 0.9], np.float32)  # centre 0.5, 0.7; size 0.4, 0.4
+    anchor = np.array([0.2, 0.4, 0.4, 0.8], np.float32)  # center 0.3, 0.6; size 0.2, 0.4
+    box = np.array([0.3, 0.5, 0.7, 0.9], np.float32)  # center 0.5, 0.7; size 0.4, 0.4
     expected = [0.2 / 0.2 / 0.1, 0.1 / 0.4 / 0.1, math.log(2) / 0.2, 0.0]
     np.testing.assert_allclose(box_ops.encode(box, anchor), expected, atol=1e-5)
     np.testing.assert_allclose(box_ops.encode(box, anchor, (1.0, 0.5)), [1.0, 0.25, math.log(2) / 0.5, 0], atol=1e-5)

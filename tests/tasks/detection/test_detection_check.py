@@ -163,7 +163,7 @@ def test_the_report_counts_boxes_as_the_model_sees_them(tmp_path, resize):
 
 
 def test_anchor_recall_is_one_when_the_boxes_are_the_anchors(tmp_path):
-    """The anchors of a 1x1 map lie in the centre: a set of such boxes is found whole."""
+    """The anchors of a 1x1 map lie in the center: a set of such boxes is found whole."""
     coco = coco_dict()
     for image, entry in zip(coco["images"], coco["annotations"][1:], strict=True):
         height, width = image["height"], image["width"]

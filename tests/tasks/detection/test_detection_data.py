@@ -5,7 +5,7 @@ from functools import partialmethod
 
 import numpy as np
 import pytest
-from detection_sets import NAMES, PICTURES, coco_dict, write_coco, write_pictures, write_voc, write_yolo
+from detection_sets import IMAGES, NAMES, coco_dict, write_coco, write_images, write_voc, write_yolo
 from sections import reader_of
 
 from mobilenet_tf.data.splits import SPLITS
@@ -19,7 +19,7 @@ def samples(source) -> list[dict]:
 
 
 def expected(place: int) -> np.ndarray:
-    _, height, width, boxes = PICTURES[place]
+    _, height, width, boxes = IMAGES[place]
     return np.array([[y / height, x / width, (y + h) / height, (x + w) / width] for _, x, y, w, h in boxes], np.float32)
 
 
@@ -27,11 +27,11 @@ def check(found: list[dict], ids: list[str], atol=1e-6):
     assert [sample["id"].decode() for sample in found] == ids
     for place, sample in enumerate(found):
         np.testing.assert_allclose(sample["boxes"], expected(place), atol=atol)
-        assert sample["labels"].tolist() == [label for label, *_ in PICTURES[place][3]]
-        assert sample["image"].shape == (*PICTURES[place][1:3], 3) and sample["image"].dtype == np.uint8
+        assert sample["labels"].tolist() == [label for label, *_ in IMAGES[place][3]]
+        assert sample["image"].shape == (*IMAGES[place][1:3], 3) and sample["image"].dtype == np.uint8
         assert sample["boxes"].dtype == np.float32 and sample["labels"].dtype == np.int32
         assert sample["crowd"].dtype == bool
-        assert sample["original_size"].tolist() == list(PICTURES[place][1:3])
+        assert sample["original_size"].tolist() == list(IMAGES[place][1:3])
 
 
 def test_coco_in_its_official_layout_keeps_its_ids(tmp_path):
@@ -42,7 +42,7 @@ def test_coco_in_its_official_layout_keeps_its_ids(tmp_path):
 
 
 def test_coco_from_any_file_and_folder_divides_what_has_no_validation_split(tmp_path):
-    write_pictures(tmp_path / "jpg")
+    write_images(tmp_path / "jpg")
     (tmp_path / "boxes.json").write_text(json.dumps(coco_dict()))
     keys = {"annotations": {"train": "boxes.json"}, "images": {"train": "jpg"}, "validation_fraction": 0.5}
     parts = {split: samples(read("coco", tmp_path, split, **keys)) for split in SPLITS}
@@ -65,7 +65,7 @@ def test_voc_counts_from_one_and_marks_the_difficult(tmp_path):
     assert found[0]["crowd"].tolist() == [False, True]
     assert source.classes == NAMES
     assert [entry["bbox"] for entry in source.ground_truth["annotations"]] == [
-        [float(v) for v in box] for _, _, _, boxes in PICTURES for _, *box in boxes
+        [float(v) for v in box] for _, _, _, boxes in IMAGES for _, *box in boxes
     ]
 
 

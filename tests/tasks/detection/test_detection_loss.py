@@ -23,8 +23,8 @@ def anchors():
 @pytest.fixture(scope="module")
 def batch():
     rng = np.random.default_rng(0)
-    centre, size = rng.uniform(0.2, 0.8, (3, 6, 2)), rng.uniform(0.1, 0.6, (3, 6, 2))
-    boxes = np.concatenate([centre - size / 2, centre + size / 2], -1).clip(0, 1).astype("float32")
+    center, size = rng.uniform(0.2, 0.8, (3, 6, 2)), rng.uniform(0.1, 0.6, (3, 6, 2))
+    boxes = np.concatenate([center - size / 2, center + size / 2], -1).clip(0, 1).astype("float32")
     labels = rng.integers(0, CLASSES, (3, 6)).astype("int32")
     labels[1, 2:], labels[2] = -1, -1
     return {"boxes": boxes, "labels": labels, "crowd": np.zeros((3, 6), bool)}

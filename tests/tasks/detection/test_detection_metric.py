@@ -18,8 +18,8 @@ from pycocotools.cocoeval import COCOeval
 from mobilenet_tf import config
 from mobilenet_tf.data.source import evaluation_batches
 from mobilenet_tf.tasks.detection import report, scoring
-from mobilenet_tf.tasks.detection.inference import SHOWN_FROM, draw, to_row
-from mobilenet_tf.tasks.detection.metric import DetectionMetric, picture_ap
+from mobilenet_tf.tasks.detection.inference import MIN_DRAWN_SCORE, draw, to_row
+from mobilenet_tf.tasks.detection.metric import DetectionMetric, image_ap
 from mobilenet_tf.tasks.detection.task import task
 from mobilenet_tf.utils.errors import UserError
 
@@ -287,7 +287,7 @@ def test_confusion_counts_every_box_once():
 
 
 def test_agreement_of_two_predictions():
-    agreement = partial(scoring.agreement, score=SHOWN_FROM)
+    agreement = partial(scoring.agreement, score=MIN_DRAWN_SCORE)
     first = {"boxes": np.array([[0, 0, 0.2, 0.2], [0.5, 0.5, 0.9, 0.9]]), "labels": [0, 1], "scores": [0.9, 0.8]}
     weak = {**first, "scores": [0.9, 0.2]}
     assert agreement(first, first) == 1.0
@@ -301,9 +301,9 @@ def test_quality_of_one_picture():
     truth = {"boxes": sample["boxes"][:2], "labels": np.array([0, 1]), "crowd": np.array([False, False])}
     truth["boxes"] = np.array([[0, 0, 0.2, 0.2], [0.5, 0.5, 0.9, 0.9]])
     found = {"boxes": truth["boxes"], "labels": truth["labels"], "scores": np.array([0.9, 0.8])}
-    assert picture_ap(truth, found) == 1.0
-    assert picture_ap(truth, {**found, "labels": np.array([1, 1])}) == pytest.approx(0.25)  # wrong, then right: 1/2
-    assert picture_ap(truth, none_found({})) == 0.0
+    assert image_ap(truth, found) == 1.0
+    assert image_ap(truth, {**found, "labels": np.array([1, 1])}) == pytest.approx(0.25)  # wrong, then right: 1/2
+    assert image_ap(truth, none_found({})) == 0.0
 
 
 # The whole way

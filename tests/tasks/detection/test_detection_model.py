@@ -167,9 +167,9 @@ def test_an_anchor_looks_where_it_lies(head):
         image[:, y - 6 : y + 6, x - 6 : x + 6] = np.random.default_rng(0).uniform(0, 255, (12, 12, 3))
         change = np.abs(model(image)["class_logits"] - before)[0].sum(-1)[: cells * 6]
         change = change[:, None] / change.max()
-        centres = (anchors[: cells * 6, :2] + anchors[: cells * 6, 2:]) / 2
-        centre = (centres * change**2).sum(0) / (change**2).sum() * (128, 192)
-        assert np.abs(centre - (y, x)).max() < 16  # pixels, a cell at stride 16
+        centers = (anchors[: cells * 6, :2] + anchors[: cells * 6, 2:]) / 2
+        center = (centers * change**2).sum(0) / (change**2).sum() * (128, 192)
+        assert np.abs(center - (y, x)).max() < 16  # pixels, a cell at stride 16
 
 
 def test_anchors_are_cached_read_only_and_follow_their_keys():

@@ -11,15 +11,15 @@ from mobilenet_tf.tasks.detection import augment
 from mobilenet_tf.tasks.detection.task import restored, shown, task
 
 SIZE = (96, 96)
-COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.float32)
+COLORS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.float32)
 
 
 def sample(seed=0, height=120, width=160, boxes=((0.1, 0.1, 0.5, 0.4), (0.6, 0.3, 0.9, 0.9), (0.2, 0.6, 0.5, 0.8))):
-    """A dark picture with a plain rectangle of its own colour for every box."""
+    """A dark picture with a plain rectangle of its own color for every box."""
     image = np.full((height, width, 3), 20, np.uint8)
     boxes = np.array(boxes, np.float32).reshape(-1, 4)
-    for (y0, x0, y1, x1), colour in zip(boxes * [height, width, height, width], COLOURS, strict=False):
-        image[round(y0) : round(y1), round(x0) : round(x1)] = colour
+    for (y0, x0, y1, x1), color in zip(boxes * [height, width, height, width], COLORS, strict=False):
+        image[round(y0) : round(y1), round(x0) : round(x1)] = color
     return {
         "id": tf.constant("x"),
         "image": tf.constant(image),
@@ -32,8 +32,8 @@ def sample(seed=0, height=120, width=160, boxes=((0.1, 0.1, 0.5, 0.4), (0.6, 0.3
 
 
 def drawn_box(image: np.ndarray, label: int) -> np.ndarray:
-    """Where the rectangle of a colour is seen, yxyx within 0..1."""
-    near = np.abs(image - COLOURS[label]).max(-1) < 100
+    """Where the rectangle of a color is seen, yxyx within 0..1."""
+    near = np.abs(image - COLORS[label]).max(-1) < 100
     rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
     return np.array([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1]) / np.tile(image.shape[:2], 2)
 
@@ -79,7 +79,7 @@ def test_they_run_in_tf_data_as_they_do_eagerly_and_repeat(name):
         np.testing.assert_allclose(out["boxes"], again["boxes"], atol=1e-6)
 
 
-def test_a_crop_keeps_boxes_by_their_centre_and_overlaps_one():
+def test_a_crop_keeps_boxes_by_their_center_and_overlaps_one():
     boxes = tf.constant([[0.1, 0.1, 0.5, 0.4], [0.6, 0.3, 0.9, 0.9]])
     windows = np.array([augment.crop_window(boxes, tf.constant([120.0, 160.0]), (3, i)) for i in range(200)])
     sides = windows[:, 2:]
@@ -89,7 +89,7 @@ def test_a_crop_keeps_boxes_by_their_centre_and_overlaps_one():
     assert sides[~whole].min() >= 0.3 and ratio.min() >= 0.5 and ratio.max() <= 2
     corners = np.concatenate([windows[:, :2], windows[:, :2] + sides], 1).astype(np.float32)
     inside = augment.center_inside(boxes, tf.constant(corners)).numpy()
-    assert inside.any(0).all()  # some centre in every window
+    assert inside.any(0).all()  # some center in every window
     assert corners.min() >= 0 and corners.max() <= 1 + 1e-6
 
 
@@ -110,8 +110,8 @@ def test_zoom_out_shrinks_boxes_on_grey_ground():
         boxes = out["boxes"].numpy()
         areas.append(((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sum())
     assert min(areas) < 0.1 * max(areas)
-    grey = np.abs(out["image"].numpy() - 127.5).max(-1) < 1
-    assert grey.any()
+    gray = np.abs(out["image"].numpy() - 127.5).max(-1) < 1
+    assert gray.any()
 
 
 def test_only_the_part_of_a_jpeg_that_is_seen_is_decoded_and_gives_the_same_view(tmp_path):
@@ -128,7 +128,7 @@ def test_only_the_part_of_a_jpeg_that_is_seen_is_decoded_and_gives_the_same_view
         assert_boxes_lie_on_the_picture(part, pixels=2.5)
 
 
-def test_colours_change_and_nothing_else_does():
+def test_colors_change_and_nothing_else_does():
     outs = [augment.photometric(1.0)(sample(seed)) for seed in range(12)]
     images = np.stack([out["image"].numpy() for out in outs])
     assert images.min() >= 0 and images.max() <= 255 and images.std(0).max() > 10
@@ -157,7 +157,7 @@ def test_mosaics_show_four_pictures_and_their_boxes():
             y0, x0, y1, x1 = np.round(box * max(SIZE)).astype(int)
             inner = image[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2]
             if inner.size:
-                assert np.abs(inner - COLOURS[label]).max(-1).min() < 100
+                assert np.abs(inner - COLORS[label]).max(-1).min() < 100
         assert 3 <= (labels[i] >= 0).sum() <= 12
 
 
