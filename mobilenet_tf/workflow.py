@@ -172,7 +172,7 @@ def export_run(
     """
     cfg = open_config(run, overrides)
     from mobilenet_tf.export import report
-    from mobilenet_tf.export.exporter import Deployment
+    from mobilenet_tf.export.exporter import Exporter
     from mobilenet_tf.inference.formats import FORMATS, find_format
     from mobilenet_tf.inference.predict import load_predictor
 
@@ -180,15 +180,15 @@ def export_run(
     for name in names:
         find_format(name, "formats")
     task, folder = find_task(cfg.task)(cfg), folder or exports_of(run)
-    deployment = Deployment(task, artifact.locate(run)[0])
+    exporter = Exporter(task, artifact.locate(run)[0])
     paths, results = [], []
     for name in names:
-        paths.append(deployment.write(name, folder / FORMATS[name].filename))
-        results.append(deployment.verify(name, paths[-1]))
+        paths.append(exporter.write(name, folder / FORMATS[name].filename))
+        results.append(exporter.verify(name, paths[-1]))
     results, notes = report.measure(results, paths)
-    predictors = {"model": deployment.reference, **{path.name: load_predictor(path) for path in paths}}
-    pictures = report.drawings(task, deployment.metadata.classes, deployment.images, predictors)
-    title = f"{deployment.file.parent.name}: {task.name}"
+    predictors = {"model": exporter.reference, **{path.name: load_predictor(path) for path in paths}}
+    pictures = report.drawings(task, exporter.metadata.classes, exporter.images, predictors)
+    title = f"{exporter.file.parent.name}: {task.name}"
     report.write(folder / "report.html", title, results, pictures, notes)
     return results
 
@@ -201,9 +201,9 @@ def analyse_run(run: Path, *, overrides: Sequence[str] = (), folder: Path | None
     """
     cfg = open_config(run, overrides)
     from mobilenet_tf.export import sensitivity
-    from mobilenet_tf.export.exporter import Deployment
+    from mobilenet_tf.export.exporter import Exporter
 
-    result = sensitivity.analyse(Deployment(find_task(cfg.task)(cfg), artifact.locate(run)[0]))
+    result = sensitivity.analyse(Exporter(find_task(cfg.task)(cfg), artifact.locate(run)[0]))
     sensitivity.save(result, folder or exports_of(run))
     return result
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from mobilenet_tf import qat
 from mobilenet_tf.data.subsets import stratified
 from mobilenet_tf.export import convert, verification
 from mobilenet_tf.inference import artifact, spread
 from mobilenet_tf.inference.predict import Predictor, keras_predictor, load_keras, load_predictor
-from mobilenet_tf.qat import calibrated, is_aware, strip
 from mobilenet_tf.task import Task
 from mobilenet_tf.training.evaluate import evaluate, evaluation_inputs
 
 
-class Deployment:
+class Exporter:
     """The model in a .keras file, its data and its task."""
 
     def __init__(self, task: Task, file: Path):
@@ -32,8 +32,8 @@ class Deployment:
         self.network = load_keras(file)
         self.model = task.serving_model(self.network)
         self.reference = keras_predictor(self.model, self.metadata)
-        self.trained_for_int8 = is_aware(self.network)
-        self._origins: dict[bool, tuple[Predictor, dict]] = {}
+        self.is_qat = qat.is_prepared(self.network)
+        self._references: dict[bool, tuple[Predictor, dict]] = {}
 
     @cached_property
     def calibration(self) -> list[np.ndarray]:
@@ -43,18 +43,18 @@ class Deployment:
         return evaluation_inputs(self.task, source, count)
 
     @cached_property
-    def by_percentile(self):
+    def percentile_model(self):
         """The model with the roundings of int8, by `export.calibration_percentile`."""
-        network = calibrated(self.network, self.calibration, self.cfg.export.calibration_percentile)
+        network = qat.calibrated(self.network, self.calibration, self.cfg.export.calibration_percentile)
         return self.task.serving_model(network)
 
     def write(self, name: str, path: Path, float_layers=None) -> Path:
         """Exports to the format of that name; `float_layers` in place of the config's."""
         chosen, options = convert.FORMATS[name], self.cfg.export
         by_percentile = chosen.keeps_qat and options.calibration_percentile and float_layers is None
-        needs = chosen.needs_calibration and not (chosen.keeps_qat and (self.trained_for_int8 or by_percentile))
+        needs = chosen.needs_calibration and not (chosen.keeps_qat and (self.is_qat or by_percentile))
         return convert.export(
-            self.by_percentile if by_percentile else self.model,
+            self.percentile_model if by_percentile else self.model,
             path,
             name,
             metadata=self.metadata,
@@ -67,17 +67,17 @@ class Deployment:
         """The task's metrics on `export.verify_samples` of the validation split."""
         return evaluate(self.task, predictor, self.validation, limit=self.cfg.export.verify_samples)
 
-    def origin(self, name: str) -> tuple[Predictor, dict[str, Any]]:
+    def reference_for(self, name: str) -> tuple[Predictor, dict[str, Any]]:
         """What a file of that format is held against, and its metrics: a model trained for int8 is float elsewhere."""
-        plain = self.trained_for_int8 and not convert.FORMATS[name].keeps_qat
-        if plain not in self._origins:
-            predictor = keras_predictor(strip(self.model), self.metadata) if plain else self.reference
-            self._origins[plain] = predictor, self.score(predictor)
-        return self._origins[plain]
+        plain = self.is_qat and not convert.FORMATS[name].keeps_qat
+        if plain not in self._references:
+            predictor = keras_predictor(qat.strip(self.model), self.metadata) if plain else self.reference
+            self._references[plain] = predictor, self.score(predictor)
+        return self._references[plain]
 
     def verify(self, name: str, path: Path) -> verification.Verification:
         """Holds a file of that format against the model it was made from; stores the figures beside it."""
-        model, metrics = self.origin(name)
+        model, metrics = self.reference_for(name)
         return verification.verify(
             model,
             load_predictor(path),

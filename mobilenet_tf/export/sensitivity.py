@@ -10,7 +10,7 @@ from rich.table import Table
 
 from mobilenet_tf import viz
 from mobilenet_tf.export import convert
-from mobilenet_tf.export.exporter import Deployment
+from mobilenet_tf.export.exporter import Exporter
 from mobilenet_tf.export.quantize import LayerError
 from mobilenet_tf.inference.predict import load_predictor
 from mobilenet_tf.utils import files
@@ -44,22 +44,22 @@ class Sensitivity:
         return asdict(self)
 
 
-def analyse(deployment: Deployment) -> Sensitivity:
+def analyse(exporter: Exporter) -> Sensitivity:
     """Compares the layers on calibration pictures, and files on `export.verify_samples` of the validation split.
 
     Raises UserError for a network that was trained for int8.
     """
-    if deployment.trained_for_int8:
-        raise UserError(f"only a float network's layers can be compared. Received: {deployment.file}, trained for int8")
-    errors = convert.sensitivity(deployment.model, deployment.metadata, deployment.calibration)
-    name, trials = deployment.task.monitor[0], []
+    if exporter.is_qat:
+        raise UserError(f"only a float network's layers can be compared. Received: {exporter.file}, trained for int8")
+    errors = convert.sensitivity(exporter.model, exporter.metadata, exporter.calibration)
+    name, trials = exporter.task.monitor[0], []
     with tempfile.TemporaryDirectory() as folder:
         for count in track(COUNTS, "leaving the worst in float32"):
             tensors = [error.tensor for error in errors[:count]]
-            path = deployment.write("tflite_int8", Path(folder) / f"{count}.tflite", float_layers=tensors)
-            metric = float(deployment.score(load_predictor(path))[name])
+            path = exporter.write("tflite_int8", Path(folder) / f"{count}.tflite", float_layers=tensors)
+            metric = float(exporter.score(load_predictor(path))[name])
             trials.append(Trial(count, metric, path.stat().st_size))
-    _, metrics = deployment.origin("tflite_int8")
+    _, metrics = exporter.reference_for("tflite_int8")
     return Sensitivity(name, float(metrics[name]), errors, trials)
 
 
