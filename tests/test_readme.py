@@ -91,10 +91,10 @@ def photograph(real_data):
 def test_pictures_are_seen_as_in_the_evaluation(photograph):
     namespace = {}
     text = (
-        "from PIL import Image, ImageOps\n\n\n" + PROGRAMS["lite.py"][PROGRAMS["lite.py"].index("def open_picture") :]
+        "from PIL import Image, ImageOps\n\n\n" + PROGRAMS["lite.py"][PROGRAMS["lite.py"].index("def open_image") :]
     )
     exec(text, namespace)
-    picture = namespace["open_picture"](photograph)
+    picture = namespace["open_image"](photograph)
     image = images.read(photograph)
     assert np.abs(np.asarray(picture).astype(int) - image).max() <= 1
     for size, crop in product(((96, 128), (320, 320), (300, 500)), (None, 0.875)):
@@ -195,4 +195,4 @@ def test_compare(device, photograph, tmp_path):
     for other, vector in zip(others, vectors[1:], strict=True):
         [line] = device("compare.py", path, photograph, other)
         assert float(line.split(": ")[1].split(",")[0]) == pytest.approx(vectors[0] @ vector, abs=0.02)
-        assert line.endswith("0.25 on")
+        assert line.endswith("threshold: 0.25")
