@@ -10,8 +10,8 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from mobilenet_tf import qat
 from mobilenet_tf.models import builder, graph, specs
-from mobilenet_tf.qat import is_aware, strip
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError
 
@@ -106,8 +106,8 @@ def cost(model: keras.Model, input_size: int | tuple[int, int] | None = None) ->
     once. A 1x1 convolution of a 1x1 map counts as what it is, a dense layer. A network that was trained for int8 counts
     as the float network inside it. Raises UserError.
     """
-    if is_aware(model):
-        model = strip(model)
+    if qat.is_prepared(model):
+        model = qat.strip(model)
     shapes = _input_shapes(model, input_size)
     leaves = _leaves(model)
     calls = _trace(model, shapes, [layer for layer, own in leaves if own or _kernels(layer)])

@@ -296,12 +296,12 @@ def _onnx_cost(node, shapes) -> int | None:
 
 def inspect_keras(path: Path, batches: Iterable[np.ndarray] | None = None) -> dict[str, Any]:
     """Returns the fields of `Inspection` that are known of a .keras file; for batches see `inspect`."""
+    from mobilenet_tf import qat
     from mobilenet_tf.analysis import cost, dead_channels
     from mobilenet_tf.models.graph import leaves
-    from mobilenet_tf.qat import is_aware, strip
 
     model, metadata = load_keras(path), artifact.read(path)
-    network = strip(model) if is_aware(model) else model
+    network = qat.strip(model) if qat.is_prepared(model) else model
     try:
         costs = {row.name: row.mult_adds for row in cost.cost(model, metadata and metadata.input_size).rows}
     except UserError:  # it takes images of any size

@@ -24,6 +24,7 @@ from rich.markup import escape
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.python.convert_phase import ConverterError
 
+from mobilenet_tf import qat
 from mobilenet_tf.export import quantize
 from mobilenet_tf.export.unsupported import unsupported_ops, with_layers
 from mobilenet_tf.inference import artifact, tflite_metadata
@@ -34,7 +35,6 @@ from mobilenet_tf.inference.predict import load_predictor
 from mobilenet_tf.inference.spread import leaves
 from mobilenet_tf.inference.tflite import POST_PROCESS, operators
 from mobilenet_tf.models import graph
-from mobilenet_tf.qat import is_aware, strip
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.console import quiet
 from mobilenet_tf.utils.errors import UserError, missing_extra
@@ -96,8 +96,8 @@ def export(
     _check_inputs(inputs, chosen)
     _check_input_size(model, metadata)
     _check_classes(model, metadata)
-    if is_aware(model):
-        model, calibration = (model, None) if chosen.keeps_qat else (strip(model), calibration)
+    if qat.is_prepared(model):
+        model, calibration = (model, None) if chosen.keeps_qat else (qat.strip(model), calibration)
     if calibration is not None:
         calibration = _calibration(calibration, metadata.input_size)
     net = _in_float32(model, metadata.outputs)
@@ -158,13 +158,13 @@ def _check_path(path: Path, format: Format) -> None:
 
 def _check_calibration_is_given(calibration: Images | None, format: Format, model: keras.Model) -> None:
     """A format that is calibrated has images for it, unless the model has learned the ranges in training."""
-    if format.needs_calibration and calibration is None and not (format.keeps_qat and is_aware(model)):
+    if format.needs_calibration and calibration is None and not (format.keeps_qat and qat.is_prepared(model)):
         raise UserError(f"{format.name} must have calibration images. Received: calibration=None")
 
 
 def _check_float_layers(float_layers: quantize.FloatLayers, format: Format, model: keras.Model) -> None:
     """A network trained for int8 is exported whole."""
-    if format.keeps_qat and float_layers and is_aware(model):
+    if format.keeps_qat and float_layers and qat.is_prepared(model):
         raise UserError(f"float_layers must be 0 for a network trained for int8. Received: float_layers={float_layers}")
 
 

@@ -1,6 +1,6 @@
-"""Quantisation-aware training: a network that trains as the int8 file made from it will compute."""
+"""Quantization-aware training (QAT): a network that computes in training what its int8 file will compute."""
 
 from mobilenet_tf.qat.calibration import calibrated
-from mobilenet_tf.qat.graph import aware, is_aware, strip
+from mobilenet_tf.qat.graph import is_prepared, prepare, strip
 
-__all__ = ["aware", "calibrated", "is_aware", "strip"]
+__all__ = ["calibrated", "is_prepared", "prepare", "strip"]

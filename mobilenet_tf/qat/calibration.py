@@ -1,4 +1,4 @@
-"""Ranges of activations from calibration images, without training."""
+"""Activation ranges from calibration images, without training."""
 
 from __future__ import annotations
 
@@ -9,40 +9,47 @@ import numpy as np
 import tensorflow as tf
 
 from mobilenet_tf.models.graph import leaves
-from mobilenet_tf.qat.graph import aware
-from mobilenet_tf.qat.layers import Range
+from mobilenet_tf.qat.graph import prepare
+from mobilenet_tf.qat.layers import FakeQuant
 from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.progress import track
 
-LOOKED_AT = 20_000  # values of a tensor in one batch
+MAX_SAMPLED_VALUES = 20_000  # of each tensor in each batch; percentiles are computed from these
 
 
 def calibrated(model: keras.Model, batches: Iterable[np.ndarray], percentile: float) -> keras.Model:
-    """The aware network of a float one, the ranges of its activations bounded by percentiles of their values.
+    """Prepares a float network for int8, with activation ranges that are clipped to percentiles of the values.
 
-    The extremes of a few pictures may stretch a range, and its steps, for all others; 99.99 leaves one value in ten
-    thousand out at either end.
+    With min and max, extreme values in a few images stretch a range and so make its LSB (the step between two int8
+    values) larger for all images. A percentile of 99.99 clips one value in ten thousand at either end.
 
     Args:
+        model: a float network; it stays as it is.
         batches: float32 images [N, H, W, 3] in 0..255.
-        percentile: above 50 and below 100; 100 less it bounds the range from below.
+        percentile: the upper end of the ranges, above 50 and below 100; the lower end is 100 - percentile.
+
+    Returns:
+        The network as `qat.prepare` returns it, with its ranges set.
+
+    Raises:
+        UserError: there are no images, or `qat.prepare` does not support a layer of the model.
     """
-    network = aware(model)
-    ranges = [layer for layer in leaves(network) if isinstance(layer, Range) and not layer.fixed]
-    seen = [[] for _ in ranges]
-    for layer, values in zip(ranges, seen, strict=True):
-        layer.watcher = lambda inputs, values=values: values.append(_some(inputs.numpy().ravel()))
+    network = prepare(model)
+    fake_quants = [layer for layer in leaves(network) if isinstance(layer, FakeQuant) and not layer.fixed]
+    samples: list[list[np.ndarray]] = [[] for _ in fake_quants]
+    for layer, values in zip(fake_quants, samples, strict=True):
+        layer.observer = lambda inputs, values=values: values.append(_sample(inputs.numpy().ravel()))
     for batch in track(list(batches), "percentiles"):
         network(tf.constant(batch, tf.float32), training=False)
-    if not any(seen):
+    if not any(samples):
         raise UserError("calibration must hold images. Received: none")
-    for layer, values in zip(ranges, seen, strict=True):
-        layer.watcher = None
+    for layer, values in zip(fake_quants, samples, strict=True):
+        layer.observer = None
         low, high = np.percentile(np.concatenate(values), [100 - percentile, percentile])
         layer.low.assign(min(low, 0.0))
         layer.high.assign(max(high, 0.0))
     return network
 
 
-def _some(values: np.ndarray) -> np.ndarray:
-    return values[:: len(values) // LOOKED_AT + 1].copy()  # a view would keep the whole tensor
+def _sample(values: np.ndarray) -> np.ndarray:
+    return values[:: len(values) // MAX_SAMPLED_VALUES + 1].copy()  # a view would keep the whole tensor in memory

@@ -1,35 +1,59 @@
-"""Layers that compute in float what int8 will compute: ranges of activations, convolutions with quantised kernels."""
+"""Layers that compute in float what int8 will compute: fake quantization of activations, and of kernels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import keras
 import tensorflow as tf
 
 from mobilenet_tf.models.layers import fast_convolution
 
-STEPS = 255  # between the lowest and the highest of 8 bits
-SIGMOID = (0.0, 255 / 256)  # the range that TFLite's int8 LOGISTIC and SOFTMAX demand
-UNIT = (-1.0, 127 / 128)  # ... and its L2_NORMALIZATION
+MAX_UINT8 = 255  # 8 bits hold 256 values, so a range has 255 LSBs
+SIGMOID_RANGE = (0.0, 255 / 256)  # the output range that TFLite's int8 LOGISTIC and SOFTMAX demand
+UNIT_RANGE = (-1.0, 127 / 128)  # the output range that TFLite's int8 L2_NORMALIZATION demands
+
+LayerClass = TypeVar("LayerClass", bound=type)
 
 
-@keras.saving.register_keras_serializable(package="mobilenet_tf")
-class Range(keras.layers.Layer):
-    """Rounds a tensor to the 256 values of its range, one scale and zero point for all of it.
+def _stored_as(name: str) -> Callable[[LayerClass], LayerClass]:
+    """Makes a layer class known to Keras by the name that .keras files since version 0.1.0 hold.
 
-    The range follows the smallest and largest values of the training batches: the first sets it, later ones move it by
-    `1 - momentum`. It always holds 0, which int8 represents exactly. Until the first batch nothing is rounded.
-    Source: arXiv:1712.05877, section 3.1; arXiv:1806.08342, section 3.
-
-    fixed:   (lowest, highest), for what is known beforehand, in place of a moving range.
-    observe: in a call, False applies the range without moving it: for tensors that share one with another.
+    Keras writes two names into a file: the registered name into the config, and the class's `__name__`, in snake case,
+    into the paths of the weights ("layers/range_1/vars/0"). Both have to stay when a class is renamed in Python.
     """
 
-    def __init__(self, momentum: float = 0.99, fixed: tuple[float, float] | None = None, **keys):
-        super().__init__(**keys)
+    def register(cls: LayerClass) -> LayerClass:
+        cls.__name__ = name
+        keras.saving.register_keras_serializable(package="mobilenet_tf", name=name)(cls)
+        return cls
+
+    return register
+
+
+@_stored_as("Range")
+class FakeQuant(keras.layers.Layer):
+    """Rounds a tensor to the 256 values that int8 has in a range [low, high], with one scale and zero point.
+
+    The range is a moving average of the smallest and largest values in the training batches: the first batch sets it,
+    each later one moves it by `1 - momentum`. It always contains 0, which int8 represents exactly. Before the first
+    batch the tensor passes unchanged. Source: arXiv:1712.05877, section 3.1; arXiv:1806.08342, section 3.
+
+    Args:
+        momentum: of the moving average.
+        fixed: (low, high), for an operation whose range is known beforehand, in place of a moving range.
+
+    In a call, `observe=False` applies the range without moving it, for a tensor that shares the range of another.
+    """
+
+    low: Any  # scalar variables; absent where the range is fixed
+    high: Any
+
+    def __init__(self, momentum: float = 0.99, fixed: tuple[float, float] | None = None, **kwargs):
+        super().__init__(**kwargs)
         self.momentum, self.fixed = momentum, tuple(fixed) if fixed else None
-        self.watcher: Callable | None = None  # is given what would be observed, outside training
+        self.observer: Callable | None = None  # called in inference with each tensor that training would observe
 
     def build(self, input_shape):
         if self.fixed is None:
@@ -43,8 +67,8 @@ class Range(keras.layers.Layer):
             return tf.quantization.fake_quant_with_min_max_args(inputs, *self.fixed)
         if training and observe:
             self._follow(inputs)
-        if self.watcher and observe:
-            self.watcher(inputs)
+        if self.observer and observe:
+            self.observer(inputs)
         low, high = tf.convert_to_tensor(self.low), tf.convert_to_tensor(self.high)
         return tf.cond(
             high > low, lambda: tf.quantization.fake_quant_with_min_max_vars(inputs, low, high), lambda: inputs
@@ -68,13 +92,22 @@ class Range(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="mobilenet_tf")
 class FoldedBatchNormalization(keras.layers.BatchNormalization):
-    """A frozen BatchNormalization as (multiplier [C], offset [C]) for the convolution before it.
+    """A BatchNormalization in the form in which the convolution before it can absorb it: (multiplier [C], offset [C]).
 
-    It takes that convolution's input, whose values do not matter. The statistics stand still; gamma and beta learn.
+    With frozen statistics, BatchNorm computes x * multiplier + offset for each channel, where multiplier is
+    gamma / sqrt(variance + epsilon) and offset is beta - mean * multiplier. The layer returns these two vectors in
+    place of a normalized tensor. Gamma and beta are trained; mean and variance are not updated.
+
+    It is called on the input of the convolution, so that it has a place in the graph; the values do not matter.
     """
 
-    def __init__(self, channels: int, **keys):
-        super().__init__(**keys)
+    gamma: Any
+    beta: Any
+    moving_mean: Any
+    moving_variance: Any
+
+    def __init__(self, channels: int, **kwargs):
+        super().__init__(**kwargs)
         self.channels = channels
 
     def build(self, input_shape):
@@ -95,36 +128,48 @@ class FoldedBatchNormalization(keras.layers.BatchNormalization):
         return super().get_config() | {"channels": self.channels}
 
 
-class _Quantised:
-    """What convolutions and dense layers share: the kernel after folding, rounded by output channel."""
+class _QuantizedKernel:
+    """A mixin for convolutions and dense layers, which fake-quantizes the kernel per output channel after folding."""
+
+    kernel: Any
+    bias: Any
+    use_bias: bool
+    _convolve: Callable  # (inputs, kernel, training) -> outputs without bias
 
     def build(self, inputs_shape, multiplier_shape=None, offset_shape=None):
-        super().build(inputs_shape)
+        layer: Any = super()
+        layer.build(inputs_shape)
 
     def compute_output_shape(self, inputs_shape, multiplier_shape=None, offset_shape=None):
-        return super().compute_output_shape(inputs_shape)
+        layer: Any = super()
+        return layer.compute_output_shape(inputs_shape)
 
     def call(self, inputs, multiplier=None, offset=None, training=None):
-        """The layer on `inputs`, its outputs times `multiplier` plus `offset` ([C] or numbers), without activation."""
+        """Computes layer(inputs) * multiplier + offset, without an activation.
+
+        Both scale or shift the outputs per channel ([C], or one number for all); they are folded into the kernel and
+        the bias before these are rounded, as the TFLite converter does.
+        """
         kernel, bias = self._by_channel(tf.convert_to_tensor(self.kernel)), self.bias if self.use_bias else None
         if isinstance(offset, float):
-            # not the same number for all: such a bias the converter rounds by the first channel's scale alone
+            # The converter rounds a bias that is one number for all channels by the first channel's scale alone, so
+            # one channel gets another number.
             offset += 1e-7 * tf.one_hot(0, kernel.shape[-1])
         if multiplier is not None:
             kernel *= multiplier
             bias = offset if bias is None else bias * multiplier + offset
-        outputs = self._convolve(inputs, _rounded(kernel, bias), training)
+        outputs = self._convolve(inputs, _fake_quantize(kernel, bias), training)
         return outputs if bias is None else tf.nn.bias_add(outputs, bias)
 
     def _by_channel(self, kernel):
-        """The kernel with the output channels last."""
+        """Returns the kernel with the output channels last."""
         return kernel
 
 
-def _rounded(kernel, bias):
-    """A kernel [..., C] rounded to -127..127 steps of each channel's largest weight.
+def _fake_quantize(kernel, bias):
+    """Rounds a kernel [..., C] to -127..127 LSBs per channel, where 127 LSBs are the channel's largest weight.
 
-    A dead channel has no largest weight; its steps are such that int32 holds its bias.
+    Where all weights of a channel are (nearly) zero, the LSB is chosen so that int32 holds the channel's bias.
     """
     highest = tf.reduce_max(tf.abs(kernel), list(range(len(kernel.shape) - 1)))
     highest = tf.maximum(highest, 1e-6 if bias is None else tf.maximum(1e-4 * tf.abs(bias), 1e-6))
@@ -132,31 +177,33 @@ def _rounded(kernel, bias):
     return tf.quantization.fake_quant_with_min_max_vars_per_channel(kernel, -highest, highest, narrow_range=True)
 
 
-@keras.saving.register_keras_serializable(package="mobilenet_tf")
-class QuantisedConv2D(_Quantised, keras.layers.Conv2D):
-    """A Conv2D with its weights, computed as int8 will."""
+@_stored_as("QuantisedConv2D")
+class QuantizedConv2D(_QuantizedKernel, keras.layers.Conv2D):
+    """A Conv2D with the same weights, which computes with a fake-quantized kernel."""
 
     def _convolve(self, inputs, kernel, training):
         return fast_convolution(self, inputs, kernel) if training else self.convolution_op(inputs, kernel)
 
 
-@keras.saving.register_keras_serializable(package="mobilenet_tf")
-class QuantisedDepthwiseConv2D(_Quantised, keras.layers.DepthwiseConv2D):
-    """A DepthwiseConv2D with its weights, computed as int8 will."""
+@_stored_as("QuantisedDepthwiseConv2D")
+class QuantizedDepthwiseConv2D(_QuantizedKernel, keras.layers.DepthwiseConv2D):
+    """A DepthwiseConv2D with the same weights, which computes with a fake-quantized kernel."""
 
     def _by_channel(self, kernel):
         return tf.reshape(kernel, [*self.kernel_size, 1, -1])
 
     def _convolve(self, inputs, kernel, training):
         kernel = tf.reshape(kernel, self.kernel.shape)
-        return keras.ops.depthwise_conv(inputs, kernel, self.strides, self.padding, dilation_rate=self.dilation_rate)
+        strides: Any = self.strides  # a tuple, where Keras's annotations have an int
+        dilation: Any = self.dilation_rate
+        return keras.ops.depthwise_conv(inputs, kernel, strides, self.padding, dilation_rate=dilation)
 
 
-@keras.saving.register_keras_serializable(package="mobilenet_tf")
-class QuantisedDense(_Quantised, keras.layers.Dense):
-    """A Dense layer with its weights, on [N, C], computed as int8 will.
+@_stored_as("QuantisedDense")
+class QuantizedDense(_QuantizedKernel, keras.layers.Dense):
+    """A Dense layer on [N, C] with the same weights, which computes with a fake-quantized kernel.
 
-    As a 1x1 convolution: the converter fails on a matrix that is quantised by column, which it has to transpose.
+    It is computed as a 1x1 convolution, because the converter fails to transpose a matrix that is quantized per column.
     """
 
     def call(self, inputs, multiplier=None, offset=None, training=None):
@@ -170,21 +217,24 @@ class QuantisedDense(_Quantised, keras.layers.Dense):
         return tf.nn.conv2d(inputs, kernel, 1, "VALID")
 
 
-@keras.saving.register_keras_serializable(package="mobilenet_tf")
-class QuantisedRescaling(keras.layers.Rescaling):
-    """Pixels in 0..255, each in one step, to a range of 255 steps that has 0 on its grid."""
+@_stored_as("QuantisedRescaling")
+class QuantizedRescaling(keras.layers.Rescaling):
+    """Rescales pixels in 0..255, whose LSB is one gray level, to a range of 255 LSBs that represents 0 exactly."""
 
     def call(self, inputs):
-        pixels = tf.quantization.fake_quant_with_min_max_args(inputs, 0, STEPS)
-        scaled = tf.quantization.fake_quant_with_min_max_args(pixels * self.scale, 0, STEPS * self.scale)
-        low, high = self.offset, STEPS * self.scale + self.offset
-        # 254 steps between the two: with 255 every grey level would lie in the middle between two values
+        pixels = tf.quantization.fake_quant_with_min_max_args(inputs, 0, MAX_UINT8)
+        scaled = tf.quantization.fake_quant_with_min_max_args(pixels * self.scale, 0, MAX_UINT8 * self.scale)
+        low, high = self.offset, MAX_UINT8 * self.scale + self.offset
+        # 254 LSBs lie between low and high: with 255, each gray level would lie halfway between two int8 values.
         return tf.quantization.fake_quant_with_min_max_args(scaled + self.offset, low, high + (high - low) / 254)
 
 
 @keras.saving.register_keras_serializable(package="mobilenet_tf")
 class HardSigmoid(keras.layers.Layer):
-    """What is left of a hard sigmoid behind a convolution that computes x / 6 + 0.5: the limits, as int8's own."""
+    """The clipping to 0..1 of a hard sigmoid, min(max(x / 6 + 0.5, 0), 1); the convolution before it has the rest.
+
+    int8 clips for free: it is the range of the convolution's output.
+    """
 
     def call(self, inputs):
         return tf.quantization.fake_quant_with_min_max_args(inputs, 0, 1)

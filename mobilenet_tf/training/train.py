@@ -13,12 +13,11 @@ from typing import Any
 
 import keras
 
-from mobilenet_tf import viz
+from mobilenet_tf import qat, viz
 from mobilenet_tf.config import Config
 from mobilenet_tf.data.source import Source, difference, user_errors
 from mobilenet_tf.inference.predict import load_keras
 from mobilenet_tf.models.graph import leaves
-from mobilenet_tf.qat import aware
 from mobilenet_tf.task import Metric, Task
 from mobilenet_tf.training import checkpoint, distill, optim
 from mobilenet_tf.training.callbacks import AfterEpoch, FiniteLoss
@@ -53,16 +52,16 @@ def train(task: Callable[[Any], Task], cfg: Config, folder: Path | str) -> Run:
     Raises:
         UserError: an unusable folder, a checkpoint of another model, or a loss that is not finite.
     """
-    bound, folder = task(cfg), _prepare(RunFolder(Path(folder)), cfg)
+    bound, run_folder = task(cfg), _prepare(RunFolder(Path(folder)), cfg)
     keras.utils.set_random_seed(cfg.seed)
     precision, jit = device_settings("float32" if cfg.quantize.qat else cfg.train.precision, cfg.train.jit)
     source, validation = _sources(bound)
-    start = _start(folder, cfg)
+    start = _start(run_folder, cfg)
     network, serving = _networks(bound, source, precision, pretrained=start is None)
     teacher = distill.load(bound, source, serving) if cfg.distill.teacher else None
     if teacher:
-        distill.score(teacher, bound, validation, folder)
-    data, state = Data(source, validation, teacher), State(bound, folder, network, serving)
+        distill.score(teacher, bound, validation, run_folder)
+    data, state = Data(source, validation, teacher), State(bound, run_folder, network, serving)
     if start:
         _restore(state, start)
     for index in range(state.progress.stage, len(cfg.train.stages)):
@@ -125,7 +124,7 @@ def _networks(task: Task, source: Source, precision: str, *, pretrained: bool) -
                 layer.momentum = cfg.train.batch_norm_momentum
     serving = _build(blank, source)
     if cfg.quantize.qat:
-        return aware(network, cfg.quantize.momentum), aware(serving, cfg.quantize.momentum)
+        return qat.prepare(network, cfg.quantize.momentum), qat.prepare(serving, cfg.quantize.momentum)
     return network, serving
 
 

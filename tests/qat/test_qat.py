@@ -1,4 +1,4 @@
-"""Quantisation-aware training: the file computes what was trained, and everything else works as with any network."""
+"""Quantization-aware training: the file computes what was trained, and everything else works as with any network."""
 
 import re
 from collections import Counter
@@ -21,8 +21,8 @@ from mobilenet_tf.inference.predict import load_keras, load_predictor
 from mobilenet_tf.inference.tflite import open_tflite
 from mobilenet_tf.models.graph import leaves
 from mobilenet_tf.models.heads import classifier
-from mobilenet_tf.qat import aware, calibrated, is_aware, strip
-from mobilenet_tf.qat.layers import HardSigmoid, Range
+from mobilenet_tf.qat import calibrated, is_prepared, prepare, strip
+from mobilenet_tf.qat.layers import FakeQuant, HardSigmoid
 from mobilenet_tf.tasks.detection.model import detector
 from mobilenet_tf.tasks.embedding.export import serving_model
 from mobilenet_tf.tasks.embedding.model import embedder
@@ -59,7 +59,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def pair(images):
-    """name -> (a float network that has been trained or looks so, what `aware` makes of it, with its ranges found)."""
+    """name -> (a float network that has been trained or looks so, its prepared network, ranges set)."""
     made = {}
 
     def get(name):
@@ -67,7 +67,7 @@ def pair(images):
             keras.utils.set_random_seed(1)
             network = NETWORKS[name]()
             learn(network, images) if name in ("v1", "v2", "v3") else spread(network, images)
-            made[name] = told_apart(network, images), aware(network)
+            made[name] = told_apart(network, images), prepare(network)
             made[name][1](images, training=True)
         return made[name]
 
@@ -109,7 +109,7 @@ def _like(weight, low, high):
 
 @pytest.fixture(scope="module")
 def exported(pair, tmp_path_factory):
-    """(name, type of its inputs) -> the int8 file of the aware network, made without calibration."""
+    """(name, type of its inputs) -> the int8 file of the prepared network, made without calibration."""
     made = {}
 
     def get(name, inputs="float32"):
@@ -128,8 +128,8 @@ def outputs(model, images) -> dict[str, np.ndarray]:
     return {key: np.asarray(value) for key, value in raw.items()}
 
 
-def ranges(model) -> list[Range]:
-    return [layer for layer in leaves(model) if isinstance(layer, Range) and layer.fixed is None]
+def ranges(model) -> list[FakeQuant]:
+    return [layer for layer in leaves(model) if isinstance(layer, FakeQuant) and layer.fixed is None]
 
 
 def steps_of(low, high) -> tuple[float, int]:
@@ -142,7 +142,7 @@ def steps_of(low, high) -> tuple[float, int]:
 def test_strip_gives_the_float_network_back(pair, images, name):
     network, trained = pair(name)
     stripped, want = strip(trained), outputs(network, images)
-    assert is_aware(trained) and not is_aware(stripped)
+    assert is_prepared(trained) and not is_prepared(stripped)
     for key, got in outputs(stripped, images).items():
         np.testing.assert_allclose(got, want[key], atol=1e-5)
     assert stripped.get_layer("backbone").output.keys() == network.get_layer("backbone").output.keys()
@@ -162,7 +162,7 @@ def test_the_file_is_int8_and_follows_the_trained_network(pair, exported, images
     got = load_predictor(exported(name))(images)
     got = got if isinstance(got, dict) else {"raw": got}
     want = outputs(trained, images)
-    monkeypatch.setattr(Range, "call", nudged(Range.call))
+    monkeypatch.setattr(FakeQuant, "call", nudged(FakeQuant.call))
     either = outputs(trained, images)
     for key, values in want.items():
         levels = np.unique(values)
@@ -175,7 +175,7 @@ def test_the_file_is_int8_and_follows_the_trained_network(pair, exported, images
 
 
 def nudged(rounded):
-    """Range.call with noise before the rounding, up to BORDER of a step."""
+    """FakeQuant.call with noise before the rounding, up to BORDER of a step."""
     rng = np.random.default_rng(0)
 
     def call(layer, inputs, observe=True, training=None):
@@ -217,8 +217,8 @@ def test_each_layer_follows_the_trained_network_within_one_step(pair, exported, 
         shares[layer.name] = float(np.mean(off < 1.01))
         return tf.constant(outputs, tf.float32)
 
-    rounded = Range.call
-    monkeypatch.setattr(Range, "call", forced)
+    rounded = FakeQuant.call
+    monkeypatch.setattr(FakeQuant, "call", forced)
     trained(images)
     assert len(shares) == len(ranges(trained)) > 10
     assert min(shares.values()) > 0.99, shares
@@ -243,7 +243,7 @@ def test_calibration_leaves_rare_values_out_of_the_ranges(pair, images, tmp_path
     for inner, outer in zip(half, most, strict=True):
         if not inner.fixed:
             assert outer.low <= inner.low <= 0 <= inner.high <= outer.high and outer.low < outer.high
-            assert inner.watcher is None
+            assert inner.observer is None
     path = convert.export(calibrated(network, [images], 99.9), tmp_path / "m.tflite", "tflite_int8", metadata=METADATA)
     difference = load_predictor(path)(images) - outputs(network, images)["raw"]
     assert np.abs(difference).mean() < 0.1 * outputs(network, images)["raw"].std()
@@ -323,7 +323,7 @@ def test_ranges_move_in_training_alone_and_batch_norm_stands_still(pair, images)
 
 
 def test_the_first_batch_sets_a_range_and_later_ones_move_it():
-    layer = Range(momentum=0.75)
+    layer = FakeQuant(momentum=0.75)
     x = np.array([[-1.0, 3.0]], np.float32)
     assert np.array_equal(layer(x), x)  # nothing is rounded yet
     layer(x, training=True)
@@ -334,7 +334,7 @@ def test_the_first_batch_sets_a_range_and_later_ones_move_it():
     assert np.ptp(np.asarray(layer(np.linspace(-9, 9, 999, dtype=np.float32)[None]))) == pytest.approx(6.0)
 
 
-def test_an_aware_network_is_saved_and_loaded_as_any(pair, images, tmp_path):
+def test_a_prepared_network_is_saved_and_loaded_as_any(pair, images, tmp_path):
     network, trained = pair("v3")
     trained.save(tmp_path / "model.keras")
     loaded = load_keras(tmp_path / "model.keras")
@@ -353,11 +353,11 @@ def test_hard_sigmoid_costs_int8_nothing_and_hard_swish_one_operation(pair, expo
 def test_unknown_layers_are_named():
     x = keras.Input((8, 8, 3))
     with pytest.raises(UserError, match=r"needs layers of a known kind; noise is none\. Received: GaussianNoise"):
-        aware(keras.Model(x, keras.layers.GaussianNoise(0.1, name="noise")(x)))
+        prepare(keras.Model(x, keras.layers.GaussianNoise(0.1, name="noise")(x)))
     with pytest.raises(UserError, match="needs a convolution right before norm"):
-        aware(keras.Model(x, keras.layers.BatchNormalization(name="norm")(x)))
+        prepare(keras.Model(x, keras.layers.BatchNormalization(name="norm")(x)))
     with pytest.raises(UserError, match="needs a known activation in act. Received: elu"):
-        aware(keras.Model(x, keras.layers.Activation("elu", name="act")(x)))
+        prepare(keras.Model(x, keras.layers.Activation("elu", name="act")(x)))
 
 
 def test_a_run_trains_resumes_and_exports_without_calibration(small_config, tmp_path, capsys):
@@ -378,9 +378,15 @@ def test_a_run_trains_resumes_and_exports_without_calibration(small_config, tmp_
     resumed = [*small, f"train.resume={tmp_path / 'first'}", f"train.stages=[{stage}, {stage}]"]
     run = train(task, small_config(*resumed), tmp_path / "second")
     assert "continuing from" in capsys.readouterr().out
-    assert is_aware(run.model) and all(float(layer.high) > float(layer.low) for layer in ranges(run.model))
+    assert is_prepared(run.model) and all(float(layer.high) > float(layer.low) for layer in ranges(run.model))
     results = export_run(tmp_path / "second", ["tflite", "tflite_int8"])
     logits = outputs(run.model, seen)["raw"]
     sure = clear(logits, 8 * np.ptp(logits) / 255).mean()  # of a file that may be off by a few of its steps
     assert results[0].parity.agreement == 1.0 and results[1].parity.agreement >= sure > 0.5
     assert not {"QUANTIZE", "DEQUANTIZE"} & tflite_ops(tmp_path / "second" / "exports" / "model.tflite").keys()
+
+
+def test_renamed_layers_keep_the_names_that_files_hold():
+    layer = FakeQuant(name="x")
+    assert keras.saving.get_registered_name(FakeQuant) == "mobilenet_tf>Range"
+    assert type(layer).__name__ == "Range"  # from which Keras makes the paths of weights in .keras files
