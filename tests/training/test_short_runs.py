@@ -22,6 +22,7 @@ class Short:
     metric: str
     floor: float
     overrides: tuple = ()
+    learning_rate: float = 0.01
 
     def arguments(self, folder, seed: int) -> list[str]:
         return [
@@ -30,7 +31,7 @@ class Short:
             "model.weights=null",
             f"model.input_size=[{self.size}, {self.size}]",
             f"train.batch_size={self.batch}",
-            f"train.stages=[{{train: all, duration: {self.steps} steps, learning_rate: 0.01}}]",
+            f"train.stages=[{{train: all, duration: {self.steps} steps, learning_rate: {self.learning_rate}}}]",
             "train.evaluate_every=10",
             f"seed={seed}",
             *self.data(folder),
@@ -43,7 +44,7 @@ WHOLE = "data.augment.crop_scale=null"  # half of an image may lack the square t
 SEEN = "data.augment={zoom_out: 0.0, iou_crop: 0.0}"
 RUNS = {
     "classification": Short("folder_v2", squares.folder, 64, 16, 60, "top1", 1.0),
-    "attributes": Short("attributes_scenes", squares.table, 64, 10, 100, "accuracy", 0.9, (WHOLE,)),
+    "attributes": Short("attributes_scenes", squares.table, 64, 10, 60, "accuracy", 0.9, (WHOLE,), 0.03),
     "embedding": Short("embedding_folder", squares.folder, 64, 8, 60, "roc_auc", 0.9, (IDENTITIES,)),
     "segmentation": Short("lraspp_scenes", squares.masks, 128, 8, 120, "miou", 0.9, ("data.classes=null",)),
     "detection": Short("ssdlite_boxes", squares.boxes, 128, 8, 120, "AP50", 0.9, (SEEN,)),
