@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -51,7 +52,7 @@ class PruningResult:
     after: Cost
 
     def to_dict(self) -> dict:
-        """Everything except the model, as values that JSON can hold."""
+        """Returns everything except the model, as plain types for JSON."""
         sums = {
             when: {"mult_adds": cost.mult_adds, "parameters": cost.parameters}
             for when, cost in (("before", self.before), ("after", self.after))
@@ -67,7 +68,7 @@ def prune(
     criterion: str = "l1",
     input_size: tuple[int, int] | None = None,
 ) -> PruningResult:
-    """Cuts expansion channels of a trained network until a share of the multiply-adds of the whole model is gone.
+    """Removes expansion channels of a trained network until the multiply-adds of the whole model are down by a share.
 
     The channels of all blocks compete: each score is divided by the mean score of its block. An expansion that a head
     takes as its input (the first map of SSDLite) stays whole. The result needs fine-tuning.
@@ -99,7 +100,7 @@ def prune(
     per_channel = _mult_adds_per_channel(whole, expansions)
 
     def saved(threshold: float) -> float:
-        """The share of the multiply-adds that is cut when each block keeps the channels that reach the threshold."""
+        """Returns the share of the multiply-adds that is saved when blocks keep the channels above a threshold."""
         cut = sum(per_channel[name] * (len(s) - _width(s, threshold)) for name, s in relative.items())
         return cut / whole.mult_adds
 
@@ -137,14 +138,14 @@ SCORES: dict[str, Callable[[Expansion], np.ndarray]] = {"l1": _l1, "batch_norm":
 
 def _expansions(model: keras.Model, net: specs.Net) -> list[Expansion]:
     backbone = model.get_layer("backbone")
-    layers, names, found = {layer.name: layer for layer in backbone.layers}, net.names, []
-    seen = _seen(model, backbone)
+    layers, names, expansions = {layer.name: layer for layer in backbone.layers}, net.names, []
+    read_outside = _layers_read_outside(model, backbone)
     for i, block in enumerate(net.blocks, names.start):
         expand, depthwise = (names.layer(i, part) for part in ("expand", "depthwise"))
-        if not block.expand or names.act_of(expand) in seen:
+        if not block.expand or names.act_of(expand) in read_outside:
             continue
         squeeze = names.layer(i, "squeeze_excite")
-        found.append(
+        expansions.append(
             Expansion(
                 expand=layers[expand],
                 carry=tuple(layers[name] for name in (names.bn_of(expand), depthwise, names.bn_of(depthwise))),
@@ -153,30 +154,30 @@ def _expansions(model: keras.Model, net: specs.Net) -> list[Expansion]:
                 excite=layers.get(f"{squeeze}_conv_1"),
             )
         )
-    return found
+    return expansions
 
 
-def _seen(model: keras.Model, backbone: keras.Model) -> set[str]:
-    """The names of the backbone's layers whose outputs something outside it uses."""
+def _layers_read_outside(model: keras.Model, backbone: keras.Model) -> set[str]:
+    """Returns the names of the backbone's layers whose outputs a layer outside the backbone reads."""
     maps = keras.tree.flatten(backbone.output)
     producers = map(graph.producer, graph.consumed_tensors(model))
     return {graph.producer(maps[index])[0].name for layer, index in producers if layer is backbone}
 
 
 def _width(scores: np.ndarray, threshold: float) -> int:
-    """How many channels to keep: those that reach the threshold, rounded up to a multiple."""
+    """Returns how many channels to keep: those that reach the threshold, rounded up to a multiple."""
     over = int((scores >= threshold).sum())
     return min(len(scores), max(CHANNEL_MULTIPLE, -(-over // CHANNEL_MULTIPLE) * CHANNEL_MULTIPLE))
 
 
 def _best(scores: np.ndarray, count: int) -> np.ndarray:
-    """The indices of the `count` largest scores, in ascending order."""
+    """Returns the indices of the `count` largest scores, in ascending order."""
     return np.sort(np.argsort(-scores, kind="stable")[:count])
 
 
 def _resized(model: keras.Model, expansions: list[Expansion], kept: dict[str, np.ndarray]) -> keras.Model:
-    """The same network with new weights, whose expansions have as many channels as are kept."""
-    config = _without_shapes(model.get_config())
+    """Returns the same network with new weights, whose expansions have as many channels as are kept."""
+    config: Any = _without_shapes(model.get_config())
     [backbone] = (entry["config"] for entry in config["layers"] if entry["config"]["name"] == "backbone")
     entries = {entry["config"]["name"]: entry["config"] for entry in backbone["layers"]}
     for e in expansions:
@@ -187,7 +188,7 @@ def _resized(model: keras.Model, expansions: list[Expansion], kept: dict[str, np
 
 
 def _without_shapes(config):
-    """A config without the input shapes that its layers were built with: they follow from the new widths."""
+    """Returns a config without the input shapes of built layers, which follow from the new widths."""
     if isinstance(config, dict):
         return {key: _without_shapes(value) for key, value in config.items() if key != "build_config"}
     return [_without_shapes(value) for value in config] if isinstance(config, list) else config
@@ -215,7 +216,7 @@ def _along(axis: int, channels: np.ndarray, width: int) -> Callable[[np.ndarray]
 
 
 def table(pruned: PruningResult):
-    """A `rich.table.Table` of the channels of each block and of the cost, before and after."""
+    """Returns a `rich.table.Table` of the channels of each block and of the cost, before and after."""
     from rich.table import Table
 
     rows = [(name, *pair) for name, pair in pruned.widths.items()]

@@ -1,7 +1,7 @@
-"""The layers that a .keras file of this package may hold, made known to Keras whenever Keras is there.
+"""Registers with Keras the layers that a .keras file of this package may hold.
 
-Importing `mobilenet_tf` must not import Keras, and `keras.saving.load_model` knows only classes that were registered
-by then; so they are registered as soon as both have been imported, in whichever order.
+Importing `mobilenet_tf` must not import Keras, and `keras.saving.load_model` knows only classes that are registered
+already; so they are registered as soon as both packages have been imported, in whichever order.
 """
 
 from __future__ import annotations
@@ -28,13 +28,17 @@ def register() -> None:
 
 
 def register_with_keras() -> None:
-    """Has `register` called once Keras is imported, now if it already is."""
+    """Arranges that `register` is called once Keras is imported, or now if it already is."""
     for name in ("keras", *MODULES):
-        wrapt.register_post_import_hook(_register_what_can_be, name)
+        wrapt.register_post_import_hook(_try_to_register, name)
 
 
-def _register_what_can_be(_module) -> None:
-    """Where one of `MODULES` imported Keras, it is half done itself: the hook on it then comes back for the others."""
+def _try_to_register(_module) -> None:
+    """Registers the layers if possible.
+
+    It is not where one of `MODULES` imported Keras and is itself only half imported; the hook on that module then
+    registers them.
+    """
     if "keras" in sys.modules:
         with contextlib.suppress(ImportError):
             register()

@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mobilenet_tf import config
 from mobilenet_tf.config import Config
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mobilenet_tf.analysis.inspection import Inspection
+    from mobilenet_tf.data.source import Sample
     from mobilenet_tf.export.sensitivity import Sensitivity
     from mobilenet_tf.export.verification import Verification
     from mobilenet_tf.inference.predict import Predictor
@@ -203,7 +204,7 @@ def analyse_run(run: Path, *, overrides: Sequence[str] = (), folder: Path | None
     from mobilenet_tf.export import sensitivity
     from mobilenet_tf.export.exporter import Exporter
 
-    result = sensitivity.analyse(Exporter(find_task(cfg.task)(cfg), artifact.locate(run)[0]))
+    result = sensitivity.analyze(Exporter(find_task(cfg.task)(cfg), artifact.locate(run)[0]))
     sensitivity.save(result, folder or exports_of(run))
     return result
 
@@ -222,10 +223,12 @@ def prune_run(run: Path, path: Path, fewer: float, by: str, overrides: Sequence[
     from mobilenet_tf.prune import prune
 
     model, _ = artifact.locate(run)
+    metadata = artifact.read(model)
+    assert metadata is not None  # open_config has read it
     result = prune(load_keras(model), cfg.model.backbone, fewer, criterion=by, input_size=cfg.model.input_size)
     with files.replacing(path) as temporary:
         result.model.save(temporary)
-        artifact.write(temporary, artifact.read(model))
+        artifact.write(temporary, metadata)
     return result
 
 
@@ -264,6 +267,7 @@ def predict_files(
         load_predictor(model, threads=threads),
         find_pictures(patterns),
     )
+    assert predictor.metadata is not None  # open_config has read it
     classes, rows, first = predictor.metadata.classes, [], None
     for start in track(range(0, len(paths), BATCH), "predict"):
         loaded = {}
@@ -311,7 +315,7 @@ def _sample_batches(model: Path, patterns: Sequence[str]):
     transform = find_task(cfg.task)(cfg).transform(training=False)
     for start in track(range(0, len(paths), BATCH), "look"):
         loaded = [images.read(path) for path in paths[start : start + BATCH]]
-        yield np.stack([transform({"image": image})["image"] for image in loaded])
+        yield np.stack([transform(cast("Sample", {"image": image}))["image"] for image in loaded])
 
 
 def find_pictures(patterns: Sequence[str]) -> list[Path]:

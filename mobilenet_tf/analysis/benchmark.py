@@ -83,28 +83,31 @@ def compare(
 def peak_memory(path: str | Path) -> int | None:
     """Returns how many bytes it takes to load a model file and run it once, without the runtime itself.
 
-    It is measured with one thread in a new process, whose memory no other file has used. Returns None on systems whose
-    /proc does not tell.
+    It is measured with one thread in a new process, which has loaded no other file. Returns None on systems that have
+    no /proc, as Linux has.
     """
-    code = f"import sys; from {__name__} import own_peak; print(own_peak(sys.argv[1]))"
+    code = f"import sys; from {__name__} import measure_peak_memory; print(measure_peak_memory(sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", code, str(Path(path).resolve())], capture_output=True, text=True)
     last = done.stdout.strip().rpartition("\n")[2]
     return int(last) if done.returncode == 0 and last.isdigit() else None
 
 
-def own_peak(path: str) -> int:
+def measure_peak_memory(path: str) -> int:
     """Returns the peak memory of this process while it loads and runs a model file, less what it has before."""
-    path, kind = artifact.locate(path)
-    resolve(KINDS[kind].runtime)()  # which is not counted
+    file, kind = artifact.locate(path)
+    resolve(KINDS[kind].runtime)()  # importing the runtime is not counted
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = _status("VmRSS")
-    predictor = load_predictor(path, threads=1)
+    predictor = load_predictor(file, threads=1)
     predictor(_images(predictor, 1))
     return _status("VmHWM") - before
 
 
 def _status(key: str) -> int:
-    return 1024 * int(re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+    """Returns a figure of this process's memory in bytes."""
+    match = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert match is not None
+    return 1024 * int(match[1])
 
 
 def _time(predictors: list[Predictor], warmup: int, runs: int, batch: int) -> list[Latency]:
@@ -142,7 +145,7 @@ def _turns(runs: int) -> Iterator[int]:
 def _images(predictor: Predictor, batch: int) -> np.ndarray:
     size = predictor.input_size or (DEFAULT_SIZE, DEFAULT_SIZE)
     rest = predictor.input_shape[1:]
-    free = size if len(rest) == 3 else (1,) * len(rest)  # a file of others may take something else
+    free = size if len(rest) == 3 else (1,) * len(rest)  # a file of another program may take no images
     shape = (batch, *(have or want for have, want in zip(rest, (*free, 3), strict=False)))
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
@@ -153,7 +156,7 @@ def _latency(name: str, predictor: Predictor, images: np.ndarray, times: list[fl
         file=name,
         format=predictor.format,
         size=files.size(path) if path else None,
-        quantized=predictor.format == TFLITE.name and _is_quantized(path),
+        quantized=path is not None and predictor.format == TFLITE.name and _is_quantized(path),
         input_shape=images.shape,
         threads=predictor.threads,
         runs=len(times),

@@ -73,7 +73,7 @@ class Cost:
         return dict(sorted(sums.items(), key=lambda item: -item[1].mult_adds))
 
     def to_dict(self) -> dict:
-        """Everything as JSON can hold it."""
+        """Returns the cost as plain types for JSON."""
         return {
             "name": self.name,
             "input_shape": list(self.input_shape),
@@ -99,27 +99,33 @@ class Cost:
 
 
 def cost(model: keras.Model, input_size: int | tuple[int, int] | None = None) -> Cost:
-    """The cost of any Keras model, nested ones too, for one image.
+    """Counts the parameters and multiply-adds of any Keras model, nested ones too, for one image.
 
-    input_size: the side, or (height, width), in pixels; needed where the model leaves it open.
-    Counts the multiply-adds of convolutions and dense layers only; a layer called twice costs twice, its parameters
-    once. A 1x1 convolution of a 1x1 map counts as what it is, a dense layer. A network that was trained for int8 counts
-    as the float network inside it. Raises UserError.
+    Only the multiply-adds of convolutions and dense layers count. A layer that is called twice has its multiply-adds
+    counted twice and its parameters once. A 1x1 convolution of a 1x1 map counts as a dense layer. A network prepared
+    for quantization-aware training counts as the float network in it.
+
+    Args:
+        input_size: height and width in pixels, or one number for both; needed where the model takes any size.
+
+    Raises:
+        UserError: the model is not built, or the input size is missing or does not fit it.
     """
     if qat.is_prepared(model):
         model = qat.strip(model)
     shapes = _input_shapes(model, input_size)
     leaves = _leaves(model)
-    calls = _trace(model, shapes, [layer for layer, own in leaves if own or _kernels(layer)])
+    calls = _trace(model, shapes, [layer for layer, variables in leaves if variables or _kernels(layer)])
     rows = [_row(layer, variables, calls.get(id(layer), [])) for layer, variables in leaves]
     return Cost(model.name, shapes[0][1:], tuple(row for row in rows if row.parameters or row.mult_adds))
 
 
 def net_cost(name: str, alpha: float = 1.0, size: int = 224, full_convolutions: bool = False) -> Cost:
-    """The cost of the classifier with 1000 classes of a network of `specs.NETS`, for images [size, size, 3].
+    """Returns the cost of a network of `specs.NETS` with a classifier of 1000 classes, for images [size, size, 3].
 
-    full_convolutions: the same V1 with a full convolution in place of each depthwise-separable one.
-    Raises UserError. Source: arXiv:1704.04861, Table 4.
+    With `full_convolutions`, V1 has a full convolution in place of each depthwise-separable one.
+    Raises UserError for an unknown name, or full convolutions of another network than V1.
+    Source: arXiv:1704.04861, Table 4.
     """
     net = specs.find(name)
     if full_convolutions and net is not specs.V1:
@@ -149,7 +155,7 @@ def _classifier(name: str, alpha: float) -> keras.Model:
 
 
 def _input_shapes(model, input_size) -> list[tuple]:
-    """The model's input shapes [1, H, W, C] with the open sides filled in."""
+    """Returns the model's input shapes [1, H, W, C], with `input_size` where the model leaves the size open."""
     if not getattr(model, "inputs", None):
         raise UserError(f"model must be built, with inputs of known rank. Received: {model.name}")
     if input_size is not None:
@@ -173,14 +179,14 @@ def _filled(model, shape, input_size) -> tuple:
 
 
 def _leaves(model) -> list[tuple]:
-    """(layer, the variables that are its own and no sub-layer's) of all layers, nested ones too."""
-    found, seen = [], set()
+    """Returns (layer, the variables of the layer itself, without its sub-layers') of all layers, nested ones too."""
+    pairs, seen = [], set()
     for layer in graph.all_layers(model):
         inner = {id(v) for sub in graph.all_layers(layer) if sub is not layer for v in sub.weights}
-        own = [v for v in layer.weights if id(v) not in inner and id(v) not in seen]
-        seen.update(id(v) for v in own)
-        found.append((layer, own))
-    return found
+        variables = [v for v in layer.weights if id(v) not in inner and id(v) not in seen]
+        seen.update(id(v) for v in variables)
+        pairs.append((layer, variables))
+    return pairs
 
 
 def _trace(model, shapes, traced) -> dict[int, list]:
@@ -201,7 +207,7 @@ def _trace(model, shapes, traced) -> dict[int, list]:
     try:
         inputs = [tf.TensorSpec(shape, tensor.dtype) for shape, tensor in zip(shapes, model.inputs, strict=True)]
         tf.function(
-            lambda *args: model(list(args) if len(args) > 1 else args[0], training=False)
+            lambda *args: model(args[0] if len(args) == 1 else list(args), training=False)
         ).get_concrete_function(*inputs)
     finally:
         for layer in traced:
@@ -224,7 +230,7 @@ def _row(layer, variables, calls) -> LayerCost:
 
 
 def _kernels(layer) -> list:
-    """The kernels that a convolution or dense layer slides over its positions."""
+    """Returns the kernels of a convolution or dense layer; of other layers, none."""
     if isinstance(layer, (layers.SeparableConv1D, layers.SeparableConv2D)):
         return [layer.depthwise_kernel, layer.pointwise_kernel]
     return [layer.kernel] if _is_convolution(layer) or isinstance(layer, layers.Dense) else []
@@ -239,7 +245,7 @@ def _is_transposed(layer) -> bool:
 
 
 def _positions(layer, input_shape, output_shape) -> int:
-    """How often a kernel is applied: per output pixel, or per input pixel in a transposed convolution."""
+    """Returns how often a kernel is applied: per output pixel, in a transposed convolution per input pixel."""
     shape = input_shape if _is_transposed(layer) else output_shape
     first = getattr(layer, "data_format", None) == "channels_first"
     return math.prod(shape[2:] if first else shape[1:-1])
@@ -267,24 +273,23 @@ def _type(layer, calls) -> str:
 
 @dataclass(frozen=True)
 class ConvolutionCost:
-    """What one kind of convolution costs.
-
-    memory_access: how many elements of maps and kernels are read and written, each counted once.
-    """
+    """What one kind of convolution costs."""
 
     kind: str
     parameters: int
     mult_adds: int
-    memory_access: int
+    memory_access: int  # how many elements of feature maps and kernels are read and written, each counted once
 
 
 def layer_formulas(
     kernel: int, in_channels: int, out_channels: int, size: int, groups: int = 4, stride: int = 1
 ) -> list[ConvolutionCost]:
-    """A standard, a grouped, a depthwise and a depthwise-separable convolution without biases, side by side.
+    """Returns the costs of a standard, a grouped, a depthwise and a depthwise-separable convolution without biases.
 
-    size: side of the output map in pixels; the input map has side size * stride. The depthwise one keeps
-    `in_channels`. Raises UserError. Source: arXiv:1704.04861, section 3.1; memory access: arXiv:1807.11164, section 2.
+    The output map is [size, size, out_channels] and the input map [size * stride, size * stride, in_channels]; the
+    outputs of the depthwise convolution have `in_channels`. Raises UserError for numbers below 1, or groups that do not
+    divide the channels.
+    Source: arXiv:1704.04861, section 3.1; memory access: arXiv:1807.11164, section 2.
     """
     values = (kernel, in_channels, out_channels, size, groups, stride)
     if min(values) < 1:
@@ -313,7 +318,7 @@ def layer_formulas(
 
 
 def table(cost: Cost, by_layer: bool = False):
-    """A `rich.table.Table` of the cost per layer type, or per layer, with the total."""
+    """Returns a `rich.table.Table` of the cost per layer type, or per layer, with the total."""
     from rich.table import Table
 
     columns = ["layer", "type", "output"] if by_layer else ["type"]
@@ -341,7 +346,7 @@ def table(cost: Cost, by_layer: bool = False):
 
 
 def formula_table(rows: list[ConvolutionCost]):
-    """A `rich.table.Table` of `layer_formulas`, with each cost relative to the first row's."""
+    """Returns a `rich.table.Table` of `layer_formulas`, with each cost relative to the first row's."""
     from rich.table import Table
 
     out = Table("convolution", title="One layer, built four ways")
@@ -355,7 +360,7 @@ def formula_table(rows: list[ConvolutionCost]):
 
 
 def grid(net: str = specs.V1.name) -> list[dict]:
-    """The cost of every published width at the four resolutions of the V1 paper, as records.
+    """Returns the cost of every published width at the four resolutions of the V1 paper, as records.
 
     Source: arXiv:1704.04861, Tables 6 and 7 (16 models).
     """

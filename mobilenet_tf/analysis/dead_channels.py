@@ -1,4 +1,4 @@
-"""Which parts of a trained network do nothing: depthwise kernels by their weights, channels by their activations."""
+"""Dead channels of a trained network: depthwise kernels that do nothing, and activations that are always 0."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from mobilenet_tf.models.specs import BN_EPSILON
 
 
 def dead_kernels(kernel, gamma, beta, variance) -> dict[str, np.ndarray]:
-    """The kernels of a depthwise convolution and its BatchNorm that do nothing: a mask, bool [C], for each reason.
-
-    zero:     the norm of the kernel is under a tenth of the layer's median.
-    constant: the standard deviation of the channel after the BatchNorm is under a hundredth of the layer's median.
-    closed:   the channel lies more than three standard deviations under 0, where a ReLU gives 0.
+    """Finds the kernels of a depthwise convolution that do nothing, judged by the kernel and the BatchNorm after it.
 
     Args:
         kernel: [H, W, C].
         gamma, beta, variance: [C] each, the scale, shift and moving variance of the BatchNorm.
+
+    Returns:
+        A mask, bool [C], for each reason:
+        zero: the norm of the kernel is under a tenth of the layer's median.
+        constant: the standard deviation of the channel after the BatchNorm is under a hundredth of the layer's median.
+        closed: the channel's mean is more than three standard deviations under 0, so a ReLU nearly always gives 0.
     """
     kernel, gamma, beta, variance = map(np.asarray, (kernel, gamma, beta, variance))
     norm = np.sqrt((kernel**2).sum((0, 1)))
@@ -34,7 +36,11 @@ def dead_kernels(kernel, gamma, beta, variance) -> dict[str, np.ndarray]:
 
 
 def dead_kernels_by_layer(model: keras.Model) -> list[dict[str, Any]]:
-    """{name, kernels, zero, constant, closed} of each depthwise convolution before a BatchNorm: its name and counts."""
+    """Counts the kernels that do nothing in each depthwise convolution before a BatchNorm.
+
+    Returns a dict {name, kernels, zero, constant, closed} a layer: its name, its number of kernels and how many of them
+    do nothing for which reason, see `dead_kernels`.
+    """
     rows = []
     for layer in leaves(model):
         norm = only_consumer(layer) if isinstance(layer, keras.layers.DepthwiseConv2D) else None
@@ -49,21 +55,28 @@ def dead_kernels_by_layer(model: keras.Model) -> list[dict[str, Any]]:
 
 
 def dead_channels_by_layer(model: keras.Model, batches: Iterable[np.ndarray]) -> list[dict[str, Any]]:
-    """{name, channels, dead} of each activation: how many of its channels stay at 0 on all the images.
+    """Counts the channels of each activation that are 0 on all images.
 
-    batches: float32 images [N, H, W, 3] in 0..255.
+    Args:
+        batches: float32 images [N, H, W, 3] in 0..255.
+
+    Returns:
+        A dict {name, channels, dead} a layer: its name, its number of channels and how many of them are always 0.
     """
     probes, names = [], []
     for net in (*(layer for layer in model.layers if isinstance(layer, keras.Model)), model):
-        found = [layer for layer in net.layers if isinstance(layer, keras.layers.ReLU | keras.layers.Activation)]
-        if found and len(net.inputs) == 1 and net.inputs[0].shape[-1] == 3:  # not a head that is fed with maps
-            names += [layer.name for layer in found]
-            probes.append(keras.Model(net.inputs[0], {layer.name: layer.output for layer in found}))
+        activations = [layer for layer in net.layers if isinstance(layer, keras.layers.ReLU | keras.layers.Activation)]
+        if (
+            activations and len(net.inputs) == 1 and net.inputs[0].shape[-1] == 3
+        ):  # not a head, whose input is a feature map
+            names += [layer.name for layer in activations]
+            probes.append(keras.Model(net.inputs[0], {layer.name: layer.output for layer in activations}))
     active: dict[str, np.ndarray] = {}  # bool [C]
     for images in batches:
         for probe in probes:
-            for name, answer in probe(images, training=False).items():
-                answer = np.asarray(answer)
-                now = (answer != 0).any(tuple(range(answer.ndim - 1)))
-                active[name] = active.get(name, False) | now
+            outputs: Any = probe(images, training=False)
+            for name, output in outputs.items():
+                output = np.asarray(output)
+                is_active = (output != 0).any(tuple(range(output.ndim - 1)))
+                active[name] = active.get(name, False) | is_active
     return [{"name": name, "channels": len(active[name]), "dead": int((~active[name]).sum())} for name in names]

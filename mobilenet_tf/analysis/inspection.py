@@ -116,12 +116,16 @@ class Inspection:
 def inspect(path: str | Path, batches: Iterable[np.ndarray] | None = None) -> Inspection:
     """Inspects a .tflite, .onnx or .keras file, a SavedModel or a run folder (its model.keras).
 
-    batches: float32 images [N, H, W, 3] in 0..255, on which channels of a .keras file are found that are never active.
-    Raises UserError where the file is no model, or batches are given for another kind of file.
+    Args:
+        batches: float32 images [N, H, W, 3] in 0..255, only for a .keras file: counts the channels that are 0 on all
+            of them.
+
+    Raises:
+        UserError: the file is no model, or batches are given for another kind of file.
     """
     path, kind = artifact.locate(path)
     if batches is not None and kind != KERAS.name:
-        raise UserError(f"samples are for .keras files, whose channels can be watched. Received: {path}")
+        raise UserError(f"samples must be given for .keras files only, whose activations can be read. Received: {path}")
     options = {} if batches is None else {"batches": batches}
     fields = resolve(KINDS[kind].inspect)(path, **options)
     return Inspection(path.name, kind, files.size(path), metadata=artifact.read(path), **fields)
@@ -129,14 +133,15 @@ def inspect(path: str | Path, batches: Iterable[np.ndarray] | None = None) -> In
 
 def _sum(values: Iterable[int | None]) -> int | None:
     values = list(values)
-    return None if None in values else sum(values)
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
 
 
 # TFLite
 
 
 def inspect_tflite(path: Path) -> dict[str, Any]:
-    """Returns the fields of `Inspection` that are known of a .tflite file."""
+    """Returns the fields of `Inspection` that can be read from a .tflite file."""
     from mobilenet_tf.inference import tflite_metadata
 
     schema = tflite_schema()
@@ -232,7 +237,7 @@ def _free(shape) -> tuple[int | None, ...]:
 
 
 def inspect_onnx(path: Path) -> dict[str, Any]:
-    """Returns the fields of `Inspection` that are known of an ONNX file. Raises UserError where it is damaged."""
+    """Returns the fields of `Inspection` that can be read from an ONNX file. Raises UserError where it is damaged."""
     onnx, model = load_onnx(path)
     if not model.graph.output:
         raise UserError(f"{path} must be a whole ONNX model. Received: a graph without outputs")
@@ -295,7 +300,7 @@ def _onnx_cost(node, shapes) -> int | None:
 
 
 def inspect_keras(path: Path, batches: Iterable[np.ndarray] | None = None) -> dict[str, Any]:
-    """Returns the fields of `Inspection` that are known of a .keras file; for batches see `inspect`."""
+    """Returns the fields of `Inspection` that can be read from a .keras file; for batches see `inspect`."""
     from mobilenet_tf import qat
     from mobilenet_tf.analysis import cost, dead_channels
     from mobilenet_tf.models.graph import leaves
@@ -304,7 +309,7 @@ def inspect_keras(path: Path, batches: Iterable[np.ndarray] | None = None) -> di
     network = qat.strip(model) if qat.is_prepared(model) else model
     try:
         costs = {row.name: row.mult_adds for row in cost.cost(model, metadata and metadata.input_size).rows}
-    except UserError:  # it takes images of any size
+    except UserError:  # the model takes images of any size
         costs = None
     weights: Counter[str] = Counter()
     for variable in model.weights:
@@ -335,7 +340,7 @@ def _bytes(variable) -> int:
 
 
 def inspect_savedmodel(path: Path) -> dict[str, Any]:
-    """Returns the fields of `Inspection` that are known of a SavedModel."""
+    """Returns the fields of `Inspection` that can be read from a SavedModel."""
     import tensorflow as tf
 
     _model, serve = open_saved_model(path)

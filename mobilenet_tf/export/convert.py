@@ -44,7 +44,7 @@ MIN_CALIBRATION_IMAGES = 100  # fewer give a warning
 VARIABLES = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"}  # signs of a graph that was not frozen
 
 Images = Iterable[np.ndarray]
-Say = Callable[[str], None]  # shows what is being done
+Say = Callable[[str], None]  # shows the user the current step
 
 
 @dataclass(frozen=True)
@@ -157,13 +157,13 @@ def _check_path(path: Path, format: Format) -> None:
 
 
 def _check_calibration_is_given(calibration: Images | None, format: Format, model: keras.Model) -> None:
-    """A format that is calibrated has images for it, unless the model has learned the ranges in training."""
+    """A format that is calibrated has images for it, unless the model is prepared for QAT and so has the ranges."""
     if format.needs_calibration and calibration is None and not (format.keeps_qat and qat.is_prepared(model)):
         raise UserError(f"{format.name} must have calibration images. Received: calibration=None")
 
 
 def _check_float_layers(float_layers: quantize.FloatLayers, format: Format, model: keras.Model) -> None:
-    """A network trained for int8 is exported whole."""
+    """A network from quantization-aware training becomes int8 throughout, without float layers."""
     if format.keeps_qat and float_layers and qat.is_prepared(model):
         raise UserError(f"float_layers must be 0 for a network trained for int8. Received: float_layers={float_layers}")
 
@@ -232,7 +232,7 @@ def _in_float32(model: keras.Model, outputs: str) -> keras.Model:
 def _trace(net: keras.Model, shape: tuple, folder: Path) -> Path:
     """Writes a SavedModel that takes images of that shape."""
     # model.export would also track the model, and so store each weight twice (keras-team/keras#23553).
-    archive = keras.export.ExportArchive()
+    archive: Any = keras.export.ExportArchive()
     signature = [tf.TensorSpec(shape, tf.float32, name="image")]
     archive.add_endpoint("serve", lambda image: net(image, training=False), input_signature=signature)
     archive.write_out(folder, verbose=False)
@@ -279,6 +279,7 @@ def to_int8(saved: Path, path: Path, job: Job) -> None:
 
 def to_int16(saved: Path, path: Path, job: Job) -> None:
     """Converts to weights in int8 and activations in int16."""
+    assert job.calibration is not None  # `export` has checked it
     examples = partial(_representative, job.calibration, job.say)
     path.write_bytes(quantize.int16(_converter(saved, job), examples))
 
@@ -289,7 +290,7 @@ def to_onnx(saved: Path, path: Path, job: Job) -> None:
         import onnx
         import tf2onnx
     except ImportError as error:
-        raise missing_extra("tf2onnx", FORMATS["onnx"].extra) from error
+        raise missing_extra("tf2onnx", FORMATS["onnx"].extra or "onnx") from error
     with tempfile.TemporaryDirectory() as folder:
         flat = Path(folder) / "model.tflite"
         to_tflite(saved, flat, job)
@@ -349,7 +350,7 @@ def tflite_ops(path: str | Path) -> Counter[str]:
 
 def _operations(path: str | Path) -> Iterator[tuple[str, str]]:
     """Yields (name, name of the first output) of each operation of a .tflite file."""
-    model = schema.Model.GetRootAs(Path(path).read_bytes(), 0)
+    model: Any = schema.Model.GetRootAs(Path(path).read_bytes(), 0)
     ops = operators(model)
     for subgraph in (model.Subgraphs(i) for i in range(model.SubgraphsLength())):
         for operator in (subgraph.Operators(i) for i in range(subgraph.OperatorsLength())):
@@ -360,9 +361,9 @@ def _operations(path: str | Path) -> Iterator[tuple[str, str]]:
 def _check_operations(file: Path, path: Path, net: keras.Model) -> None:
     """The file has no variables and no operations that runtimes do not have, both of which converters let pass."""
     known = {*vars(schema.BuiltinOperator), POST_PROCESS} - VARIABLES
-    bad = [(operation, output) for operation, output in _operations(file) if operation not in known]
-    if bad:
-        received = with_layers(bad, net)
+    unsupported = [(operation, output) for operation, output in _operations(file) if operation not in known]
+    if unsupported:
+        received = with_layers(unsupported, net)
         raise UserError(f"{path} must hold TFLite's own operations and no variables. Received: {received}")
 
 
@@ -375,7 +376,7 @@ def _check_finite(file: Path, path: Path, metadata: Metadata) -> None:
 
 @contextmanager
 def _progress(title: str) -> Iterator[Say]:
-    """Shows what is being done on stderr and suppresses what TensorFlow logs meanwhile."""
+    """Shows the current step on stderr and suppresses what TensorFlow logs meanwhile."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     title = escape(title)

@@ -1,4 +1,4 @@
-"""A run's model on its way into files: what they are calibrated with, made of and held against."""
+"""Exports the model of a run: prepares its calibration images, writes files and compares them with the model."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from mobilenet_tf.training.evaluate import evaluate, evaluation_inputs
 
 
 class Exporter:
-    """The model in a .keras file, its data and its task."""
+    """The model in a .keras file with its task and data, ready to be written to files and compared with them."""
 
     def __init__(self, task: Task, file: Path):
         self.task, self.file = task, file
         cfg = self.cfg = task.cfg
         metadata = artifact.read(file)
-        classes = metadata.classes if task.closed_set else []  # an open set's are nobody's business but training's
+        assert metadata is not None, f"{file} has no metadata"
+        classes = metadata.classes if task.closed_set else []  # those of an open set matter in training only
         self.metadata = dataclasses.replace(metadata, outputs=cfg.export.outputs, classes=classes)
         self.validation = task.source("validation")
         self.images = np.concatenate(evaluation_inputs(task, self.validation, cfg.export.parity_samples))
@@ -37,19 +38,19 @@ class Exporter:
 
     @cached_property
     def calibration(self) -> list[np.ndarray]:
-        """Batches of training pictures as evaluation feeds them to the model, of all classes where they have one."""
+        """Batches of training images of all classes, where they have one, preprocessed as for evaluation."""
         count = self.cfg.export.calibration_samples
         source = stratified(self.task.source("train"), count)
         return evaluation_inputs(self.task, source, count)
 
     @cached_property
     def percentile_model(self):
-        """The model with the roundings of int8, by `export.calibration_percentile`."""
+        """The model with fake quantization, its ranges clipped to `export.calibration_percentile`."""
         network = qat.calibrated(self.network, self.calibration, self.cfg.export.calibration_percentile)
         return self.task.serving_model(network)
 
     def write(self, name: str, path: Path, float_layers=None) -> Path:
-        """Exports to the format of that name; `float_layers` in place of the config's."""
+        """Exports to the format of that name and returns the path; `float_layers` overrides the config's."""
         chosen, options = convert.FORMATS[name], self.cfg.export
         by_percentile = chosen.keeps_qat and options.calibration_percentile and float_layers is None
         needs = chosen.needs_calibration and not (chosen.keeps_qat and (self.is_qat or by_percentile))
@@ -64,11 +65,15 @@ class Exporter:
         )
 
     def score(self, predictor: Predictor) -> dict[str, Any]:
-        """The task's metrics on `export.verify_samples` of the validation split."""
+        """Returns the task's metrics on `export.verify_samples` of the validation split."""
         return evaluate(self.task, predictor, self.validation, limit=self.cfg.export.verify_samples)
 
     def reference_for(self, name: str) -> tuple[Predictor, dict[str, Any]]:
-        """What a file of that format is held against, and its metrics: a model trained for int8 is float elsewhere."""
+        """Returns the predictor that a file of that format is compared with, and its metrics.
+
+        It is the model itself; for a network from quantization-aware training and a format that is not int8, the float
+        network in it.
+        """
         plain = self.is_qat and not convert.FORMATS[name].keeps_qat
         if plain not in self._references:
             predictor = keras_predictor(qat.strip(self.model), self.metadata) if plain else self.reference
@@ -76,7 +81,7 @@ class Exporter:
         return self._references[plain]
 
     def verify(self, name: str, path: Path) -> verification.Verification:
-        """Holds a file of that format against the model it was made from; stores the figures beside it."""
+        """Compares a file of that format with the model it was made from; writes the result beside the file."""
         model, metrics = self.reference_for(name)
         return verification.verify(
             model,
@@ -90,7 +95,7 @@ class Exporter:
         )
 
     def agree(self, *raws) -> list[float]:
-        """How far the answers from two models' raw outputs say the same, one number a picture."""
+        """Returns how far the predictions from two models' raw outputs agree, a number in 0..1 for each image."""
         sizes = np.array([self.metadata.input_size] * spread.count(raws[0]), np.int32)
         predictions = [self.task.decode(raw, sizes) for raw in raws]
         return [self.task.agreement(*pair) for pair in zip(*predictions, strict=True)]

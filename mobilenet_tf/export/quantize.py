@@ -48,7 +48,7 @@ def int8(converter: Any, examples: Examples, inputs: str, outputs: str, float_la
     by_number = isinstance(float_layers, int)
     debugger = _debugger(converter, examples, COMPARED_IMAGES if by_number else 1)
     errors = _errors(debugger)
-    chosen = _worst_first(errors)[:float_layers] if by_number else _named(errors, float_layers)
+    chosen = _largest_first(errors)[:float_layers] if by_number else _named(errors, float_layers)
     names = [error.tensor for error in chosen]
     debugger.options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=names)
     return _with_io_types(debugger.get_nondebug_quantized_model(), inputs, outputs)
@@ -56,7 +56,8 @@ def int8(converter: Any, examples: Examples, inputs: str, outputs: str, float_la
 
 def _with_io_types(content: bytes, inputs: str, outputs: str) -> bytes:
     """Changes the types of the inputs and outputs of a .tflite file that has them in float32."""
-    return modify_model_io_type(content, tf.as_dtype(inputs), tf.as_dtype(outputs))
+    types: list[Any] = [tf.as_dtype(inputs), tf.as_dtype(outputs)]
+    return modify_model_io_type(content, *types)
 
 
 def int16(converter: Any, examples: Examples) -> bytes:
@@ -80,32 +81,32 @@ class LayerError:
 
     @property
     def layer(self) -> str:
-        """The layer that the operation is called by."""
+        """The layer that the operation is named after, the convolution."""
         return self.layers[-1]
 
 
 def layer_errors(converter: Any, examples: Examples) -> list[LayerError]:
     """Returns the errors of all operations but the one that quantizes the input, the largest first."""
     _calibrate(converter, examples, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
-    return _worst_first(_errors(_debugger(converter, examples, COMPARED_IMAGES)))
+    return _largest_first(_errors(_debugger(converter, examples, COMPARED_IMAGES)))
 
 
 def trained(converter: Any, inputs: str, outputs: str) -> bytes:
-    """Converts a network that was trained for int8, by the ranges that it has learned; arguments as for `int8`.
+    """Converts a network from quantization-aware training to int8, by its own ranges; arguments as for `int8`.
 
-    Raises UserError where the converter has left a layer in float32, about which it gives no warning.
+    Raises UserError where the converter has left a layer in float32, of which it does not warn.
     """
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     content = converter.convert()
-    left = _float_operations(content)
-    if left:
-        raise UserError(f"every operation of the network must become int8. Received: float32 in {', '.join(left)}")
+    remaining = _float_operations(content)
+    if remaining:
+        raise UserError(f"every operation of the network must become int8. Received: float32 in {', '.join(remaining)}")
     return _with_io_types(content, inputs, outputs)
 
 
 def _float_operations(content: bytes) -> list[str]:
     """Returns the operations of a .tflite file that compute in float32, each with the name of its output."""
-    model = schema.Model.GetRootAs(content, 0)
+    model: Any = schema.Model.GetRootAs(content, 0)
     names, graph = operators(model), model.Subgraphs(0)
     operations = []
     for i in range(graph.OperatorsLength()):
@@ -157,7 +158,7 @@ def _layers(tensor: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names)) or (tensor,)
 
 
-def _worst_first(errors: list[LayerError]) -> list[LayerError]:
+def _largest_first(errors: list[LayerError]) -> list[LayerError]:
     return sorted(errors[1:], key=lambda error: -error.rms_lsb)
 
 

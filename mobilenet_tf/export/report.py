@@ -1,4 +1,4 @@
-"""The report card of exported files: what they take to run beside their proof, and one page with pictures of it all."""
+"""The report of exported files: measures latency and memory, and writes an HTML page with example predictions."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from mobilenet_tf.utils import files
 
 RUNS, WARMUP = 20, 3  # timed calls of each file
 THREADS = (1, 2)
-SAMPLES = 4  # pictures drawn by the model and by each file
-SIDE = 360  # of a drawn picture, in pixels
+EXAMPLE_IMAGES = 4  # whose predictions are drawn, by the model and by each file
+EXAMPLE_SIZE = 360  # the longer side of a drawn example, in pixels
 
 PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>$title</title><style>
@@ -33,23 +33,24 @@ th:first-child, td:first-child { text-align: left } .failed { color: #b83200; fo
 figcaption { color: #52606d; font-size: 13px }
 </style></head><body><h1>$title</h1><p>$about</p>
 <table><thead><tr>$header</tr></thead><tbody>$rows</tbody></table>$notes
-<h2>The same pictures, by the model and by each file</h2>$pictures
+<h2>Predictions of the model and of each file for the same images</h2>$examples
 </body></html>
 """)
 
 
 def measure(verifications: Sequence[Verification], paths: Sequence[Path]) -> tuple[list[Verification], list[str]]:
-    """The verifications with latency, peak memory and foreign operations filled in, and warnings, one line each.
+    """Returns the verifications with latency, peak memory and unsupported operations, and warnings, one line each.
 
-    The files take turns, so that their times compare. What `verify` wrote beside the files is written anew.
+    The files are timed in turns, so that their times can be compared. The results that `verify` wrote beside the files
+    are replaced.
     """
     times = benchmark.compare(paths, THREADS, warmup=WARMUP, runs=RUNS)
     measured = []
     for verification, path in zip(verifications, paths, strict=True):
-        own = [time for time in times if time.file in (path.name, str(path))]
+        latencies = [time for time in times if time.file in (path.name, str(path))]
         full = dataclasses.replace(
             verification,
-            latency_ms={str(time.threads or "auto"): round(time.median_ms, 3) for time in own},
+            latency_ms={str(time.threads or "auto"): round(time.median_ms, 3) for time in latencies},
             peak_memory=benchmark.peak_memory(path),
             unsupported_ops=[] if path.is_dir() else inspection.inspect(path).unsupported_ops,
         )
@@ -59,11 +60,16 @@ def measure(verifications: Sequence[Verification], paths: Sequence[Path]) -> tup
 
 
 def drawings(task: Task, classes: Sequence[str], images: np.ndarray, predictors: dict) -> list[list[tuple[str, str]]]:
-    """For each of the first images, (who, drawn picture as a data URL) of every predictor by its name.
+    """Draws the predictions of each predictor for the first images.
 
-    images: float32 [N, H, W, 3] in 0..255, as the evaluation feeds them to the model.
+    Args:
+        images: float32 [N, H, W, 3] in 0..255, preprocessed as for evaluation.
+        predictors: by the names to show.
+
+    Returns:
+        A row for each image: (name of the predictor, the drawing as a data URL).
     """
-    images = images[:SAMPLES]
+    images = images[:EXAMPLE_IMAGES]
     sizes = np.array([images.shape[1:3]] * len(images), np.int32)
     rows: list[list[tuple[str, str]]] = [[] for _ in images]
     for name, predictor in predictors.items():
@@ -72,7 +78,7 @@ def drawings(task: Task, classes: Sequence[str], images: np.ndarray, predictors:
             predictions = [task.compare(predictions[0], prediction) for prediction in predictions]
         for row, image, prediction in zip(rows, images, predictions, strict=True):
             drawn = task.draw(np.rint(image).clip(0, 255).astype(np.uint8), prediction, classes)
-            row.append((name, _data_url(viz.thumbnail(drawn, SIDE))))
+            row.append((name, _data_url(viz.thumbnail(drawn, EXAMPLE_SIZE))))
     return rows
 
 
@@ -86,10 +92,10 @@ def write(
     path: Path,
     title: str,
     verifications: Sequence[Verification],
-    pictures: Iterable[Iterable[tuple[str, str]]],
+    examples: Iterable[Iterable[tuple[str, str]]],
     notes: Iterable[str] = (),
 ) -> Path:
-    """Writes the page, a single file; pictures: rows of (caption, data URL). Returns the path."""
+    """Writes the page as a single file and returns its path; `examples` are rows of (caption, data URL)."""
     header, *rows = columns(verifications)
     first = verifications[0]
     metric = first.monitor[0]
@@ -102,8 +108,8 @@ def write(
         header="".join(f"<th>{escape(name)}</th>" for name in header),
         rows="".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows),
         notes="".join(f"<p>{escape(note)}</p>" for note in notes),
-        pictures="".join(f'<div class="row">{"".join(map(_figure, row))}</div>' for row in pictures),
-        side=SIDE,
+        examples="".join(f'<div class="row">{"".join(map(_figure, row))}</div>' for row in examples),
+        side=EXAMPLE_SIZE,
     )
     with files.replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -114,6 +120,6 @@ def _cell(text: str) -> str:
     return f'<td class="failed">{escape(text)}</td>' if text in ("failed", UNPROVEN) else f"<td>{escape(text)}</td>"
 
 
-def _figure(picture: tuple[str, str]) -> str:
-    caption, url = picture
+def _figure(example: tuple[str, str]) -> str:
+    caption, url = example
     return f'<figure><img src="{url}" alt=""><figcaption>{escape(caption)}</figcaption></figure>'

@@ -1,4 +1,4 @@
-"""Which layers lose what int8 costs a model, and what is won back by leaving the worst of them in float32."""
+"""Finds the layers in which int8 loses accuracy, and measures what leaving the worst of them in float32 regains."""
 
 from __future__ import annotations
 
@@ -17,44 +17,45 @@ from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.progress import track
 
-COUNTS = (0, 1, 2, 3, 5, 8)  # of float layers that are tried
-SHOWN = 12  # layers in the table
+FLOAT_LAYER_COUNTS = (0, 1, 2, 3, 5, 8)  # an int8 file is made and scored for each
+TABLE_ROWS = 12  # layers in the table
+PLOTTED_LAYERS = 40
 
 
 @dataclass(frozen=True)
 class Trial:
-    """An int8 file with that many of the worst layers in float32."""
+    """The score of an int8 file in which the layers with the largest errors stay in float32."""
 
-    float_layers: int
+    float_layers: int  # how many
     metric: float
     size: int  # bytes
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """The layers, the largest error first, and the files that were tried."""
+    """The error of each layer, the largest first, and the scores of files with several numbers of float layers."""
 
-    metric: str
-    reference: float  # of the model
+    metric: str  # its name
+    reference: float  # the metric of the model that the files are made from
     layers: list[LayerError]
     trials: list[Trial]
 
     def to_dict(self) -> dict:
-        """Everything as plain values."""
+        """Returns the result as plain types for JSON."""
         return asdict(self)
 
 
-def analyse(exporter: Exporter) -> Sensitivity:
-    """Compares the layers on calibration pictures, and files on `export.verify_samples` of the validation split.
+def analyze(exporter: Exporter) -> Sensitivity:
+    """Measures the layers on the calibration images, and files on `export.verify_samples` of the validation split.
 
-    Raises UserError for a network that was trained for int8.
+    Raises UserError for a network from quantization-aware training.
     """
     if exporter.is_qat:
         raise UserError(f"only a float network's layers can be compared. Received: {exporter.file}, trained for int8")
     errors = convert.sensitivity(exporter.model, exporter.metadata, exporter.calibration)
     name, trials = exporter.task.monitor[0], []
     with tempfile.TemporaryDirectory() as folder:
-        for count in track(COUNTS, "leaving the worst in float32"):
+        for count in track(FLOAT_LAYER_COUNTS, "leaving the worst in float32"):
             tensors = [error.tensor for error in errors[:count]]
             path = exporter.write("tflite_int8", Path(folder) / f"{count}.tflite", float_layers=tensors)
             metric = float(exporter.score(load_predictor(path))[name])
@@ -66,7 +67,7 @@ def analyse(exporter: Exporter) -> Sensitivity:
 def save(result: Sensitivity, folder: Path) -> None:
     """Writes sensitivity.json and sensitivity.png."""
     files.write_json(folder / "sensitivity.json", result.to_dict())
-    worst = result.layers[:40]
+    worst = result.layers[:PLOTTED_LAYERS]
     viz.sensitivity(
         [(error.layer, error.rms_lsb) for error in worst],
         [(trial.float_layers, trial.metric) for trial in result.trials],
@@ -77,12 +78,12 @@ def save(result: Sensitivity, folder: Path) -> None:
 
 
 def tables(result: Sensitivity) -> list[Table]:
-    """The worst layers, and the files."""
+    """Returns a table of the layers with the largest errors, and one of the files."""
     layers = Table("layer", "operation", title="What int8 costs each layer alone")
     layers.add_column("error, LSB", justify="right")
-    for error in result.layers[:SHOWN]:
+    for error in result.layers[:TABLE_ROWS]:
         layers.add_row(error.layer, error.operation, f"{error.rms_lsb:.2f}")
-    layers.caption = "LSB: the steps of int8, root mean square; rounding alone makes 0.29"
+    layers.caption = "root mean square error in LSB, the difference of adjacent int8 values; rounding alone makes 0.29"
     files = Table(title=f"The worst left in float32; the model's {result.metric} is {result.reference:.3f}")
     for header in ("layers in float32", result.metric, "drop", "MB"):
         files.add_column(header, justify="right")

@@ -1,4 +1,4 @@
-"""The proof that an exported file does what its model did."""
+"""Verifies that an exported file gives the outputs and reaches the metrics of the model it was made from."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Parity:
 
     max_diff: float
     mean_diff: float
-    # The share of equal argmax over the last axis, or the task's own measure. None where the outputs cannot tell: the
-    # model gives the same for all images, or neither finds anything in any of them.
+    # The share of equal argmax over the last axis, or the task's own measure. None where the outputs say nothing: the
+    # model gives the same outputs for all images, or neither detects anything in any of them.
     agreement: float | None
     images: int  # how many were compared
 
@@ -49,16 +49,17 @@ def check_parity(
         raise UserError("parity must be checked on real images. Received: none")
     endings = [p.metadata.ending for p in (reference, candidate) if p.metadata]
     comparable = next((ending.probabilities for ending in endings if ending.probabilities), lambda raw: raw)
-    diffs, same, agree, spread = [], [], agree or _same_argmax, Spread()
+    compare: Callable[[Any, Any], Any] = agree or _same_argmax
+    diffs, same, spread = [], [], Spread()
     for start in range(0, len(images), batch):
         pair = [predictor(images[start : start + batch]) for predictor in (reference, candidate)]
         spread.update(pair[0])
-        same.append(agree(*pair))
+        same.append(compare(*pair))
         for want, got in zip(*map(leaves, pair), strict=True):
             diffs.append(np.abs(comparable(want).astype(np.float64) - comparable(got)).ravel())
     diff, same = np.concatenate(diffs), np.concatenate(same)
-    telling = same[~np.isnan(same)]
-    agreement = float(telling.mean()) if len(telling) and not spread.alike else None
+    defined = same[~np.isnan(same)]
+    agreement = float(defined.mean()) if len(defined) and not spread.alike else None
     return Parity(float(diff.max()), float(diff.mean()), agreement, len(images))
 
 
@@ -67,12 +68,12 @@ def _same_argmax(reference: Any, candidate: Any) -> np.ndarray:
     return np.concatenate([(want.argmax(-1) == got.argmax(-1)).ravel() for want, got in pairs])
 
 
-UNPROVEN = "unproven"  # the verdict where the model's outputs cannot tell two models apart
+UNPROVEN = "unproven"  # the verdict where the outputs are the same for all images, as of an untrained model
 
 
 @dataclass(frozen=True)
 class Verification:
-    """How well a file does what its model does: their parity, and the metrics of both on the same samples."""
+    """How a file compares with its model: the parity of their outputs, and the metrics of both on the same samples."""
 
     file: str
     format: str
@@ -95,7 +96,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether the drop is accepted and the outputs could tell; False where the drop is NaN."""
+        """Whether the verdict is "ok"; False where the drop is NaN."""
         return self.verdict == "ok"
 
     @property
@@ -135,7 +136,7 @@ def verify(
     parity = check_parity(reference, candidate, images, agree=agree)
     if parity.agreement is None:
         warnings.warn(
-            f"{candidate.name} is {UNPROVEN}: the model gives the same answer, or none, for all {parity.images} images",
+            f"{candidate.name} is {UNPROVEN}: the model predicts the same, or nothing, for all {parity.images} images",
             stacklevel=2,
         )
     verification = Verification(
@@ -145,7 +146,7 @@ def verify(
         parity=parity,
         reference=evaluate(reference) if reference_metrics is None else reference_metrics,
         candidate=evaluate(candidate),
-        monitor=tuple(monitor),
+        monitor=(monitor[0], monitor[1]),
         max_drop=max_drop,
     )
     if candidate.path:
@@ -174,7 +175,7 @@ HEADER = (
 
 def columns(verifications: Iterable[Verification]) -> list[list[str]]:
     """Returns the verifications side by side as text: the header, then a row a file."""
-    rows = [list(HEADER)]
+    rows: list[list[str]] = [list(HEADER)]
     for v in verifications:
         times = [v.latency_ms.get(threads, v.latency_ms.get("auto")) for threads in ("1", "2")]
         rows.append(
@@ -194,7 +195,7 @@ def columns(verifications: Iterable[Verification]) -> list[list[str]]:
 
 
 def table(verifications: Iterable[Verification]) -> Table:
-    """Returns the report card, a row a file; its title has the metric of the model that they were made from."""
+    """Returns the results as a table, a row a file; its title has the metric of the model that they were made from."""
     verifications = list(verifications)
     title = "Exported files"
     if verifications:
@@ -203,9 +204,9 @@ def table(verifications: Iterable[Verification]) -> Table:
     header, *rows = columns(verifications)
     result = Table(title=title, box=None, padding=(0, 1, 0, 0))
     for name, *cells in zip(header, *rows, strict=True):
-        short = 4 if name in ("file", "unsupported ops") else max(map(len, cells), default=0)
+        min_width = 4 if name in ("file", "unsupported ops") else max(map(len, cells), default=0)
         side = "left" if name == "file" else "right"
-        result.add_column(name, justify=side, min_width=short, overflow="fold")
+        result.add_column(name, justify=side, min_width=min_width, overflow="fold")
     for *cells, verdict in rows:
         color = "green" if verdict == "ok" else "red"
         result.add_row(*map(escape, cells), f"[{color}]{verdict}[/]")

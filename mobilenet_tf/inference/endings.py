@@ -49,7 +49,8 @@ class Ending:
 
 def last_axis(shapes: Shapes, config: Mapping[str, Any]) -> list[int]:
     """Returns the size of a single output's last axis, which has one value a class."""
-    return [shape[-1] for shape in shapes.values()] if len(shapes) == 1 else []
+    sizes = [shape[-1] for shape in shapes.values()]
+    return [size for size in sizes if size is not None] if len(sizes) == 1 else []
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -68,7 +69,7 @@ def _log(value: np.ndarray) -> np.ndarray:
 
 
 def _from_softmax(outputs: Named) -> Named:
-    """Logits up to a constant, which no softmax sees."""
+    """Returns logits up to a constant, which does not change their softmax."""
     return {name: _log(value) for name, value in outputs.items()}
 
 

@@ -29,8 +29,8 @@ class Predictor:
     """A model that can be called: images uint8 or float32 [N, H, W, 3] in 0..255 -> raw outputs, batch first.
 
     One output is an array, several are a dict by name, or a list where the model only numbers them. A file that ends
-    in softmax or sigmoid, by its metadata, gives logits again (of softmax up to a constant that no softmax sees), so
-    the same decode serves every file. Each thread needs an instance of its own.
+    in softmax or sigmoid, by its metadata, gives logits again (those of softmax up to a constant, which does not change
+    their softmax), so the same decode serves every file. Each thread needs an instance of its own.
     """
 
     run: Callable[[np.ndarray], Named]
@@ -43,11 +43,13 @@ class Predictor:
 
     @property
     def input_size(self) -> tuple[int, int] | None:
-        """Height and width in pixels that the model expects; None when neither the model nor its metadata says."""
+        """Height and width in pixels that the model expects; None when neither the model nor its metadata has them."""
         if self.metadata:
             return self.metadata.input_size
-        size = self.input_shape[1:3]
-        return size if len(size) == 2 and None not in size else None
+        if len(self.input_shape) < 3:
+            return None
+        height, width = self.input_shape[1:3]
+        return None if height is None or width is None else (height, width)
 
     def __call__(self, images: np.ndarray) -> Raw:
         """Runs the model. Raises UserError when the shape of `images` is not the model's."""

@@ -1,4 +1,4 @@
-"""Whether a model gives different outputs for different images: cheap to measure, and the first thing to know of it."""
+"""Measures whether a model gives different outputs for different images, which an untrained model hardly does."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-MIN_SPREAD = 0.01  # below it, outputs are alike: cosines over 0.9999, logits that differ by a hundredth of their size
-MAX_VALUES = 4096  # of each output that are compared
+MIN_SPREAD = 0.01  # below it, outputs count as the same: cosines over 0.9999, logits that differ by a hundredth
+MAX_VALUES = 4096  # that are compared of each output
 
 
 class Spread:
@@ -19,12 +19,12 @@ class Spread:
     """
 
     def __init__(self):
-        self.count, self._sums, self._squares = 0, None, None
+        self.count, self._sums, self._squares = 0, np.zeros(0), np.zeros(0)
 
     def update(self, raw: Any) -> None:
         """Adds the outputs of a batch: an array, or a list or a dict of arrays."""
         values = np.concatenate([_sample(value) for value in leaves(raw)], axis=1)
-        if self._sums is None:
+        if not self.count:
             self._sums, self._squares = np.zeros(values.shape[1]), np.zeros(values.shape[1])
         self.count += len(values)
         self._sums += values.sum(0)
@@ -40,7 +40,7 @@ class Spread:
 
     @property
     def alike(self) -> bool:
-        """Whether two images or more have been added and all have the same outputs, but for a hundredth."""
+        """Whether two images or more have been added and their spread is below MIN_SPREAD."""
         return self.value is not None and self.value < MIN_SPREAD
 
 

@@ -1,4 +1,4 @@
-"""What native code writes to the terminal, held back."""
+"""Suppresses what native code writes to the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Holds back what native code logs to stderr; sys.stderr keeps working. Logged text is dropped."""
+    """Discards what native code logs to stderr; sys.stderr keeps working."""
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as sink, os.fdopen(saved, "w", buffering=1) as screen:

@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Writes files and folders atomically: whole or not at all."""
 
 from __future__ import annotations
 

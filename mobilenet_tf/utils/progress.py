@@ -1,4 +1,4 @@
-"""The progress bar of everything that takes longer than a moment; silent where nobody watches."""
+"""The progress bar of long operations; it is drawn in a terminal only."""
 
 from __future__ import annotations
 

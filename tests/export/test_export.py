@@ -580,7 +580,7 @@ def test_models_that_answer_alike_everywhere_do_not_agree(finds):
     predictor.metadata, predictor.path, predictor.name, predictor.format = None, None, "model.tflite", "tflite"
     agree = None if finds else lambda *raws: np.full(len(raws[0]), np.nan)
     with pytest.warns(
-        UserWarning, match="model.tflite is unproven: the model gives the same answer, or none, for all 8"
+        UserWarning, match="model.tflite is unproven: the model predicts the same, or nothing, for all 8"
     ):
         result = verify(predictor, predictor, TEST_IMAGES[:8], lambda _: {"top1": 0.9}, MONITOR, agree=agree)
     assert result.parity.agreement is None and result.drop == 0.0
