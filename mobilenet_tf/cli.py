@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -39,6 +40,8 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     gc.set_threshold(100_000, 50, 100)  # looking through the objects of traced networks took a seventh of a start
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    # An image over the size limit is refused with an error of our own, so that Pillow's warning says nothing new
+    warnings.filterwarnings("ignore", message="Image size .* could be decompression bomb")
     try:
         app()
     except UserError as error:
@@ -140,7 +143,9 @@ def export(
         str | None, typer.Option(help=f"comma-separated, of {', '.join(FORMATS)}; default: export.formats")
     ] = None,
     folder: Annotated[Path | None, typer.Option(help="default: exports/ in the run folder")] = None,
-    allow_drop: Annotated[bool, typer.Option(help="exit with 0 even when the metric drops over export.max_drop")] = False,
+    allow_drop: Annotated[
+        bool, typer.Option(help="exit with 0 even when the metric drops over export.max_drop")
+    ] = False,
     analyse: Annotated[
         bool, typer.Option("--analyse", help="no files: what int8 costs each layer, and which few to leave in float32")
     ] = False,
@@ -167,7 +172,7 @@ def export(
         sys.exit(3)
 
 
-def _analyse(run: Path, overrides: list[str], folder: Path | None, as_json: bool) -> None:
+def _analyse(run: Path, overrides: Sequence[str], folder: Path | None, as_json: bool) -> None:
     from mobilenet_tf.workflow import analyse_run, exports_of
 
     with _tables_to_stderr(as_json):

@@ -50,8 +50,10 @@ class Duration:
             return value
         match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*(epoch|step|sample)?s?\s*", str(value))
         try:
+            if match is None:
+                raise ValueError
             return cls(float(match[1]), (match[2] or "epoch") + "s")
-        except (TypeError, ValueError):
+        except ValueError:
             raise ValueError(
                 "must be a number of epochs, steps or samples such as '20 epochs' or '500 steps'"
             ) from None
@@ -93,8 +95,8 @@ class SGD(Section):
     """Stochastic gradient descent with momentum."""
 
     name: Literal["sgd"] = "sgd"
-    momentum: float = Field(0.9, ge=0, lt=1, description="The momentum; 0 is plain gradient descent")
-    nesterov: bool = Field(False, description="Whether the momentum is Nesterov's")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="The momentum; 0 is plain gradient descent")
+    nesterov: bool = Field(default=False, description="Whether the momentum is Nesterov's")
     weight_decay: WeightDecay = 0.0
 
 
@@ -102,9 +104,9 @@ class AdamW(Section):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
 
     name: Literal["adamw"] = "adamw"
-    beta_1: float = Field(0.9, ge=0, lt=1, description="The decay of the average of the gradients")
-    beta_2: float = Field(0.999, ge=0, lt=1, description="The decay of the average of their squares")
-    epsilon: float = Field(1e-7, gt=0, description="A small number against division by zero")
+    beta_1: float = Field(default=0.9, ge=0, lt=1, description="The decay of the average of the gradients")
+    beta_2: float = Field(default=0.999, ge=0, lt=1, description="The decay of the average of their squares")
+    epsilon: float = Field(default=1e-7, gt=0, description="A small number against division by zero")
     weight_decay: WeightDecay = 0.01
 
 
@@ -112,9 +114,9 @@ class RMSprop(Section):
     """RMSprop with momentum, the optimizer of the MobileNet papers."""
 
     name: Literal["rmsprop"] = "rmsprop"
-    rho: float = Field(0.9, ge=0, lt=1, description="The decay of the average of the squared gradients")
-    momentum: float = Field(0.9, ge=0, lt=1, description="The momentum")
-    epsilon: float = Field(1e-3, gt=0, description="A small number against division by zero")
+    rho: float = Field(default=0.9, ge=0, lt=1, description="The decay of the average of the squared gradients")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="The momentum")
+    epsilon: float = Field(default=1e-3, gt=0, description="A small number against division by zero")
     weight_decay: WeightDecay = 0.0
 
 
@@ -125,7 +127,7 @@ class WarmUp(Section):
     """What every schedule begins with."""
 
     warmup: Length = Field(
-        Duration(0), description="How long the learning rate climbs linearly at the start of each stage"
+        default=Duration(0), description="How long the learning rate climbs linearly at the start of each stage"
     )
 
 
@@ -133,24 +135,26 @@ class Cosine(WarmUp):
     """The learning rate falls along half a cosine."""
 
     name: Literal["cosine"] = "cosine"
-    final: float = Field(0.0, ge=0, le=1, description="The last learning rate as a fraction of the first")
+    final: float = Field(default=0.0, ge=0, le=1, description="The last learning rate as a fraction of the first")
 
 
 class Polynomial(WarmUp):
     """The learning rate falls as a power of the share of steps that is left."""
 
     name: Literal["polynomial"] = "polynomial"
-    power: float = Field(0.9, gt=0, description="The exponent; 1 is a straight line")
-    final: float = Field(0.0, ge=0, le=1, description="The last learning rate as a fraction of the first")
+    power: float = Field(default=0.9, gt=0, description="The exponent; 1 is a straight line")
+    final: float = Field(default=0.0, ge=0, le=1, description="The last learning rate as a fraction of the first")
 
 
 class Exponential(WarmUp):
     """The learning rate is multiplied by `rate` in every `every`."""
 
     name: Literal["exponential"] = "exponential"
-    rate: float = Field(0.98, gt=0, le=1, description="The factor")
-    every: Length = Field(Duration(1), description="How long it takes the learning rate to fall by the factor once")
-    staircase: bool = Field(True, description="Whether it falls in steps instead of continuously")
+    rate: float = Field(default=0.98, gt=0, le=1, description="The factor")
+    every: Length = Field(
+        default=Duration(1), description="How long it takes the learning rate to fall by the factor once"
+    )
+    staircase: bool = Field(default=True, description="Whether it falls in steps instead of continuously")
 
 
 class Step(WarmUp):
@@ -158,7 +162,7 @@ class Step(WarmUp):
 
     name: Literal["step"] = "step"
     at: list[Length] = Field(min_length=1, description="The times at which the learning rate falls")
-    rate: float = Field(0.1, gt=0, le=1, description="The factor at each of them")
+    rate: float = Field(default=0.1, gt=0, le=1, description="The factor at each of them")
 
 
 class Constant(WarmUp):
@@ -174,20 +178,23 @@ class Stage(Section):
     """One stage of training, with an optimizer and a schedule that begin anew."""
 
     train: Literal["head", "all", "s2", "s4", "s8", "s16"] = Field(
-        "all",
+        default="all",
         description="What is trained. head: the backbone is frozen; all: everything; s2 to s16: the layers of the "
         "backbone above that stride, and the head",
     )
-    duration: Length = Field(Duration(10), description="The length of the stage: 20 epochs, 500 steps or 1e6 samples")
+    duration: Length = Field(
+        default=Duration(10), description="The length of the stage: 20 epochs, 500 steps or 1e6 samples"
+    )
     learning_rate: float = Field(gt=0, description="The learning rate after the warm-up")
     layer_decay: float = Field(
-        1.0, gt=0, le=1, description="The factor of the learning rate for each stride from the head down"
+        default=1.0, gt=0, le=1, description="The factor of the learning rate for each stride from the head down"
     )
     freeze_batch_norm: bool = Field(
-        False, description="Whether the BatchNormalization layers of the backbone keep their statistics and scales"
+        default=False,
+        description="Whether the BatchNormalization layers of the backbone keep their statistics and scales",
     )
     augment: bool = Field(
-        True,
+        default=True,
         description="Whether images are changed at random. false uses the preprocessing of evaluation; with train=head "
         "the features of the backbone are then computed only once",
     )
@@ -196,49 +203,56 @@ class Stage(Section):
 class Train(Section):
     """How the network is trained."""
 
-    batch_size: int = Field(32, ge=1, description="The number of images in a step")
+    batch_size: int = Field(default=32, ge=1, description="The number of images in a step")
     stages: list[Stage] = Field(min_length=1, description="The stages of the training, one after the other")
-    optimizer: Optimizer = Field(SGD(), description="The optimizer: sgd, adamw or rmsprop, with its options")
-    schedule: Schedule = Field(Cosine(), description="How the learning rate changes within a stage")
+    optimizer: Optimizer = Field(default=SGD(), description="The optimizer: sgd, adamw or rmsprop, with its options")
+    schedule: Schedule = Field(default=Cosine(), description="How the learning rate changes within a stage")
     decay_depthwise: bool = Field(
-        False, description="Whether weight decay acts on depthwise kernels too; the V1 paper advises little or none"
+        default=False,
+        description="Whether weight decay acts on depthwise kernels too; the V1 paper advises little or none",
     )
     clip_norm: float | None = Field(
-        None, gt=0, description="Scale gradients down to this global norm; null does not clip"
+        default=None, gt=0, description="Scale gradients down to this global norm; null does not clip"
     )
     batch_norm_samples: int = Field(
-        1000,
+        default=1000,
         ge=0,
         description="The number of training images, at most an epoch's, on which the statistics of BatchNormalization "
         "are estimated again before each evaluation; 0 keeps the moving averages of the training",
     )
     batch_norm_momentum: float | None = Field(
-        None, gt=0, lt=1, description="The momentum of those moving averages; null keeps the network's, 0.999 or 0.99"
+        default=None,
+        gt=0,
+        lt=1,
+        description="The momentum of those moving averages; null keeps the network's, 0.999 or 0.99",
     )
     ema: float | None = Field(
-        None,
+        default=None,
         gt=0,
         lt=1,
         description="The decay of the moving average of the weights, which is evaluated and saved; it never looks back "
         "over more than a tenth of a stage's steps. null uses the weights themselves",
     )
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = Field(
-        "auto", description="The number format of the computation; auto chooses by the device and prints the choice"
+        default="auto",
+        description="The number format of the computation; auto chooses by the device and prints the choice",
     )
     jit: Literal["auto", "on", "off"] = Field(
-        "auto", description="Whether XLA compiles the training step; auto: on a GPU alone"
+        default="auto", description="Whether XLA compiles the training step; auto: on a GPU alone"
     )
     evaluate_every: int = Field(
-        1, ge=1, description="The epochs from one evaluation on the validation split to the next"
+        default=1, ge=1, description="The epochs from one evaluation on the validation split to the next"
     )
     patience: int | None = Field(
-        None, ge=1, description="End the stage after so many evaluations without a better one; null never does"
+        default=None, ge=1, description="End the stage after so many evaluations without a better one; null never does"
     )
     network: Path | None = Field(
-        None, description="A .keras file, such as a pruned one, that is trained in place of what `model` describes"
+        default=None,
+        description="A .keras file, such as a pruned one, that is trained in place of what `model` describes",
     )
     resume: Path | None = Field(
-        None, description="A run folder or checkpoint to continue from where this run has no checkpoint of its own"
+        default=None,
+        description="A run folder or checkpoint to continue from where this run has no checkpoint of its own",
     )
 
 
@@ -246,20 +260,24 @@ class Distill(Section):
     """Learning from another model beside the labels."""
 
     teacher: Path | None = Field(
-        None, description="The run folder or .keras file of the teacher; null trains on the labels alone"
+        default=None, description="The run folder or .keras file of the teacher; null trains on the labels alone"
     )
-    weight: float = Field(0.5, gt=0, le=1, description="The weight of the teacher's loss; the labels have the rest")
-    temperature: float = Field(1.0, gt=0, description="Divides the logits of both before their softmax or sigmoid")
+    weight: float = Field(
+        default=0.5, gt=0, le=1, description="The weight of the teacher's loss; the labels have the rest"
+    )
+    temperature: float = Field(
+        default=1.0, gt=0, description="Divides the logits of both before their softmax or sigmoid"
+    )
 
 
 class Model(Section):
     """The network."""
 
-    backbone: str = Field("mobilenet_v2", description=f"The network, of {', '.join(specs.NETS)}")
-    alpha: float = Field(1.0, gt=0, description="The width: a factor of the number of channels of every layer")
-    input_size: tuple[int, int] = Field((224, 224), description="The height and width of the input in pixels")
+    backbone: str = Field(default="mobilenet_v2", description=f"The network, of {', '.join(specs.NETS)}")
+    alpha: float = Field(default=1.0, gt=0, description="The width: a factor of the number of channels of every layer")
+    input_size: tuple[int, int] = Field(default=(224, 224), description="The height and width of the input in pixels")
     weights: str | None = Field(
-        "imagenet",
+        default="imagenet",
         description="The weights to start from: imagenet for Keras's published ones, the path of a .h5, .weights.h5 or "
         ".keras file, or null for random ones",
     )
@@ -279,9 +297,11 @@ class Data(Section):
     """Where the images come from: what every task has. A task names its readers and adds the options of its own."""
 
     reader: str = Field(description="The format of the data set; scenes: the built-in drawings, which need no files")
-    root: Path | None = Field(None, description="The folder or file of the data set")
+    root: Path | None = Field(default=None, description="The folder or file of the data set")
     counts: Counts = {"train": 800, "validation": 100, "test": 200}
-    on_corrupt: OnCorrupt = Field("skip", description="Whether images that cannot be read are left out or end the run")
+    on_corrupt: OnCorrupt = Field(
+        default="skip", description="Whether images that cannot be read are left out or end the run"
+    )
 
     @model_validator(mode="after")
     def _has_root(self):
@@ -300,10 +320,15 @@ class Data(Section):
 class DataWithSplits(Data):
     """A data set that may come from TensorFlow Datasets and whose validation split may be a part of train."""
 
-    name: str | None = Field(None, description="The data set of TensorFlow Datasets; for data.reader=tfds")
-    splits: dict[Split, str] = Field({}, description="The split expressions of TensorFlow Datasets, e.g. train[:90%]")
+    name: str | None = Field(default=None, description="The data set of TensorFlow Datasets; for data.reader=tfds")
+    splits: dict[Split, str] = Field(
+        default={}, description="The split expressions of TensorFlow Datasets, e.g. train[:90%]"
+    )
     validation_fraction: float = Field(
-        0.1, gt=0, lt=1, description="The share of train that becomes validation where there is no validation split"
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="The share of train that becomes validation where there is no validation split",
     )
 
     @model_validator(mode="after")
@@ -317,26 +342,32 @@ class Augment(Section):
     """Random changes of a training image; null or zero turns one off."""
 
     crop_scale: tuple[float, float] | None = Field(
-        (0.35, 1.0), description="The smallest and largest area of the random crop as a share of the image"
+        default=(0.35, 1.0), description="The smallest and largest area of the random crop as a share of the image"
     )
     crop_ratio: tuple[float, float] = Field(
-        (0.75, 4 / 3), description="The smallest and largest width of that crop in units of its height"
+        default=(0.75, 4 / 3), description="The smallest and largest width of that crop in units of its height"
     )
     flip: Flip = True
     color_jitter: ColorJitter = 0.0
-    rand_augment_layers: int = Field(0, ge=0, description="The number of RandAugment's operations for each image")
-    rand_augment_magnitude: float = Field(9.0, ge=0, le=10, description="The strength of RandAugment's operations")
-    erasing: float = Field(0.0, ge=0, le=1, description="The probability that a rectangle of the image is erased")
+    rand_augment_layers: int = Field(
+        default=0, ge=0, description="The number of RandAugment's operations for each image"
+    )
+    rand_augment_magnitude: float = Field(
+        default=9.0, ge=0, le=10, description="The strength of RandAugment's operations"
+    )
+    erasing: float = Field(
+        default=0.0, ge=0, le=1, description="The probability that a rectangle of the image is erased"
+    )
 
 
 class Quantize(Section):
     """Quantization-aware training (QAT): training with the rounding of the int8 file that is made in the end."""
 
     qat: bool = Field(
-        False, description="Train with the rounding of full int8, in float32 and with BatchNormalization frozen"
+        default=False, description="Train with the rounding of full int8, in float32 and with BatchNormalization frozen"
     )
     momentum: float = Field(
-        0.99, ge=0, lt=1, description="The momentum with which the ranges of the activations follow them"
+        default=0.99, ge=0, lt=1, description="The momentum with which the ranges of the activations follow them"
     )
 
 
@@ -346,29 +377,37 @@ class Export(Section):
     endings: ClassVar[tuple[Ending, ...]] = ()  # what exported files of a task may end in
 
     formats: list[str] = Field(
-        ["tflite", "tflite_int8"], description=f"The formats to export to, of {', '.join(FORMATS)}"
+        default=["tflite", "tflite_int8"], description=f"The formats to export to, of {', '.join(FORMATS)}"
     )
-    inputs: InputType = Field("float32", description="The type of the inputs and outputs of tflite_int8 files")
-    outputs: str = Field("logits", description="What exported files end in")
+    inputs: InputType = Field(default="float32", description="The type of the inputs and outputs of tflite_int8 files")
+    outputs: str = Field(default="logits", description="What exported files end in")
     float_layers: Annotated[int, Field(ge=0)] | list[str] = Field(
-        0,
+        default=0,
         description="The layers of tflite_int8 files that stay in float32: how many of those with the largest error, "
         "or a list of names, in which * and ? stand for other characters",
     )
-    calibration_samples: int = Field(200, ge=1, description="The number of training images that int8 is calibrated on")
+    calibration_samples: int = Field(
+        default=200, ge=1, description="The number of training images that int8 is calibrated on"
+    )
     calibration_percentile: float | None = Field(
-        None,
+        default=None,
         gt=50,
         lt=100,
         description="Clip the activation ranges of tflite_int8 files to this percentile; null uses min/max",
     )
     parity_samples: int = Field(
-        64, ge=1, description="The number of validation images on which the outputs of file and model are compared"
+        default=64,
+        ge=1,
+        description="The number of validation images on which the outputs of file and model are compared",
     )
     verify_samples: int | None = Field(
-        1000, ge=1, description="The number of validation images on which file and model are scored; null uses all"
+        default=1000,
+        ge=1,
+        description="The number of validation images on which file and model are scored; null uses all",
     )
-    max_drop: float = Field(0.02, ge=0, description="The largest accepted drop of the metric from the model to a file")
+    max_drop: float = Field(
+        default=0.02, ge=0, description="The largest accepted drop of the metric from the model to a file"
+    )
 
     @field_validator("formats")
     @classmethod
@@ -391,7 +430,9 @@ class Config(Section):
     """What every experiment has. Tasks narrow `model`, `data` and `export`."""
 
     task: str = Field(description="The name of the task")
-    seed: int = Field(0, ge=0, description="The seed of all random draws: weights, order, augmentation, drawn splits")
+    seed: int = Field(
+        default=0, ge=0, description="The seed of all random draws: weights, order, augmentation, drawn splits"
+    )
     model: Model
     data: Data
     train: Train

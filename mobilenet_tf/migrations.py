@@ -89,6 +89,7 @@ def _rename(values: dict, row: Rename, origin: str) -> bool:
         section[last] = renamed
         return renamed != value
     target, name = _section(values, row.new, create=True)
+    assert target is not None  # it was created
     if name in target:
         raise UserError(f"{origin}: {row.old} is the old name of {row.new}; only one of them may be set")
     del section[last]

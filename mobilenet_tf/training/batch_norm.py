@@ -63,6 +63,7 @@ class Statistics:
             count += size
         for layer, (mean, square) in zip(self.layers, sums or [], strict=bool(sums)):
             mean, square = mean / count, square / count
+            assert layer.moving_mean is not None and layer.moving_variance is not None  # the layer is built
             layer.moving_mean.assign(mean)
             layer.moving_variance.assign(np.maximum(square - mean**2, 0.0))
 

@@ -6,12 +6,14 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import keras
 import tensorflow as tf
 
 from mobilenet_tf.training.inputs import Inputs, sync_with_statistics
 from mobilenet_tf.training.state import State
+from mobilenet_tf.training.trainer import Trainer
 from mobilenet_tf.utils.errors import UserError
 
 LOSS_EVERY = 20  # steps between looks at the loss: each one waits for the device
@@ -38,7 +40,7 @@ class FiniteLoss(keras.callbacks.Callback):
 
     def check(self) -> None:
         """Raises UserError with the step and the losses before it."""
-        losses = self.model.losses_so_far()
+        losses = cast(Trainer, self.model).losses_so_far()
         bad = next((i for i, (_, loss) in enumerate(losses) if not math.isfinite(loss)), None)
         if bad is None:
             return
@@ -71,10 +73,12 @@ class AfterEpoch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Evaluates where it is due, then writes the best model, the checkpoint and the logs."""
         state, progress, train = self.state, self.state.progress, self.state.task.cfg.train
-        rate = float(self.model.optimizer.learning_rate)
+        logs = {} if logs is None else logs
+        optimizer = cast(keras.Model, self.model).optimizer
+        rate = float(optimizer.learning_rate)
         progress.seconds += time.perf_counter() - self.started
         progress.epoch, progress.stage_epoch = epoch + 1, progress.stage_epoch + 1
-        progress.step += self.params["steps"]
+        progress.step += cast(dict[str, Any], self.params)["steps"]
         row = {"epoch": progress.epoch, "stage": progress.stage + 1, "loss": logs["loss"], "learning_rate": rate}
         if progress.stage_epoch % train.evaluate_every == 0 or progress.step >= self.total:
             sync_with_statistics(state, self.inputs)
@@ -84,7 +88,7 @@ class AfterEpoch(keras.callbacks.Callback):
             self.keep_best(scores)
         row["seconds"] = round(time.perf_counter() - self.started, 2)
         progress.history.append(row)
-        state.save(self.model.optimizer)
+        state.save(optimizer)
         with self.writer.as_default(step=progress.epoch):
             for key, value in row.items():
                 tf.summary.scalar(key, value)
@@ -104,4 +108,4 @@ class AfterEpoch(keras.callbacks.Callback):
             patience = self.state.task.cfg.train.patience
             if patience and progress.wait >= patience:
                 print(f"\nno better {name} in {patience} evaluations: the stage ends here")
-                self.model.stop_training = True
+                cast(keras.Model, self.model).stop_training = True

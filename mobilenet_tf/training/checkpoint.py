@@ -6,8 +6,9 @@ import errno
 import json
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +16,15 @@ from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError
 
 
-def save(path: Path, groups: dict[str, Sequence], state: dict) -> None:
+def save(path: Path, groups: Mapping[str, Sequence], state: dict) -> None:
     """Writes the variables of each group and the JSON-able `state`. A failure leaves the previous file as it was.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    arrays = {key: np.asarray(v) for group, variables in groups.items() for key, v in _named(group, variables)}
+    arrays: dict[str, Any] = {
+        key: np.asarray(v) for group, variables in groups.items() for key, v in _named(group, variables)
+    }
     temporary = files.temporary_path(path)
     try:
         with open(temporary, "wb") as file:
@@ -42,7 +45,7 @@ def load_state(path: Path) -> dict:
         return json.loads(str(arrays["state"]))
 
 
-def restore(path: Path, groups: dict[str, Sequence]) -> None:
+def restore(path: Path, groups: Mapping[str, Sequence]) -> None:
     """Assigns the stored arrays to the variables of each group, all or nothing.
 
     Raises:
@@ -67,7 +70,7 @@ def restore(path: Path, groups: dict[str, Sequence]) -> None:
         variable.assign(values[key])
 
 
-def _named(group: str, variables: Sequence) -> list[tuple[str, object]]:
+def _named(group: str, variables: Sequence) -> list[tuple[str, Any]]:
     """Keys that another process gives too: a variable's path may hold counters of the process, its name does not."""
     return [(f"{group}/{i:04}/{v.name.partition(':')[0]}", v) for i, v in enumerate(variables)]
 

@@ -80,7 +80,8 @@ class Teacher:
 
         For training without augmentation: `transform` gives every image the same way each time.
         """
-        outputs: list[np.ndarray] | None = None
+        outputs: list[np.ndarray] = []
+        raw = None
         run = tf.function(lambda images: self.model(images, training=False))
         batches = evaluation_batches(source, transform, batch_size=batch_size)
         for batch in track(batches, "outputs of the teacher", steps_per_epoch(source.count, batch_size)):

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
 from mobilenet_tf.data.source import Source, evaluation_batches, steps_per_epoch, user_errors
 from mobilenet_tf.data.subsets import subset
-from mobilenet_tf.inference.predict import Predictor
 from mobilenet_tf.inference.spread import Spread
 from mobilenet_tf.task import Metric, Task
 from mobilenet_tf.utils.progress import track
 
-ALIKE = "all images get the same answer: the model is untrained, has seen too few steps, or its input is scaled wrongly"
+Predict = Callable[[np.ndarray], Any]  # images [N, H, W, 3] in 0..255 -> raw outputs; a Predictor is one
+
+SAME_OUTPUT_WARNING = (
+    "all images get the same output: the model is untrained, was trained for too few steps, "
+    "or its input is scaled wrongly"
+)
 
 
 def evaluate(
-    task: Task, predictor: Predictor, source: Source, *, limit: int | None = None, metric: Metric | None = None
+    task: Task, predictor: Predict, source: Source, *, limit: int | None = None, metric: Metric | None = None
 ) -> dict[str, float]:
     """Scores a predictor on every sample of a source, once, in order, through the task's evaluation preprocessing.
 
@@ -38,10 +43,10 @@ def evaluate(
     return score(task, predictor, track(batches, "evaluate", total), metric)
 
 
-def score(task: Task, predictor: Predictor, batches: Iterable[dict], metric: Metric) -> dict[str, float]:
+def score(task: Task, predictor: Predict, batches: Iterable[dict], metric: Metric) -> dict[str, float]:
     """Feeds batches of samples (dicts of arrays with a leading axis) through predictor, decode and metric.
 
-    Warns where all images get the same answer: scores then say nothing.
+    Warns where all images get the same output: the scores then mean nothing.
     """
     seen = Spread()
     with user_errors():
@@ -53,7 +58,7 @@ def score(task: Task, predictor: Predictor, batches: Iterable[dict], metric: Met
             for i, prediction in enumerate(predictions):
                 metric.update({key: value[i] for key, value in samples.items()}, prediction)
     if seen.alike:
-        warnings.warn(ALIKE, stacklevel=2)
+        warnings.warn(SAME_OUTPUT_WARNING, stacklevel=2)
     return metric.result()
 
 
@@ -64,4 +69,4 @@ def evaluation_inputs(task: Task, source: Source, count: int) -> list[np.ndarray
     )
     total = steps_per_epoch(min(count, source.count), task.cfg.train.batch_size)
     with user_errors():
-        return [batch["image"].numpy() for batch in track(batches, "read pictures", total)]
+        return [batch["image"].numpy() for batch in track(batches, "read images", total)]

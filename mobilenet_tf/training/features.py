@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from mobilenet_tf.data.source import Source, evaluation_batches, sampled, seed_of_epoch, shuffled, steps_per_epoch
+from mobilenet_tf.data.source import (
+    Batch,
+    Source,
+    evaluation_batches,
+    sampled,
+    seed_of_epoch,
+    shuffled,
+    steps_per_epoch,
+)
 from mobilenet_tf.utils.progress import track
 
 
@@ -42,6 +51,7 @@ class Features:
             rows[count : count + len(outputs)] = outputs
             count += len(outputs)
             collected.append({key: value.numpy() for key, value in batch.items() if key != "image"})
+        assert rows is not None  # a source has samples
         fields = {key: np.concatenate([batch[key] for batch in collected]) for key in collected[0]}
         return cls(rows[:count], fields, source.classes)
 
@@ -58,7 +68,7 @@ class Features:
 
         def epoch_batches(epoch):
             if sampler:
-                indices, _ = sampled(self.fields, seed_of_epoch(seed, epoch), sampler)
+                indices, _ = sampled(cast(Batch, self.fields), seed_of_epoch(seed, epoch), sampler)
             else:
                 indices = shuffled(tf.data.Dataset.range(count), seed_of_epoch(seed, epoch), count)
             return indices.batch(batch_size).map(load)

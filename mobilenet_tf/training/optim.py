@@ -163,7 +163,7 @@ class MovingAverage:
 
     def __init__(self, model: keras.Model, decay: float):
         self.decay = decay
-        self.count = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.count = tf.Variable(tf.constant(0, tf.int64), trainable=False)
         self.sources = [v.value for v in floating(model)]
         self.averages = [tf.Variable(tf.cast(v, tf.float32), trainable=False) for v in self.sources]
 

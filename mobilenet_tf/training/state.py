@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -34,7 +35,8 @@ class Progress:
     @classmethod
     def load(cls, path: Path) -> Progress:
         """The progress in a checkpoint, of this version or an earlier one."""
-        return cls(**{OLD_NAMES.get(key, key): value for key, value in checkpoint.load_state(path).items()})
+        stored: dict[str, Any] = checkpoint.load_state(path)
+        return cls(**{OLD_NAMES.get(key, key): value for key, value in stored.items()})
 
     def end_stage(self) -> None:
         """Goes on to the next stage."""
@@ -96,5 +98,5 @@ class State:
 def metadata(task: Task, cfg: Config, classes: list[str]) -> artifact.Metadata:
     """What travels inside every file made from this run."""
     return artifact.Metadata(
-        task=task.name, classes=list(classes), input_size=tuple(cfg.model.input_size), config=cfg.to_dict()
+        task=task.name, classes=list(classes), input_size=cfg.model.input_size, config=cfg.to_dict()
     )

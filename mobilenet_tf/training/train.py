@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 
@@ -156,7 +156,8 @@ def _train_stage(state: State, data: Data, index: int, jit: bool, resume_from: P
     loss = task.loss()
     distilled = data.teacher.loss(loss, cached=not stage.augment) if data.teacher else None
     trainer = Trainer(trained, loss, distilled, state.average.updater(trained, total) if state.average else None)
-    trainer.compile(_optimizer(state, stage, total, inputs.epoch_steps), jit_compile=jit)
+    compile_trainer: Any = trainer.compile  # Keras's stub takes jit_compile for text
+    compile_trainer(_optimizer(state, stage, total, inputs.epoch_steps), jit_compile=jit)
     trainer.optimizer.build(trained.trainable_variables)
     if resume_from:
         checkpoint.restore(resume_from, {"optimizer": trainer.optimizer.variables})
@@ -184,7 +185,7 @@ def _fit(trainer: Trainer, state: State, inputs, total: int, callbacks: list) ->
         if progress.stage_epoch >= epochs or not steps or trainer.stop_training:
             continue
         with user_errors():
-            trainer.fit(
+            cast(Any, trainer.fit)(  # Keras's stub takes verbose for text
                 inputs.batches_from(progress.epoch),
                 steps_per_epoch=steps,
                 initial_epoch=progress.epoch,

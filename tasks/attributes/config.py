@@ -25,16 +25,16 @@ class Data(config.DataWithSplits):
 
     reader: Literal["celeba", "csv", "tfds", "scenes"] = Field(description="The format of the data set")
     root: Path | None = Field(
-        None,
+        default=None,
         description="CelebA's folder, a CSV file, a folder of CSV files, or the data_dir of TensorFlow Datasets",
     )
-    name: str = Field("celeb_a", description="The data set of TensorFlow Datasets; for data.reader=tfds")
+    name: str = Field(default="celeb_a", description="The data set of TensorFlow Datasets; for data.reader=tfds")
     attributes: list[str] | None = Field(
-        None, min_length=1, description="Read these attributes only, in this order; null reads all"
+        default=None, min_length=1, description="Read these attributes only, in this order; null reads all"
     )
     counts: config.Counts = {"train": 1600, "validation": 200, "test": 400}
     crop_fraction: float | None = Field(
-        None,
+        default=None,
         gt=0,
         le=1,
         description="The part of the shorter side that evaluation crops from the center; null resizes the whole image",
@@ -56,7 +56,7 @@ class CrossEntropy(config.Section):
 
     name: Literal["cross_entropy"] = "cross_entropy"
     positive_weights: Literal["balanced"] | list[Positive] | None = Field(
-        None,
+        default=None,
         description="The weights of the positive labels, one an attribute; balanced: the number of negatives over that "
         "of positives in the train split; null: 1",
     )
@@ -66,9 +66,9 @@ class Focal(config.Section):
     """The focal loss (Lin et al. 2017): labels that are well predicted count less."""
 
     name: Literal["focal"] = "focal"
-    gamma: float = Field(2.0, ge=0, description="How much less well predicted labels count; 0 is cross entropy")
+    gamma: float = Field(default=2.0, ge=0, description="How much less well predicted labels count; 0 is cross entropy")
     alpha: float | None = Field(
-        None, gt=0, lt=1, description="The weight of the positives, the negatives have the rest; null: both 1"
+        default=None, gt=0, lt=1, description="The weight of the positives, the negatives have the rest; null: both 1"
     )
 
 
@@ -76,9 +76,9 @@ class Asymmetric(config.Section):
     """The asymmetric loss (Ben-Baruch et al. 2020): a focal loss with another gamma for the negatives."""
 
     name: Literal["asymmetric"] = "asymmetric"
-    gamma_positive: float = Field(0.0, ge=0, description="How much less well predicted positives count")
-    gamma_negative: float = Field(4.0, ge=0, description="How much less well predicted negatives count")
-    margin: float = Field(0.05, ge=0, lt=1, description="Negatives below this probability cost nothing")
+    gamma_positive: float = Field(default=0.0, ge=0, description="How much less well predicted positives count")
+    gamma_negative: float = Field(default=4.0, ge=0, description="How much less well predicted negatives count")
+    margin: float = Field(default=0.05, ge=0, lt=1, description="Negatives below this probability cost nothing")
 
 
 class Export(config.Export):
@@ -86,7 +86,7 @@ class Export(config.Export):
 
     endings = (LOGITS, SIGMOID)
 
-    outputs: str = Field("sigmoid", description="What exported files end in: logits or sigmoid")
+    outputs: str = Field(default="sigmoid", description="What exported files end in: logits or sigmoid")
 
 
 class Config(config.Config):
@@ -96,15 +96,15 @@ class Config(config.Config):
     model: Model = Model()
     data: Data
     loss: Annotated[CrossEntropy | Focal | Asymmetric, Field(discriminator="name")] = Field(
-        CrossEntropy(), description="The loss: cross_entropy, focal or asymmetric, with its options"
+        default=CrossEntropy(), description="The loss: cross_entropy, focal or asymmetric, with its options"
     )
     thresholds: list[Share] | None = Field(
-        None,
+        default=None,
         description="The probabilities from which an attribute counts as present, one each; null: 0.5, until training "
         "calibrates them",
     )
     calibrate_thresholds: Literal["f1", "balanced_accuracy"] | None = Field(
-        "f1",
+        default="f1",
         description="The score that thresholds are calibrated for on the validation split, where none are given; null "
         "leaves them at 0.5",
     )

@@ -1,4 +1,4 @@
-"""What an attribute model is shown, and what it says of a picture. No TensorFlow here."""
+"""The inputs and the predictions of an attribute model. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 from mobilenet_tf import task as base
 from mobilenet_tf import viz
 from mobilenet_tf.data import preprocess
+from mobilenet_tf.inference.endings import sigmoid
 from mobilenet_tf.task import Prediction
 from mobilenet_tf.tasks.attributes.config import Config
 from mobilenet_tf.utils.errors import UserError
 
-SHOWN = 10  # attributes under a drawn picture
+MAX_DRAWN_ATTRIBUTES = 10
 
 
 def decode(raw: np.ndarray, thresholds: Sequence[float] | None) -> list[Prediction]:
@@ -28,31 +29,33 @@ def decode(raw: np.ndarray, thresholds: Sequence[float] | None) -> list[Predicti
             f"thresholds must have a number for each of the {logits.shape[-1]} attributes. Received: {len(thresholds)}"
         )
     with np.errstate(invalid="ignore"):  # NaN stays NaN, for the metric to count
-        probabilities = np.exp(-np.logaddexp(0, -logits)).astype(np.float32)
-    present = probabilities >= np.float32(0.5 if thresholds is None else thresholds)
-    return [{"probabilities": row, "present": own} for row, own in zip(probabilities, present, strict=True)]
+        probabilities = sigmoid(logits).astype(np.float32)
+    present = probabilities >= np.asarray(0.5 if thresholds is None else thresholds, np.float32)
+    return [{"probabilities": p, "present": is_present} for p, is_present in zip(probabilities, present, strict=True)]
 
 
-def found(prediction: Prediction, classes: Sequence[str]) -> list[tuple[str, float]]:
+def present_attributes(prediction: Prediction, classes: Sequence[str]) -> list[tuple[str, float]]:
     """The (name, probability) of every attribute that is present, the most probable first."""
-    order = np.argsort(-prediction["probabilities"], kind="stable")
+    order = map(int, np.argsort(-prediction["probabilities"], kind="stable"))
     return [(classes[i], float(prediction["probabilities"][i])) for i in order if prediction["present"][i]]
 
 
 def agreement(reference: Prediction, candidate: Prediction) -> float:
-    """The share of attributes that both find present or both absent."""
+    """The share of attributes that are present in both predictions or in neither."""
     return float(np.mean(reference["present"] == candidate["present"]))
 
 
 def to_row(prediction: Prediction, classes: Sequence[str]) -> dict:
     """How many attributes are present, and as text which ones, with their probabilities."""
-    present = found(prediction, classes)
+    present = present_attributes(prediction, classes)
     return {"count": len(present), "attributes": ", ".join(f"{name} {chance:.3f}" for name, chance in present)}
 
 
 def draw(image: np.ndarray, prediction: Prediction, classes: Sequence[str]) -> np.ndarray:
     """The image (uint8 [H, W, 3]) over a band with the ten most probable attributes of those present."""
-    return viz.annotate(image, found(prediction, classes)[:SHOWN] or [f"none of {len(classes)} attributes"])
+    return viz.annotate(
+        image, present_attributes(prediction, classes)[:MAX_DRAWN_ATTRIBUTES] or [f"none of {len(classes)} attributes"]
+    )
 
 
 @dataclass(frozen=True)

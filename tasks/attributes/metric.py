@@ -1,4 +1,4 @@
-"""Scores of attributes, each beside what no model at all would reach."""
+"""Scores of attributes, each beside the score of a trivial baseline."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from warnings import warn
 import numpy as np
 
 from mobilenet_tf.task import Prediction
-from mobilenet_tf.training.ranking import steps
+from mobilenet_tf.training.ranking import roc_auc, steps
 from mobilenet_tf.utils.errors import UserError
 
-NAMED = 5  # attributes that a warning names
+MAX_NAMES = 5  # of attributes in a warning
 SCORES = {"mean_ap": "ap", "prior": "prior", "mean_auc": "auc", "accuracy": "accuracy", "majority": "majority",
           "balanced_accuracy": "balanced_accuracy", "f1": "f1"}  # name of the mean: column of the table  # fmt: skip
 
@@ -25,15 +25,6 @@ def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
     return float(np.sum(np.diff(true, prepend=0) * true / (true + false)) / true[-1])
 
 
-def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """The chance that a positive has a higher score than a negative; an equal one is half a success.
-
-    labels: 0 or 1 [N] with at least one of both.
-    """
-    true, false, _ = steps(labels, scores)
-    return float(np.trapezoid(np.append(0, true), np.append(0, false)) / (true[-1] * false[-1]))
-
-
 def best_threshold(labels: np.ndarray, scores: np.ndarray, aim: str) -> float:
     """The threshold with the best "f1" or "balanced_accuracy", halfway to the next lower score (the last: to 0).
 
@@ -44,15 +35,15 @@ def best_threshold(labels: np.ndarray, scores: np.ndarray, aim: str) -> float:
         "f1": 2 * true / (true + false + true[-1]),
         "balanced_accuracy": true / true[-1] - false / false[-1],
     }[aim]
-    place = int(np.argmax(quality))
-    return float(f"{(values[place] + np.append(values, 0)[place + 1]) / 2:.6g}")
+    best = int(np.argmax(quality))
+    return float(f"{(values[best] + np.append(values, 0)[best + 1]) / 2:.6g}")
 
 
 class AttributeMetric:
     """Scores of every attribute over the samples whose label is known, and their means.
 
     The means leave out attributes with no positive or no negative sample, for which ranking means nothing. A
-    probability that is not finite counts as wrong as can be.
+    probability that is not finite counts as the worst possible one.
     """
 
     def __init__(self, classes: Sequence[str], thresholds: Sequence[float] | None = None):
@@ -63,7 +54,7 @@ class AttributeMetric:
         self._present: list[np.ndarray] = []
 
     def update(self, sample: dict, prediction: Prediction) -> None:
-        """Count one sample: `attributes` [A], 1, 0 or below 0 (not known); `probabilities` and `present` [A]."""
+        """Adds one sample: `attributes` [A], 1, 0 or below 0 (not known); `probabilities` and `present` [A]."""
         self._labels.append(np.asarray(sample["attributes"]))
         self._probabilities.append(prediction["probabilities"])
         self._present.append(prediction["present"])
@@ -82,8 +73,8 @@ class AttributeMetric:
     def per_attribute(self) -> list[dict]:
         """One row an attribute; None where a score is undefined.
 
-        prior: the share of positives, which is the AP of chance. majority: the accuracy of always giving the more
-        frequent answer.
+        prior: the share of positives, which is the AP of random scores. majority: the accuracy of always
+        giving the more frequent value.
         """
         rows = []
         for name, threshold, (labels, chances, present) in zip(
@@ -120,7 +111,7 @@ class AttributeMetric:
         if not scored:
             raise UserError("an evaluation must have an attribute with positive and negative samples. Received: none")
         if left := [row["name"] for row in rows if row["ap"] is None]:
-            names = ", ".join(left[:NAMED]) + (", ..." if len(left) > NAMED else "")
+            names = ", ".join(left[:MAX_NAMES]) + (", ..." if len(left) > MAX_NAMES else "")
             warn(
                 f"{len(left)} of {len(rows)} attributes have no positive or no negative sample here and are left out "
                 f"of the means: {names}",

@@ -1,4 +1,4 @@
-"""Files and pictures of a finished evaluation of attributes."""
+"""Plots and tables of a finished evaluation of attributes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mobilenet_tf.utils import files
 
 
 def report(metric: AttributeMetric, classes: Sequence[str], folder: str | Path) -> list[Path]:
-    """Write per_attribute.csv, average_precision.png and accuracy.png, each score beside its baseline."""
+    """Writes per_attribute.csv, average_precision.png and accuracy.png, each score beside its baseline."""
     folder, rows = Path(folder), metric.per_attribute()
     notes = [f"({row['positives']} of {row['positives'] + row['negatives']})" for row in rows]
 

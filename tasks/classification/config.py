@@ -20,21 +20,31 @@ class Model(config.Model):
 class Augment(config.Augment):
     """Random changes of a training image; a null, zero or false turns one off."""
 
-    mixup: float = Field(0.0, ge=0, description="Mixup: the alpha of the Beta distribution that shares are drawn from")
-    cutmix: float = Field(0.0, ge=0, description="CutMix: the alpha of the Beta distribution that areas are drawn from")
+    mixup: float = Field(
+        default=0.0, ge=0, description="Mixup: the alpha of the Beta distribution that shares are drawn from"
+    )
+    cutmix: float = Field(
+        default=0.0, ge=0, description="CutMix: the alpha of the Beta distribution that areas are drawn from"
+    )
 
 
 class Data(config.DataWithSplits):
     """Images with one class each."""
 
     reader: Literal["folder", "csv", "tfds", "scenes"] = Field(description="The format of the data set")
-    root: Path | None = Field(None, description="The folder, the CSV file, or the data_dir of TensorFlow Datasets")
-    classes: Path | None = Field(None, description="A label file: one class name a line, in the order of the labels")
-    box_crop: bool = Field(False, description="Crop to the annotated box, the largest one; for data.reader=tfds")
-    box_margin: float = Field(0.1, ge=0, description="The margin around that box as a fraction of its sides")
+    root: Path | None = Field(
+        default=None, description="The folder, the CSV file, or the data_dir of TensorFlow Datasets"
+    )
+    classes: Path | None = Field(
+        default=None, description="A label file: one class name a line, in the order of the labels"
+    )
+    box_crop: bool = Field(
+        default=False, description="Crop to the annotated box, the largest one; for data.reader=tfds"
+    )
+    box_margin: float = Field(default=0.1, ge=0, description="The margin around that box as a fraction of its sides")
     counts: config.Counts = {"train": 1600, "validation": 200, "test": 400}
     crop_fraction: float | None = Field(
-        0.875,
+        default=0.875,
         gt=0,
         le=1,
         description="The part of the shorter side that evaluation crops from the center; null resizes the whole image",
@@ -47,7 +57,7 @@ class Export(config.Export):
 
     endings = (LOGITS, SOFTMAX)
 
-    outputs: str = Field("softmax", description="What exported files end in: logits or softmax")
+    outputs: str = Field(default="softmax", description="What exported files end in: logits or softmax")
 
 
 class Config(config.Config):
@@ -58,5 +68,5 @@ class Config(config.Config):
     data: Data
     export: Export = Export()
     label_smoothing: float = Field(
-        0.0, ge=0, lt=1, description="The share of each label that is spread over all classes"
+        default=0.0, ge=0, lt=1, description="The share of each label that is spread over all classes"
     )

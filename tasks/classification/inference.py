@@ -1,4 +1,4 @@
-"""What a classifier is shown, and what it says of a picture. No TensorFlow here."""
+"""The inputs and the predictions of a classifier. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from mobilenet_tf import task as base
 from mobilenet_tf import viz
 from mobilenet_tf.data import preprocess
+from mobilenet_tf.inference.endings import softmax
 from mobilenet_tf.task import Prediction
 from mobilenet_tf.tasks.classification.config import Config
 
@@ -21,8 +22,7 @@ def decode(raw: np.ndarray, from_logits: bool = True) -> list[Prediction]:
     """
     probabilities = np.asarray(raw, dtype=np.float32)
     if from_logits:
-        shifted = np.exp(probabilities - probabilities.max(axis=-1, keepdims=True))  # no overflow
-        probabilities = shifted / shifted.sum(axis=-1, keepdims=True)
+        probabilities = softmax(probabilities)
     return [{"probabilities": row} for row in probabilities]
 
 
@@ -30,7 +30,7 @@ def top_k(prediction: Prediction, classes: Sequence[str], k: int = 3) -> list[tu
     """The k most probable (class name, probability), best first; ties in the order of the classes."""
     probabilities = np.asarray(prediction["probabilities"])
     best = np.argsort(-probabilities, kind="stable")[:k]
-    return [(classes[i], float(probabilities[i])) for i in best]
+    return [(classes[i], float(probabilities[i])) for i in map(int, best)]
 
 
 def to_row(prediction: Prediction, classes: Sequence[str]) -> dict:

@@ -1,4 +1,4 @@
-"""What a classifier is trained on and judged by: loss, metrics, and the pictures of an evaluation."""
+"""The loss of a classifier."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from warnings import warn
@@ -11,15 +10,13 @@ import numpy as np
 
 from mobilenet_tf import viz
 from mobilenet_tf.task import Prediction, as_text
+from mobilenet_tf.training.ranking import TopK
 from mobilenet_tf.utils.errors import UserError
 
-EPSILON = 1e-7  # smallest probability in the log loss, Keras's own
-
+EPSILON = 1e-7  # the smallest probability in the log loss, as in Keras
 ECE_BINS = 15  # Guo et al. 2017
-
-WORST = 40  # mistakes kept for the sheet
-
-THUMBNAIL = 208  # pixels
+WORST_MISTAKES = 40  # on the sheet of the worst mistakes
+THUMBNAIL_PIXELS = 208  # the longer side
 
 
 @dataclass(frozen=True)
@@ -36,10 +33,10 @@ class Mistake:
 class ClassificationMetric:
     """Scores of a classifier, averaged over samples.
 
-    Equal probabilities rank in the order of the classes, as argmax does, so a constant output earns nothing from ties
-    (int8 models have many). A sample with a NaN or infinite probability counts as wrong, with probability 0 for its
-    truth, and appears in no column of the confusion matrix. `macro_f1` and `balanced_accuracy` average over the classes
-    that occur in the split.
+    Equal probabilities rank in the order of the classes, as argmax does, so a constant output gains nothing from ties,
+    of which int8 models have many. A sample with a NaN or infinite probability counts as wrong, with probability 0 for
+    its truth, and appears in no column of the confusion matrix. `macro_f1` and `balanced_accuracy` average over the
+    classes that occur in the split.
 
     confusion: int64 [C, C], rows = truth. support: int64 [C], samples of each class.
     """
@@ -52,11 +49,11 @@ class ClassificationMetric:
         self._top5 = 0
         self._log_loss = 0.0
         self._bins = np.zeros((ECE_BINS, 3))  # count, sum of confidences, number right
-        self._mistakes: list[tuple[float, int, Mistake]] = []  # heap, the least confident first
+        self._mistakes = TopK(WORST_MISTAKES)  # by confidence
         self._not_finite = 0
 
     def update(self, sample: dict, prediction: Prediction) -> None:
-        """Count one sample: `label` int (and `id`, `image` for the sheet); `probabilities` float32 [C].
+        """Adds one sample: `label` int (and `id`, `image` for the sheet); `probabilities` float32 [C].
 
         Raises ValueError for a label or probabilities that do not fit the classes.
         """
@@ -68,15 +65,15 @@ class ClassificationMetric:
             return
         predicted = int(probabilities.argmax())
         confidence = float(probabilities[predicted])
-        own = probabilities[truth]
-        rank = np.count_nonzero(probabilities > own) + np.count_nonzero(probabilities[:truth] == own)
+        of_truth = probabilities[truth]
+        rank = np.count_nonzero(probabilities > of_truth) + np.count_nonzero(probabilities[:truth] == of_truth)
         self.confusion[truth, predicted] += 1
         self._top5 += int(rank < 5)
-        self._log_loss -= np.log(np.clip(own, EPSILON, 1.0))
+        self._log_loss -= np.log(np.clip(of_truth, EPSILON, 1.0))
         bin_index = int(np.clip(np.ceil(confidence * ECE_BINS) - 1, 0, ECE_BINS - 1))  # (lower, upper]
         self._bins[bin_index] += (1, confidence, predicted == truth)
         if predicted != truth:
-            self._keep(sample, truth, predicted, confidence)
+            self._keep_mistake(sample, truth, predicted, confidence)
 
     def _checked(self, sample: dict, prediction: Prediction) -> tuple[int, np.ndarray]:
         size = len(self.classes)
@@ -92,21 +89,19 @@ class ClassificationMetric:
             raise ValueError(f"probabilities must lie in 0..1; logits need decode. Received: {low:.4g} to {high:.4g}")
         return truth, probabilities
 
-    def _keep(self, sample: dict, truth: int, predicted: int, confidence: float) -> None:
-        order = (confidence, -int(self.support.sum()))  # among equals the earlier sample stays
-        if len(self._mistakes) == WORST and order < self._mistakes[0][:2]:
+    def _keep_mistake(self, sample: dict, truth: int, predicted: int, confidence: float) -> None:
+        key = (confidence, -int(self.support.sum()))  # among equals the earlier sample stays
+        if not self._mistakes.accepts(key):
             return
         image = np.asarray(sample.get("image", 0))
-        is_image = image.ndim == 3 and image.shape[-1] == 3  # and no cached features
-        small = viz.thumbnail(image, THUMBNAIL) if is_image else None
-        mistake = Mistake(as_text(sample.get("id", "")), truth, predicted, confidence, small)
-        push = heapq.heappush if len(self._mistakes) < WORST else heapq.heapreplace
-        push(self._mistakes, (*order, mistake))
+        is_image = image.ndim == 3 and image.shape[-1] == 3  # rather than cached features
+        small = viz.thumbnail(image, THUMBNAIL_PIXELS) if is_image else None
+        self._mistakes.add(key, Mistake(as_text(sample.get("id", "")), truth, predicted, confidence, small))
 
     @property
     def worst(self) -> list[Mistake]:
         """The most confident mistakes, the worst first; at most 40."""
-        return [mistake for *_, mistake in sorted(self._mistakes, key=lambda entry: entry[:2], reverse=True)]
+        return self._mistakes.items()
 
     def per_class(self) -> list[dict]:
         """One {name, precision, recall, f1, support} a class.
@@ -153,7 +148,7 @@ class ClassificationMetric:
 
     @property
     def warnings(self) -> list[str]:
-        """What makes the scores doubtful, one line each."""
+        """Reasons to doubt the scores, one line each."""
         lines = []
         count = int(self.support.sum())
         if self._not_finite:

@@ -14,8 +14,8 @@ from mobilenet_tf.inference.endings import Ending
 class Model(config.Model):
     """The network: a backbone and a dense layer, whose output is scaled to length 1."""
 
-    dimension: int = Field(128, ge=2, description="The number of values of an embedding")
-    batch_norm: bool = Field(True, description="Whether BatchNorm follows the dense layer")
+    dimension: int = Field(default=128, ge=2, description="The number of values of an embedding")
+    batch_norm: bool = Field(default=True, description="Whether BatchNorm follows the dense layer")
     dropout: config.Dropout = 0.0
 
 
@@ -23,10 +23,10 @@ class Augment(config.Augment):
     """Random changes of a training image; a null, zero or false turns one off."""
 
     crop_scale: tuple[float, float] | None = Field(
-        (0.6, 1.0), description="The smallest and largest area of the random crop as a share of the image"
+        default=(0.6, 1.0), description="The smallest and largest area of the random crop as a share of the image"
     )
     crop_ratio: tuple[float, float] = Field(
-        (0.85, 1.18), description="The smallest and largest width of that crop in units of its height"
+        default=(0.85, 1.18), description="The smallest and largest width of that crop in units of its height"
     )
 
 
@@ -52,27 +52,27 @@ class Data(config.Data):
 
     reader: Literal["folder", "csv", "scenes"] = Field(description="The format of the data set")
     root: Path | None = Field(
-        None, description="The CSV file, or the folder of identities (LFW too) or of splits of identities"
+        default=None, description="The CSV file, or the folder of identities (LFW too) or of splits of identities"
     )
     pairs: Path | None = Field(
-        None, description="The pairs of the test split: LFW's pairs*.txt, or a CSV file with columns a, b, same"
+        default=None, description="The pairs of the test split: LFW's pairs*.txt, or a CSV file with columns a, b, same"
     )
     held_out: HeldOut = HeldOut()
     image_fraction: float = Field(
-        0.1,
+        default=0.1,
         gt=0,
         lt=1,
         description="The share of the training identities' images that a split without unseen ones gets",
     )
-    min_images: int = Field(1, ge=1, description="Training leaves out identities with fewer images than this")
+    min_images: int = Field(default=1, ge=1, description="Training leaves out identities with fewer images than this")
     images_per_identity: int | None = Field(
-        4,
+        default=4,
         ge=2,
         description="The number of images of each identity in a batch; null draws batches at random",
     )
     counts: config.Counts = {"train": 800, "validation": 200, "test": 400}
     crop_fraction: float | None = Field(
-        None,
+        default=None,
         gt=0,
         le=1,
         description="The part of the shorter side that is cropped from the center of every image; null resizes the "
@@ -94,15 +94,17 @@ class Loss(config.Section):
     """What an embedding is trained on."""
 
     name: Literal["triplet", "arcface", "cosface"] = Field(
-        "triplet", description="The loss; cosface with margin=0 is the plain softmax over cosines"
+        default="triplet", description="The loss; cosface with margin=0 is the plain softmax over cosines"
     )
     margin: float | None = Field(
-        None,
+        default=None,
         ge=0,
         description="The margin; null: triplet 0.2 (squared distance), arcface 0.5 (radians), cosface 0.35 (cosine)",
     )
     scale: float = Field(
-        64.0, gt=0, description="arcface, cosface: the factor of the cosines in the logits; less for few identities"
+        default=64.0,
+        gt=0,
+        description="arcface, cosface: the factor of the cosines in the logits; less for few identities",
     )
 
 
@@ -110,13 +112,13 @@ class Verification(config.Section):
     """How pairs of images are verified: whether they show one identity."""
 
     pairs: int = Field(
-        200_000,
+        default=200_000,
         ge=100,
         description="The largest number of pairs of a split that are scored: all pairs where there are no more, else "
         "half of one identity and half of two",
     )
     threshold: float | None = Field(
-        None,
+        default=None,
         ge=-1,
         le=1,
         description="The smallest cosine of two images of one identity; null: calibrated on the validation split",
@@ -128,7 +130,7 @@ class Export(config.Export):
 
     endings = (Ending("embedding"),)
 
-    outputs: str = Field("embedding", description="What exported files end in: embedding")
+    outputs: str = Field(default="embedding", description="What exported files end in: embedding")
 
 
 class Config(config.Config):

@@ -1,4 +1,4 @@
-"""What an embedding is made of, and what comparing two of them tells. No TensorFlow here."""
+"""The inputs, the embeddings and their comparison. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ EMBEDDING = "embedding"  # the raw output's name, where it has one
 
 
 def decode(raw) -> list[Prediction]:
-    """Raw outputs -> one {"embedding": float32 [D]} an image, of unit length whatever a quantised file made of it."""
+    """Raw outputs -> one {"embedding": float32 [D]} an image, scaled to unit length.
+
+    The outputs of a quantized file do not have unit length exactly.
+    """
     embeddings = np.asarray(vectors(raw), np.float32)
     lengths = np.linalg.norm(embeddings, axis=-1, keepdims=True)
     return [{EMBEDDING: row} for row in embeddings / np.maximum(lengths, np.finfo(np.float32).tiny)]
@@ -28,16 +31,16 @@ def similarity(first: Prediction, second: Prediction) -> float:
 
 
 def compare(threshold: float | None, first: Prediction, prediction: Prediction) -> Prediction:
-    """The prediction with its `similarity` to the first picture's and, given a threshold, the verdict `same`."""
-    found = similarity(first, prediction)
-    verdict = {} if threshold is None else {"threshold": threshold, "same": found >= threshold}
-    return prediction | {"similarity": found} | verdict
+    """The prediction with its `similarity` to the first image's and, given a threshold, whether they are the `same`."""
+    cosine = similarity(first, prediction)
+    verdict = {} if threshold is None else {"threshold": threshold, "same": cosine >= threshold}
+    return prediction | {"similarity": cosine} | verdict
 
 
 def to_row(prediction: Prediction) -> dict:
-    """What `compare` found, as one row."""
-    shown = {key: prediction[key] for key in ("similarity", "same", "threshold") if key in prediction}
-    return {key: round(value, 4) if isinstance(value, float) else value for key, value in shown.items()}
+    """The result of `compare` as one row."""
+    columns = {key: prediction[key] for key in ("similarity", "same", "threshold") if key in prediction}
+    return {key: round(value, 4) if isinstance(value, float) else value for key, value in columns.items()}
 
 
 def vectors(raw):
@@ -57,7 +60,7 @@ class Embedding:
 
 
 class Inference(base.Inference[Config]):
-    """Images in, embeddings and what comparing them tells out."""
+    """Images in, embeddings and their comparison with the first one out."""
 
     compares = True
     sort_by = "similarity"

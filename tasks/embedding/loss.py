@@ -17,8 +17,8 @@ EPSILON = 1e-7  # keeps the gradient of the sine finite where a cosine is 1
 def triplet(margin: float = 0.2) -> Callable:
     """fn(labels int [N], {"embedding": unit vectors [N, D]}) -> scalar: FaceNet's loss with semi-hard negatives.
 
-    Each pair of one identity meets the nearest other picture that is farther away than the pair is apart; where there
-    is none, the farthest other picture. Mean over these pairs of max(0, d²(a, p) - d²(a, n) + margin); 0 for a batch
+    Each pair of one identity is compared with the nearest image of another identity that is farther from the anchor
+    than the pair's other image; where there is none, with the farthest image of another identity. Mean over these pairs of max(0, d²(a, p) - d²(a, n) + margin); 0 for a batch
     without triplets. Source: Schroff et al. 2015 (arXiv:1503.03832), 3.1 and 3.2.
     """
 
@@ -26,7 +26,7 @@ def triplet(margin: float = 0.2) -> Callable:
         embeddings = tf.cast(raw[EMBEDDING], tf.float32)
         distances = 2 - 2 * tf.matmul(embeddings, embeddings, transpose_b=True)  # squared, [N, N]
         alike = labels[:, None] == labels[None, :]
-        positive = alike & ~tf.eye(tf.size(labels), dtype=tf.bool)
+        positive = alike & tf.logical_not(tf.eye(tf.size(labels), dtype=tf.bool))
         apart = distances[:, :, None]  # of anchor and positive
         others = distances[:, None, :]  # of anchor and negative
         unlike = ~alike[:, None, :]
@@ -43,9 +43,9 @@ def triplet(margin: float = 0.2) -> Callable:
 
 
 def arcface(margin: float = 0.5, scale: float = 64.0) -> Callable:
-    """fn(labels int [N], {"cosines": [N, C]}) -> [N]: softmax cross entropy with the angle to the own centre widened.
+    """fn(labels int [N], {"cosines": [N, C]}) -> [N]: softmax cross entropy with an angular margin.
 
-    Beyond pi - margin, where the cosine would rise again, it falls on as a straight line (insightface's rule).
+    The margin is added to the angle between an embedding and the center of its class. Beyond pi - margin, where the cosine would rise again, it falls on as a straight line (insightface's rule).
     Source: Deng et al. 2019 (arXiv:1801.07698), eq. 3.
     """
 
@@ -58,7 +58,9 @@ def arcface(margin: float = 0.5, scale: float = 64.0) -> Callable:
 
 
 def cosface(margin: float = 0.35, scale: float = 64.0) -> Callable:
-    """fn(labels int [N], {"cosines": [N, C]}) -> [N]: softmax cross entropy with `margin` taken from the own cosine.
+    """fn(labels int [N], {"cosines": [N, C]}) -> [N]: softmax cross entropy with a margin on the cosine.
+
+    The margin is subtracted from the cosine between an embedding and the center of its class.
 
     Source: Wang et al. 2018 (arXiv:1801.09414), eq. 4; without a margin NormFace, Wang et al. 2017.
     """
@@ -68,8 +70,8 @@ def cosface(margin: float = 0.35, scale: float = 64.0) -> Callable:
 def _softmax(change, scale):
     def compute(labels, raw):
         cosines = tf.cast(raw[COSINES], tf.float32)
-        own = tf.one_hot(labels, cosines.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
-        logits = scale * tf.where(own, change(cosines), cosines)
+        is_label = tf.one_hot(labels, cosines.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
+        logits = scale * tf.where(is_label, change(cosines), cosines)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
 
     return compute

@@ -1,4 +1,4 @@
-"""Pictures of embeddings: what predict says of a picture, and the plots of an evaluation."""
+"""Plots and tables of a finished evaluation of embeddings."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from mobilenet_tf import viz
 from mobilenet_tf.tasks.embedding import verification
 from mobilenet_tf.utils import files
 
-WORST = 9  # pairs of each kind on the sheet
+WORST_PAIRS = 9  # of each kind on the sheet
 
 
 def report(metric, classes: Sequence[str], folder: str | Path) -> list[Path]:
-    """Writes roc.png, similarity.png, worst_pairs.csv and, where pictures were kept, worst_pairs.png."""
+    """Writes roc.png, similarity.png, worst_pairs.csv and, where images were stored, worst_pairs.png."""
     folder, v = Path(folder), metric.verified
     _, far, tar = verification.rates(v.similarity, v.same)
     auc = verification.roc_auc(v.similarity, v.same)
@@ -26,7 +26,7 @@ def report(metric, classes: Sequence[str], folder: str | Path) -> list[Path]:
             mark=("best threshold", verification.best_threshold(v.similarity, v.same)),
         ),
     ]
-    worst = metric.worst(WORST)
+    worst = metric.worst(WORST_PAIRS)
     rows = [
         {"a": metric.ids[a], "b": metric.ids[b], "same": int(same), "similarity": round(similarity, 4)}
         for a, b, same, similarity in worst
@@ -35,6 +35,6 @@ def report(metric, classes: Sequence[str], folder: str | Path) -> list[Path]:
         return written
     captions = [f"{'same' if row['same'] else 'different'} {row['similarity']:.2f}\n{row[side][-40:]}"
                 for row in rows for side in "ab"]  # fmt: skip
-    images = [metric.thumbnails[place] for a, b, *_ in worst for place in (a, b)]
+    images = [metric.thumbnails[index] for a, b, *_ in worst for index in (a, b)]
     sheet = viz.sheet(images, captions, folder / "worst_pairs.png", columns=6, cell=160)
     return [*written, sheet, files.write_csv(folder / "worst_pairs.csv", rows)]

@@ -1,4 +1,4 @@
-"""How well similarities tell pairs of one identity from others, and embeddings find their like. Plain numpy.
+"""Scores of verification (do two images show one identity?) and of retrieval by embeddings. Plain NumPy.
 
 A pair is accepted where its similarity is at least the threshold. FAR: the share of different pairs accepted;
 TAR: that of same pairs.
@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from mobilenet_tf.training.ranking import steps
+from mobilenet_tf.training import ranking
 
 FOLDS = 10
-CHUNK = 512  # queries ranked at a time
+QUERIES_PER_CHUNK = 512  # ranked at a time
 
 
 def rates(similarity: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(thresholds, FAR, TAR), float64 [T], at every distinct similarity, the highest first."""
-    true, false, values = steps(np.asarray(same, bool), np.asarray(similarity, np.float64))
+    true, false, values = ranking.steps(np.asarray(same, bool), np.asarray(similarity, np.float64))
     return values, false / max(1, false[-1]), true / max(1, true[-1])
 
 
 def roc_auc(similarity: np.ndarray, same: np.ndarray) -> float:
     """The probability that a same pair is more similar than a different one; equal ones count a half."""
-    _, far, tar = rates(similarity, same)
-    return float(np.trapezoid(np.append(0, tar), np.append(0, far)))
+    return ranking.roc_auc(np.asarray(same, bool), np.asarray(similarity, np.float64))
 
 
 def tar_at_far(similarity: np.ndarray, same: np.ndarray, far: float) -> float | None:
@@ -60,12 +59,12 @@ def accuracy(similarity: np.ndarray, same: np.ndarray, threshold: float) -> floa
 
 def k_fold(similarity: np.ndarray, same: np.ndarray, fold: np.ndarray) -> np.ndarray:
     """The accuracy on each fold at the threshold that is best on the others: LFW's protocol (Huang et al. 2007, IV)."""
-    found = []
+    accuracies = []
     for number in np.unique(fold):
         held_out = fold == number
         threshold = best_threshold(similarity[~held_out], same[~held_out])
-        found.append(accuracy(similarity[held_out], same[held_out], threshold))
-    return np.array(found)
+        accuracies.append(accuracy(similarity[held_out], same[held_out], threshold))
+    return np.array(accuracies)
 
 
 def draw_folds(same: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -79,20 +78,20 @@ def draw_folds(same: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def recall_at(embeddings: np.ndarray, labels: np.ndarray, ranks: tuple[int, ...], queries: np.ndarray) -> list[float]:
-    """The share of queries (places) with a picture of their identity among the nearest k others, for each k of `ranks`.
+    """The share of queries (indices) with an image of their identity among the nearest k others, for each k of `ranks`.
 
-    Among equally near ones the wrong come first. Queries whose identity has no other picture do not count; with none
+    Among equally near ones the wrong come first. Queries whose identity has no other image do not count; with none
     left the recall is 0. Embeddings have unit length.
     """
-    places = []  # of the first picture of the same identity, from 0
-    for start in range(0, len(queries), CHUNK):
-        own = queries[start : start + CHUNK]
-        nearness = embeddings[own] @ embeddings.T
-        alike = labels[own, None] == labels
-        alike[np.arange(len(own)), own] = False
-        kept = alike.any(1)
+    ranks_of_first = []  # of the nearest image of the same identity, from 0
+    for start in range(0, len(queries), QUERIES_PER_CHUNK):
+        chunk = queries[start : start + QUERIES_PER_CHUNK]
+        nearness = embeddings[chunk] @ embeddings.T
+        alike = labels[chunk, None] == labels
+        alike[np.arange(len(chunk)), chunk] = False
+        has_match = alike.any(1)
         nearest = np.where(alike, nearness, -np.inf).max(1, keepdims=True)
-        before = (nearness >= nearest) & (labels[own, None] != labels)
-        places.append(before.sum(1)[kept])
-    first = np.concatenate(places)
+        before = (nearness >= nearest) & (labels[chunk, None] != labels)
+        ranks_of_first.append(before.sum(1)[has_match])
+    first = np.concatenate(ranks_of_first)
     return [float((first < k).mean()) if len(first) else 0.0 for k in ranks]

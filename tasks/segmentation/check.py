@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,14 +16,14 @@ from mobilenet_tf.tasks.segmentation.config import Config
 from mobilenet_tf.tasks.segmentation.drawing import overlay
 from mobilenet_tf.utils.errors import UserError
 
-PICTURES = 24  # on the sheet
-SHOWN = 20  # findings that are printed
+SHEET_IMAGES = 24
+MAX_PRINTED_FINDINGS = 20
 
 
 def check(cfg: Config, folder: Path) -> dict:
     """Reads every mask of all splits there are; draws samples of train into `folder`. Values as JSON has them.
 
-    Raises UserError where there is no train split, or not one picture of it with a mask that can be used.
+    Raises UserError where there is no train split, or not one image of it with a mask that can be used.
     """
     splits = {}
     for split in SPLITS:
@@ -46,26 +47,26 @@ def lines(result: dict) -> list[str]:
         if missing:
             text.append(f"  no pixel of: {', '.join(missing)}")
     for split, report in result["splits"].items():
-        text += [f"{split}: {line}" for line in report["findings"][:SHOWN]]
-        if len(report["findings"]) > SHOWN:
-            text.append(f"{split}: {len(report['findings']) - SHOWN} more")
+        text += [f"{split}: {line}" for line in report["findings"][:MAX_PRINTED_FINDINGS]]
+        if len(report["findings"]) > MAX_PRINTED_FINDINGS:
+            text.append(f"{split}: {len(report['findings']) - MAX_PRINTED_FINDINGS} more")
     return text
 
 
 def _split(cfg: Config, split: str) -> dict:
     counts, findings = np.zeros(256, np.int64), []
-    found = data.examine(cfg.data, split, seed=cfg.seed, size=max(cfg.model.input_size))
-    if isinstance(found, data.MaskedImages):
-        for image, key in zip(found.images, found.masks, strict=True):
+    examined = data.examine(cfg.data, split, seed=cfg.seed, size=max(cfg.model.input_size))
+    if isinstance(examined, data.MaskedImages):
+        for image, key in zip(examined.images, examined.masks, strict=True):
             try:
-                mask = found.read_mask(key)
+                mask = examined.read_mask(key)
                 _same_size(image, mask)
                 counts += np.bincount(mask.ravel(), minlength=256)
             except UserError as error:
                 findings.append(str(error))
-        count, classes = len(found.images), found.classes
+        count, classes = len(examined.images), examined.classes
     else:
-        counts, count, classes = data.pixel_counts(found), found.count, found.classes
+        counts, count, classes = data.pixel_counts(examined), examined.count, examined.classes
     return {
         "images": count,
         "pixels": {name: int(counts[i]) for i, name in enumerate(classes)},
@@ -78,7 +79,7 @@ def _same_size(path: Path, mask: np.ndarray) -> None:
     try:
         size = displayed_size(path)
     except OSError as error:
-        raise UserError(f"{path} must be a picture that can be read. Received: {error.strerror or error}") from None
+        raise UserError(f"{path} must be an image that can be read. Received: {error.strerror or error}") from None
     if mask.shape != size:
         wanted = f"{size[1]}x{size[0]}"
         raise UserError(f"the mask of {path} must be of its size, {wanted}. Received: {mask.shape[1]}x{mask.shape[0]}")
@@ -86,14 +87,15 @@ def _same_size(path: Path, mask: np.ndarray) -> None:
 
 def _sheet(cfg: Config, path: Path) -> Path:
     """Samples from all over the train split under their masks."""
-    read = data.read(cfg.data, "train", seed=cfg.seed, size=max(cfg.model.input_size))
-    step = max(1, read.count // PICTURES)
+    source = data.read(cfg.data, "train", seed=cfg.seed, size=max(cfg.model.input_size))
+    step = max(1, source.count // SHEET_IMAGES)
     images, captions = [], []
-    chosen = read.items.enumerate().filter(lambda i, _: i % step == 0).map(lambda _, record: read.load(record))
-    for sample in chosen.ignore_errors().take(PICTURES).as_numpy_iterator():  # those are among the findings
+    items: Any = source.items  # TensorFlow's stubs know no unpacked arguments
+    chosen = items.enumerate().filter(lambda i, _: i % step == 0).map(lambda _, record: source.load(record))
+    for sample in chosen.ignore_errors().take(SHEET_IMAGES).as_numpy_iterator():  # those are among the findings
         if sample.get("original_size", np.ones(2))[0]:
-            images.append(overlay(sample["image"], sample["mask"], read.classes))
+            images.append(overlay(sample["image"], sample["mask"], source.classes))
             captions.append(sample["id"].decode()[-40:])
     if not images:
-        raise UserError("the train split must have pictures with masks that can be used. Received: none")
+        raise UserError("the train split must have images with masks that can be used. Received: none")
     return viz.sheet(images, captions, path, columns=6, cell=300)

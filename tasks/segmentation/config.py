@@ -15,34 +15,40 @@ class Model(config.Model):
     """The network: a backbone and the head that classifies every pixel."""
 
     input_size: tuple[int, int] = Field(
-        (513, 513), description="The height and width in pixels that evaluation and exports use"
+        default=(513, 513), description="The height and width in pixels that evaluation and exports use"
     )
     head: Literal["deeplabv3", "deeplabv3plus", "lraspp"] = Field(
-        "deeplabv3", description="The head; lraspp is the smallest, and V3's own"
+        default="deeplabv3", description="The head; lraspp is the smallest, and V3's own"
     )
     output_stride: Literal[32, 16, 8] = Field(
-        16, description="The stride of the backbone's last feature map; a lower one is more exact and slower"
+        default=16, description="The stride of the backbone's last feature map; a lower one is more exact and slower"
     )
     rates: list[int] | None = Field(
-        None,
+        default=None,
         description="The dilation rates of the ASPP; null: 6, 12, 18 at output stride 16, twice that at 8; []: none, "
         "which is R-ASPP",
     )
-    filters: int | None = Field(None, ge=1, description="The channels of the head; null: 256, or 128 for lraspp")
-    separable: bool = Field(False, description="Whether the 3x3 convolutions of the head are depthwise separable")
+    filters: int | None = Field(
+        default=None, ge=1, description="The channels of the head; null: 256, or 128 for lraspp"
+    )
+    separable: bool = Field(
+        default=False, description="Whether the 3x3 convolutions of the head are depthwise separable"
+    )
     reduced_tail: bool = Field(
-        False, description="Whether the blocks of the backbone from stride 32 on have half the channels (V2, V3)"
+        default=False,
+        description="Whether the blocks of the backbone from stride 32 on have half the channels (V2, V3)",
     )
     last_convolution: bool | None = Field(
-        None,
+        default=None,
         description="Whether the backbone keeps the 1x1 convolution after its last block; null: V3 has it, V2 does not",
     )
     pooling: tuple[int, int, int] | None = Field(
-        None, description="lraspp: the window, vertical and horizontal stride of its pooling; null pools globally"
+        default=None,
+        description="lraspp: the window, vertical and horizontal stride of its pooling; null pools globally",
     )
     dropout: config.Dropout = 0.1
     auxiliary: bool = Field(
-        False, description="Whether there is a second classifier on the map of stride 16, for training only"
+        default=False, description="Whether there is a second classifier on the map of stride 16, for training only"
     )
 
 
@@ -50,10 +56,10 @@ class Augment(config.Section):
     """Random changes of a training image and its mask; a null, zero or false turns one off."""
 
     scale: tuple[float, float] = Field(
-        (0.5, 2.0), description="The smallest and largest size, as multiples of the size in evaluation"
+        default=(0.5, 2.0), description="The smallest and largest size, as multiples of the size in evaluation"
     )
     crop: tuple[int, int] | None = Field(
-        None, description="The height and width in pixels of the training crop; null: model.input_size"
+        default=None, description="The height and width in pixels of the training crop; null: model.input_size"
     )
     flip: config.Flip = True
     color_jitter: config.ColorJitter = 0.0
@@ -63,22 +69,24 @@ class Data(config.DataWithSplits):
     """Images with a class for every pixel."""
 
     reader: Literal["folder", "voc", "cityscapes", "coco", "tfds", "scenes"]
-    root: Path | None = Field(None, description="The folder of the data set, or the data_dir of TensorFlow Datasets")
+    root: Path | None = Field(
+        default=None, description="The folder of the data set, or the data_dir of TensorFlow Datasets"
+    )
     classes: list[str] | Path | None = Field(
-        None,
+        default=None,
         description="The names of the classes, or a label file with one a line; of COCO, the categories to use, the "
         "rest being background",
     )
     mask_colors: Path | None = Field(
-        None,
+        default=None,
         description="The CSV file with columns red, green, blue, name, where masks are color images; for "
         "data.reader=folder",
     )
     annotations: Literal["instances", "panoptic"] = Field(
-        "instances", description="Which of COCO's annotations are read"
+        default="instances", description="Which of COCO's annotations are read"
     )
     resize: Literal["stretch", "letterbox", "pad"] = Field(
-        "letterbox",
+        default="letterbox",
         description="How images come to model.input_size. stretch: every side is scaled by itself; letterbox: the "
         "aspect ratio is kept and the rest is gray; pad: the size is kept too, unless it is larger",
     )
@@ -89,26 +97,29 @@ class Loss(config.Section):
     """What a segmenter is trained on."""
 
     class_weights: Literal["median"] | list[float] | None = Field(
-        None,
+        default=None,
         description="The weights of the classes, one each; median: the median frequency of all classes over the "
         "class's own, counted in the masks; null: 1",
     )
     ohem_fraction: float | None = Field(
-        None, gt=0, le=1, description="The share of pixels, those of the largest loss, to train on (OHEM); null: all"
+        default=None,
+        gt=0,
+        le=1,
+        description="The share of pixels, those of the largest loss, to train on (OHEM); null: all",
     )
-    dice: float = Field(0.0, ge=0, description="The weight of the Dice loss beside the cross entropy")
-    auxiliary: float = Field(0.4, ge=0, description="The weight of the auxiliary classifier's loss")
+    dice: float = Field(default=0.0, ge=0, description="The weight of the Dice loss beside the cross entropy")
+    auxiliary: float = Field(default=0.4, ge=0, description="The weight of the auxiliary classifier's loss")
 
 
 class TTA(config.Section):
     """Test-time augmentation: the views of an image that `evaluate` averages over; by default one, the whole image."""
 
     scales: list[float] = Field(
-        [1.0], min_length=1, description="The sizes to average over, as multiples of model.input_size"
+        default=[1.0], min_length=1, description="The sizes to average over, as multiples of model.input_size"
     )
-    flip: bool = Field(False, description="Whether the mirror image is averaged over too")
+    flip: bool = Field(default=False, description="Whether the mirror image is averaged over too")
     window: tuple[int, int] | None = Field(
-        None,
+        default=None,
         description="The height and width of windows that a larger model.input_size is predicted by; null predicts the "
         "whole image at once",
     )
@@ -120,7 +131,7 @@ class Export(config.Export):
     endings = (LOGITS, SOFTMAX, Ending("class_map", is_layer=True, class_counts=last_axis))
 
     outputs: str = Field(
-        "logits",
+        default="logits",
         description="What exported files end in: logits, softmax, or class_map, the best class of each pixel as uint8",
     )
 

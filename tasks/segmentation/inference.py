@@ -1,4 +1,4 @@
-"""What a segmenter is shown, and what it says of a picture. No TensorFlow here."""
+"""The inputs and the predictions of a segmentation model. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def decode(raw, sizes: np.ndarray, resize: str) -> list[Prediction]:
 
     Args:
         sizes: int [N, 2], the original (height, width).
-        resize: how the pictures came to their size (the config's `data.resize`).
+        resize: how the images came to the input size (the config's `data.resize`).
     """
     raw = np.asarray(raw[LOGITS] if isinstance(raw, dict) else raw)
     predictions = []

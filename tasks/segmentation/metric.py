@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from warnings import warn
@@ -13,18 +12,17 @@ from mobilenet_tf import viz
 from mobilenet_tf.data.preprocess import resized_shape
 from mobilenet_tf.data.transforms import IGNORE
 from mobilenet_tf.task import Prediction, as_text
+from mobilenet_tf.training.ranking import TopK
 from mobilenet_tf.utils.errors import UserError
 
-BOUNDARY = 0.0075  # tolerance of the boundary F-score as a share of the diagonal: Csurka et al. 2013
-
-WORST = 12  # pictures kept for the sheet
-
-THUMBNAIL = 360  # pixels
+BOUNDARY_TOLERANCE = 0.0075  # of the boundary F-score, as a share of the image's diagonal: Csurka et al. 2013
+WORST_IMAGES = 12  # on the sheet of the worst images
+THUMBNAIL_PIXELS = 360  # the longer side
 
 
 @dataclass(frozen=True)
-class Scored:
-    """A picture with its own mean IoU."""
+class ImageScore:
+    """One image with its own mean IoU."""
 
     id: str
     miou: float
@@ -34,7 +32,7 @@ class Scored:
 
 
 class SegmentationMetric:
-    """One confusion matrix over a split, in pixels of the original pictures; 255 counts for nothing.
+    """One confusion matrix over a split, in pixels of the original images; 255 is ignored.
 
     confusion: int64 [C, C], rows = truth.
     """
@@ -44,11 +42,11 @@ class SegmentationMetric:
         size = len(self.classes)
         self.confusion = np.zeros((size, size), np.int64)
         self.count = 0
-        self._boundary = np.zeros((size, 2))  # sum of F-scores, number of pictures
-        self._worst: list[tuple[float, int, Scored]] = []  # heap, the best of the worst first
+        self._boundary = np.zeros((size, 2))  # sum of F-scores, number of images
+        self._worst = TopK(WORST_IMAGES)  # the lowest mean IoU first
 
     def update(self, sample: dict, prediction: Prediction) -> None:
-        """Count one sample: "truth" uint8 [≥ H0, ≥ W0] within "original_size" (H0, W0); `mask` uint8 [H0, W0]."""
+        """Adds one sample: "truth" uint8 [≥ H0, ≥ W0] within "original_size" (H0, W0); `mask` uint8 [H0, W0]."""
         rows, columns = np.asarray(sample["original_size"])
         truth, mask = np.asarray(sample["truth"])[:rows, :columns], np.asarray(prediction["mask"])
         size = len(self.classes)
@@ -56,28 +54,27 @@ class SegmentationMetric:
             raise ValueError(f"mask must be {truth.shape} of 0..{size - 1}. Received: {mask.shape}, up to {mask.max()}")
         counted = truth != IGNORE
         pairs = truth[counted].astype(np.int64) * size + mask[counted]
-        own = np.bincount(pairs, minlength=size * size).reshape(size, size)
-        self.confusion += own
+        confusion = np.bincount(pairs, minlength=size * size).reshape(size, size)
+        self.confusion += confusion
         self.count += 1
         for label, score in boundary_scores(truth, mask).items():
             self._boundary[label] += (score, 1)
-        self._keep(sample, own, truth, mask)
+        self._keep_worst(sample, confusion, truth, mask)
 
-    def _keep(self, sample, confusion, truth, mask):
+    def _keep_worst(self, sample, confusion, truth, mask):
         score = float(np.nanmean(iou(confusion))) if confusion.any() else 1.0
-        order = (-score, -self.count)
+        key = (-score, -self.count)  # among equals the earlier sample stays
         image = np.asarray(sample.get("image", 0))
-        if image.ndim != 3 or (len(self._worst) == WORST and order < self._worst[0][:2]):
+        if image.ndim != 3 or not self._worst.accepts(key):
             return
         rows, columns = resized_shape(self.resize, image.shape[:2], truth.shape)
-        name = as_text(sample.get("id", b""))
-        scored = Scored(name, score, viz.thumbnail(image[:rows, :columns], THUMBNAIL), truth.copy(), mask.copy())
-        (heapq.heappush if len(self._worst) < WORST else heapq.heapreplace)(self._worst, (*order, scored))
+        name, thumbnail = as_text(sample.get("id", b"")), viz.thumbnail(image[:rows, :columns], THUMBNAIL_PIXELS)
+        self._worst.add(key, ImageScore(name, score, thumbnail, truth.copy(), mask.copy()))
 
     @property
-    def worst(self) -> list[Scored]:
-        """The pictures of the lowest mean IoU, the worst first."""
-        return [scored for *_, scored in sorted(self._worst, key=lambda entry: entry[:2], reverse=True)]
+    def worst(self) -> list[ImageScore]:
+        """The images of the lowest mean IoU, the worst first."""
+        return self._worst.items()
 
     def per_class(self) -> list[dict]:
         """One {name, iou, accuracy, boundary_f, pixels} a class; None where a score is undefined."""
@@ -123,7 +120,7 @@ class SegmentationMetric:
 
     @property
     def warnings(self) -> list[str]:
-        """What makes the scores doubtful, one line each."""
+        """Reasons to doubt the scores, one line each."""
         predicted = np.flatnonzero(self.confusion.sum(0))
         if len(predicted) == 1 and np.count_nonzero(self.confusion.sum(1)) > 1:
             name = self.classes[predicted[0]]
@@ -139,26 +136,26 @@ def iou(confusion: np.ndarray) -> np.ndarray:
 
 
 def boundary_scores(truth: np.ndarray, mask: np.ndarray) -> dict[int, float]:
-    """{class: F-score of its boundary} for the classes of the truth uint8 [H, W]; 255 in it counts for nothing.
+    """{class: F-score of its boundary} for the classes of the truth uint8 [H, W]; 255 in it is ignored.
 
     A boundary pixel is right where the other boundary passes within 0.75 % of the diagonal.
     Source: Csurka et al. 2013, "What is a good evaluation measure for semantic segmentation?"
     """
     counted = truth != IGNORE
-    radius = max(1, round(BOUNDARY * float(np.hypot(*truth.shape))))
+    radius = max(1, round(BOUNDARY_TOLERANCE * float(np.hypot(*truth.shape))))
     scores = {}
     for label in np.unique(truth[counted]):
-        real, found = (_outline((m == label) | ~counted) & counted for m in (truth, mask))  # 255 has no boundary
-        if not real.any():  # the class fills the picture
+        real, predicted = (_outline((m == label) | ~counted) & counted for m in (truth, mask))  # 255 has no boundary
+        if not real.any():  # the class fills the image
             continue
-        precision = (found & _dilate(real, radius)).sum() / max(1, found.sum())
-        recall = (real & _dilate(found, radius)).sum() / real.sum()
+        precision = (predicted & _dilate(real, radius)).sum() / max(1, predicted.sum())
+        recall = (real & _dilate(predicted, radius)).sum() / real.sum()
         scores[int(label)] = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
     return scores
 
 
 def _outline(region: np.ndarray) -> np.ndarray:
-    """The pixels of a region that have a neighbour (of four) outside; the picture's edge is no boundary."""
+    """The pixels of a region that have a neighbor (of four) outside; the image's edge is no boundary."""
     inner = np.pad(region, 1, mode="edge")
     return region & ~(inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:])
 

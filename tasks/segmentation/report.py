@@ -1,4 +1,4 @@
-"""Files and pictures of a finished evaluation of a segmentation model."""
+"""Plots and tables of a finished evaluation of a segmentation model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def report(metric, classes: Sequence[str], folder: str | Path) -> list[Path]:
 
 
 def _worst(metric, classes, path):
-    """Picture, truth and prediction of the worst samples, three in a row."""
+    """Image, truth and prediction of the worst samples, three in a row."""
     images, captions = [], []
     for scored in metric.worst:
         height, width = scored.image.shape[:2]

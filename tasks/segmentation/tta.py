@@ -1,9 +1,10 @@
-"""Slower and better: predictions averaged over sizes, mirror images and the windows of a large picture."""
+"""Slower and better: predictions averaged over sizes, mirror images and the windows of a large image."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +12,7 @@ import tensorflow as tf
 from mobilenet_tf.tasks.segmentation.inference import LOGITS
 from mobilenet_tf.utils.errors import UserError
 
-Predict = Callable[[np.ndarray], np.ndarray]  # images [N, H, W, 3] in 0..255 -> logits or probabilities [N, H, W, C]
+Predict = Callable[[np.ndarray], Any]  # images [N, H, W, 3] in 0..255 -> logits or probabilities [N, H, W, C]
 
 
 def several_views(predict: Predict, scales: Sequence[float] = (1.0,), flip: bool = False) -> Predict:
@@ -21,7 +22,8 @@ def several_views(predict: Predict, scales: Sequence[float] = (1.0,), flip: bool
     """
 
     def averaged(images: np.ndarray) -> np.ndarray:
-        size, total = images.shape[1:3], 0.0
+        size = images.shape[1:3]
+        total: Any = 0.0  # then [N, H, W, C]
         for scale, mirrored in product(scales, (False, True) if flip else (False,)):
             view = images[:, :, ::-1] if mirrored else images
             if scale != 1.0:
@@ -36,29 +38,30 @@ def several_views(predict: Predict, scales: Sequence[float] = (1.0,), flip: bool
 
 
 def sliding_window(predict: Predict, window: tuple[int, int], overlap: float = 0.25) -> Predict:
-    """Predicts a large picture window by window; where windows overlap, their logits are averaged.
+    """Predicts a large image window by window; where windows overlap, their logits are averaged.
 
     Args:
         window: (height, width) in pixels of what `predict` takes.
-        overlap: least share of a window that its neighbour sees too.
+        overlap: least share of a window that its neighbor sees too.
 
-    Raises UserError for a picture smaller than the window.
+    Raises UserError for an image smaller than the window.
     """
 
     def tiled(images: np.ndarray) -> np.ndarray:
         size = images.shape[1:3]
         if any(side < part for side, part in zip(size, window, strict=True)):
             small, needed = (f"{pair[1]}x{pair[0]}" for pair in (size, window))
-            raise UserError(f"pictures must be at least as large as the window, {needed}. Received: {small}")
-        total, count = None, np.zeros((*size, 1), np.float32)
+            raise UserError(f"images must be at least as large as the window, {needed}. Received: {small}")
+        total: Any = None  # then [N, H, W, C]
+        count = np.zeros((*size, 1), np.float32)
         for top, left in product(*(_starts(side, part, overlap) for side, part in zip(size, window, strict=True))):
-            place = (slice(None), slice(top, top + window[0]), slice(left, left + window[1]))
-            raw = predict(images[place])
+            region = (slice(None), slice(top, top + window[0]), slice(left, left + window[1]))
+            raw = predict(images[region])
             logits = raw[LOGITS] if isinstance(raw, dict) else raw
             if total is None:
                 total = np.zeros((len(images), *size, logits.shape[-1]), np.float32)
-            total[place] += logits
-            count[place[1:]] += 1
+            total[region] += logits
+            count[region[1:]] += 1
         return total / count
 
     return tiled

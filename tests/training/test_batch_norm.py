@@ -10,7 +10,7 @@ from mobilenet_tf.models.layers import BatchNormalization
 from mobilenet_tf.tasks.classification.task import task
 from mobilenet_tf.training import train as training
 from mobilenet_tf.training.batch_norm import Statistics, kept, trained_layers
-from mobilenet_tf.training.evaluate import ALIKE
+from mobilenet_tf.training.evaluate import SAME_OUTPUT_WARNING
 from mobilenet_tf.training.inputs import UNFIT
 from mobilenet_tf.training.train import train
 
@@ -122,7 +122,7 @@ def test_moving_averages_that_lag_are_told(small_config, tmp_path):
     lagging = ["train.batch_norm_samples=0", "train.batch_norm_momentum=0.999", "train.stages.0.duration=40 steps"]
     with pytest.warns(UserWarning) as told:
         train(task, small_config(*lagging), tmp_path / "lagging")
-    assert {ALIKE, UNFIT} <= {str(warning.message) for warning in told}
+    assert {SAME_OUTPUT_WARNING, UNFIT} <= {str(warning.message) for warning in told}
     run = train(task, small_config(lagging[-1]), tmp_path / "found")
     inferred = keras_predictor(load_keras(run.folder / "model.keras"))(images(8))
     assert np.ptp(inferred, axis=0).max() > 0.1

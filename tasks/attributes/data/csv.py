@@ -38,7 +38,7 @@ def read(data: Data, split: Split, seed: int, size: int) -> Source:
     names = [known[index] for index in choose(known, data.attributes, data.root)]
     cells = [[_whole_number(line.cells[name]) for name in names] for line in lines]
     values = parse(cells, names, [str(line) for line in lines])
-    has_label = (values >= 0).any(1)
+    has_label = np.any(values >= 0, axis=1)
     chosen = _indices_of(split, [line.split for line in lines], has_label, data.validation_fraction, seed)
     if not len(chosen):
         raise UserError(f"{data.root} must have images for the split {split}. Received: none")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +24,8 @@ def read(data: Data, split: Split, seed: int, size: int) -> Source:
     numbers = np.array([int(row.path.name) for row in rows], np.int64)
     drawn = scenes.source(split, int(numbers.max()) + 1, size, seed)
     names = [f"{split}-{seed}-{number:05d}" for number in numbers]
-    items = tf.data.Dataset.from_tensor_slices({"id": names, "scene": numbers, "label": labels})
+    columns: Any = {"id": names, "scene": numbers, "label": labels}
+    items = tf.data.Dataset.from_tensor_slices(columns)
 
     def load(record: Sample) -> Sample:
         return {**record, "image": drawn.load(record)["image"]}

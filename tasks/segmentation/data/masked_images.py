@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -29,9 +30,8 @@ class MaskedImages:
 
 def source(masked: MaskedImages, *, on_corrupt: str = "skip") -> Source:
     """The Source of images with masks. Images that cannot be read are skipped; a wrong mask is an error."""
-    items = tf.data.Dataset.from_tensor_slices(
-        {"id": [str(path) for path in masked.images], "mask": list(masked.masks)}
-    )
+    columns: Any = {"id": [str(path) for path in masked.images], "mask": list(masked.masks)}
+    items = tf.data.Dataset.from_tensor_slices(columns)
     corrupt: dict[str, str] = {}
     load_image = image_loader(len(masked.images), corrupt, on_corrupt=on_corrupt)
 

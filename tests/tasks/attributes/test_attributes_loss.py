@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilenet_tf.tasks.attributes.inference import decode, draw, found, to_row
+from mobilenet_tf.tasks.attributes.inference import decode, draw, present_attributes, to_row
 from mobilenet_tf.tasks.attributes.loss import LOSSES, loss
 from mobilenet_tf.tasks.attributes.metric import AttributeMetric, average_precision, best_threshold, roc_auc
 from mobilenet_tf.tasks.attributes.report import report
@@ -201,7 +201,7 @@ def test_decode():
     assert first["probabilities"].dtype == np.float32 and first["probabilities"].tolist()[::2] == [0.5, 0.0]
     assert first["present"].tolist() == [True, False, False] and second["present"].tolist() == [True, False, True]
     assert to_row(second, NAMES) == {"count": 2, "attributes": "bald 1.000, young 0.500"}
-    assert found(first, NAMES) == [("bald", 0.5)]
+    assert present_attributes(first, NAMES) == [("bald", 0.5)]
     image = np.zeros((40, 30, 3), np.uint8)
     shapes = [draw(image, prediction, NAMES).shape for prediction in (first, second)]
     assert shapes[1][0] > shapes[0][0] > 40, "one line an attribute that is present"

@@ -5,7 +5,13 @@ import pytest
 import tensorflow as tf
 
 from mobilenet_tf.tasks.segmentation import drawing, inference, loss, report
-from mobilenet_tf.tasks.segmentation.metric import BOUNDARY, WORST, SegmentationMetric, _dilate, boundary_scores
+from mobilenet_tf.tasks.segmentation.metric import (
+    BOUNDARY_TOLERANCE,
+    WORST_IMAGES,
+    SegmentationMetric,
+    _dilate,
+    boundary_scores,
+)
 from mobilenet_tf.utils.errors import UserError
 
 rng = np.random.default_rng(0)
@@ -160,7 +166,7 @@ def disc(shift=0, size=101):
 
 def test_boundary_scores_forgive_the_tolerance_and_no_more():
     assert boundary_scores(disc(), disc()) == {0: 1.0, 1: 1.0}
-    tolerance = round(BOUNDARY * np.hypot(101, 101))
+    tolerance = round(BOUNDARY_TOLERANCE * np.hypot(101, 101))
     assert boundary_scores(disc(), disc(tolerance))[1] == 1.0
     far = boundary_scores(disc(), disc(20))[1]
     assert 0 < far < 0.3
@@ -196,11 +202,11 @@ def test_vocs_colours_and_untouched_background():
 
 def test_report_and_drawing(tmp_path):
     metric = SegmentationMetric(CLASSES, "letterbox")
-    for i in range(WORST + 3):
+    for i in range(WORST_IMAGES + 3):
         truth = disc(size=40)
         image = rng.uniform(0, 255, (48, 64, 3)).astype(np.float32)
         metric.update(sample(truth, image=image) | {"id": np.bytes_(f"{i}.jpg")}, {"mask": disc(i, size=40)})
-    assert [scored.id for scored in metric.worst][:2] == ["14.jpg", "13.jpg"] and len(metric.worst) == WORST
+    assert [scored.id for scored in metric.worst][:2] == ["14.jpg", "13.jpg"] and len(metric.worst) == WORST_IMAGES
     assert metric.worst[0].image.shape == (48, 48, 3), "without the padding"
     files = report.report(metric, CLASSES, tmp_path)
     assert {path.name for path in files} == {"confusion.png", "per_class.png", "per_class.csv", "worst.png"}
