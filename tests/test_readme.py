@@ -90,9 +90,7 @@ def photograph(real_data):
 @pytest.mark.real_data
 def test_pictures_are_seen_as_in_the_evaluation(photograph):
     namespace = {}
-    text = (
-        "from PIL import Image, ImageOps\n\n\n" + PROGRAMS["lite.py"][PROGRAMS["lite.py"].index("def open_image") :]
-    )
+    text = "from PIL import Image, ImageOps\n\n\n" + PROGRAMS["lite.py"][PROGRAMS["lite.py"].index("def open_image") :]
     exec(text, namespace)
     picture = namespace["open_image"](photograph)
     image = images.read(photograph)
