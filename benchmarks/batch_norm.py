@@ -1,15 +1,16 @@
-"""What the statistics of BatchNormalization make of a run of so many steps: the table of docs/batch_norm.md.
+"""Compares ways to compute BatchNormalization statistics by the length of a run: the table of docs/batch_norm.md.
 
-    python benchmarks/batch_norm.py PICTURES [--weights mobilenet_v1_0.25_224.h5] [--steps 20 60 200 1000 5000]
+    python benchmarks/batch_norm.py IMAGES [--weights mobilenet_v1_0.25_224.h5] [--steps 20 60 200 1000 5000]
 
-PICTURES holds train/<class>/ and test/<class>/. MobileNetV1 0.25 is trained once for each number of steps; then its
-weights, and their moving average, are scored on the test pictures with statistics that were found in five ways. None of
+IMAGES holds train/<class>/ and test/<class>/. MobileNetV1 0.25 is trained once for each number of steps; then its
+weights, and their moving average, are scored on the test images with statistics computed in five ways. None of
 them changes how the weights are trained.
 """
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from mobilenet_tf import config
 from mobilenet_tf.models import graph
@@ -28,7 +29,7 @@ from mobilenet_tf.training.train import Trainer
 
 DECAY = 0.998  # of the moving average of the weights, as in folder_v2
 MOMENTUM = 0.99
-COUNTS = (250, 1000, 2000)  # images that statistics are found on
+STATISTICS_IMAGES = (250, 1000, 2000)  # numbers of images that statistics are computed on
 
 
 def experiment(root: Path, steps: int, size: int, weights: str | None, rate: float) -> None:
@@ -37,7 +38,9 @@ def experiment(root: Path, steps: int, size: int, weights: str | None, rate: flo
     model = {"backbone": "mobilenet_v1", "alpha": 0.25, "input_size": [size, size], "weights": weights}
     train = {"stages": [stage], "optimizer": {"name": "adamw"}, "schedule": {"name": "cosine", "warmup": "10 steps"}}
     data = {"reader": "folder", "root": str(root), "augment": {"color_jitter": 0.2}}
-    cfg = config.override({"task": "classification", "model": model, "data": data, "train": train}, [], "benchmark")
+    cfg: Any = config.override(
+        {"task": "classification", "model": model, "data": data, "train": train}, [], "benchmark"
+    )
     keras.utils.set_random_seed(0)
     source, test = task(cfg).source("train"), task(cfg).source("test")
     network, scored = task(cfg).model(source), task(cfg).model(source)
@@ -49,9 +52,11 @@ def experiment(root: Path, steps: int, size: int, weights: str | None, rate: flo
     uncapped, capped = averages[0].updater(network, 10**9), averages[1].updater(network, steps)
 
     def after_step(batch, logs):
-        uncapped(), capped(), ramp.step.assign_add(1.0)
+        uncapped()
+        capped()
+        ramp.step.assign_add(1.0)
 
-    trainer = Trainer(network, task(cfg).loss())
+    trainer: Any = Trainer(network, task(cfg).loss())
     schedule = optim.schedule(cfg.train.schedule, rate, steps, steps, cfg.train.batch_size)
     trainer.compile(optim.optimizer(cfg.train.optimizer, schedule, network), jit_compile=False)
     transform, encode = task(cfg).transform(training=True), task(cfg).encode(source)
@@ -82,7 +87,7 @@ def experiment(root: Path, steps: int, size: int, weights: str | None, rate: flo
         for variable, value in zip([v for t in twins for v in (t.moving_mean, t.moving_variance)], seen, strict=True):
             variable.assign(value)
         cells.append(score())
-        for count in COUNTS:
+        for count in STATISTICS_IMAGES:
             taken = min(steps_per_epoch(count, cfg.train.batch_size), steps_per_epoch(source.count, 32))
             statistics.update(images.take(taken))
             cells.append(score())
@@ -94,13 +99,15 @@ class Ramp:
     """Moving averages beside those of the layers, with a momentum that climbs from 0 (the bias-corrected average)."""
 
     def __init__(self, norms):
-        self.step = tf.Variable(0.0)
+        self.step = tf.Variable(tf.constant(0.0))
         averages = [v for n in norms for v in (n.moving_mean, n.moving_variance)]
         self.shadows = [tf.Variable(tf.zeros_like(v)) for v in averages]
-        places = {id(v): s for v, s in zip(averages, self.shadows, strict=True)}
+        shadow_of = {id(v): s for v, s in zip(averages, self.shadows, strict=True)}
         for norm in norms:
             norm.momentum = MOMENTUM
-            norm._move = lambda average, value, move=norm._move: self.follow(places[id(average)], average, value, move)
+            norm._move = lambda average, value, move=norm._move: self.follow(
+                shadow_of[id(average)], average, value, move
+            )
 
     def follow(self, shadow, average, value, move):
         move(average, value)
@@ -110,17 +117,17 @@ class Ramp:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", type=Path)
-    parser.add_argument("--weights", help="pretrained weights; the runs start from scratch without")
+    parser.add_argument("images", type=Path)
+    parser.add_argument("--weights", help="pretrained weights; without them the runs start from scratch")
     parser.add_argument("--steps", type=int, nargs="+", default=[20, 60, 200, 1000, 5000])
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--rate", type=float, default=0.003)
     args = parser.parse_args()
-    counts = " | ".join(f"{count} images" for count in COUNTS)
+    counts = " | ".join(f"{count} images" for count in STATISTICS_IMAGES)
     print(f"| start | steps | training loss | weights | moving | corrected | {counts} |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for steps in args.steps:
-        experiment(args.pictures, steps, args.size, args.weights, args.rate)
+        experiment(args.images, steps, args.size, args.weights, args.rate)
 
 
 if __name__ == "__main__":

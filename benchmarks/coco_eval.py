@@ -17,7 +17,7 @@ from mobilenet_tf.utils.errors import UserError
 
 
 def made_up(images: int, detections: int, classes: int = 80, seed: int = 0) -> tuple[dict, list[dict]]:
-    """(ground truth in COCO's structure, results)."""
+    """Returns (ground truth in COCO's structure, results)."""
     rng = np.random.default_rng(seed)
     frequency = 1 / np.arange(1, classes + 1)
     frequency /= frequency.sum()
@@ -33,13 +33,13 @@ def made_up(images: int, detections: int, classes: int = 80, seed: int = 0) -> t
             annotations.append({"id": len(annotations) + 1, "iscrowd": int(crowd), **entry})
         near = rng.integers(0, max(1, count), detections)
         guesses = rng.choice(classes, detections, p=frequency) + 1
-        found = rng.uniform(5, 300, (detections, 4))
+        detected = rng.uniform(5, 300, (detections, 4))
         if count:
             hit = rng.random(detections) < 0.3
-            found[hit] = (boxes[near] * rng.normal(1, 0.1, (detections, 4)))[hit]
+            detected[hit] = (boxes[near] * rng.normal(1, 0.1, (detections, 4)))[hit]
             guesses[hit] = labels[near][hit]
         scores = rng.random(detections)
-        for box, label, score in zip(found.round(2).tolist(), guesses.tolist(), scores.tolist(), strict=True):
+        for box, label, score in zip(detected.round(2).tolist(), guesses.tolist(), scores.tolist(), strict=True):
             results.append({"image_id": image, "category_id": label, "bbox": box, "score": round(score, 4)})
     truth = {
         "images": [{"id": image, "width": 640, "height": 640} for image in range(1, images + 1)],
@@ -50,28 +50,29 @@ def made_up(images: int, detections: int, classes: int = 80, seed: int = 0) -> t
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--detections", type=int, default=100)
     arguments = parser.parse_args()
     truth, results = made_up(arguments.images, arguments.detections)
     print(f"{arguments.images} images, {len(truth['annotations'])} boxes, {len(results)} detections")
-    reference, base = None, None
+    reference, reference_seconds = None, 0.0
     for name in scoring.BACKENDS:
         started = time.perf_counter()
         try:
-            found = scoring.coco_scores(truth, results, backend=name)
+            scores = scoring.coco_scores(truth, results, backend=name)
         except UserError as error:
             print(f"{name:20} {error}")
             continue
         seconds = time.perf_counter() - started
         if reference is None:
-            reference, base = found, seconds
-        apart = max(abs(found.numbers[key] - value) for key, value in reference.numbers.items())
-        curves = np.abs(found.precision - reference.precision).max()
+            reference, reference_seconds = scores, seconds
+        largest = max(abs(scores.numbers[key] - value) for key, value in reference.numbers.items())
+        curves = np.abs(scores.precision - reference.precision).max()
         print(
-            f"{name:20} {seconds:7.1f} s  {base / seconds:5.1f} x pycocotools  AP {found.numbers['AP']:.6f}  "
-            f"largest difference {apart:.1e}, of the curves {curves:.1e}",
+            f"{name:20} {seconds:7.1f} s  {reference_seconds / seconds:5.1f} x pycocotools  "
+            f"AP {scores.numbers['AP']:.6f}  "
+            f"largest difference {largest:.1e}, of the curves {curves:.1e}",
             flush=True,
         )
 

@@ -2,13 +2,13 @@
 
     python benchmarks/detection.py [--torch] [--json]
 
-Both train torchvision's network (halved tail, its anchors and thresholds) from random weights on the same pictures and
+Both train torchvision's network (halved tail, its anchors and thresholds) from random weights on the same images and
 boxes, with SGD; PyTorch works channels last, its fastest layout. Matching boxes to anchors is a part of either's step.
 Every contender has a process of its own; they take turns, call by call, and the figures are medians. For inference the
 BatchNorm statistics become those of the batch, the boxes the anchors, nearly, and the class scores are spread until the
 share `--candidates` of them passes the threshold, since the work of non-max suppression depends on that. "raw" are the
 heads alone, "decode" our NumPy decoding and class-wise suppression of them, "inside" a file with decoding in it, where
-each anchor stands for its best class; torchvision's call ends in decoding and class-wise suppression as well.
+each anchor has only its most probable class; torchvision's call ends in decoding and class-wise suppression as well.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import turns
@@ -32,7 +33,7 @@ from rich.table import Table
 
 CONFIG = "ssdlite_mobilenet_v3_large_torchvision"
 CLASSES = 90  # of COCO with the ids it left out, as in torchvision
-BOXES = 7  # a picture, about as many as in COCO
+BOXES = 7  # an image, about as many as in COCO
 LEARNING_RATE = 0.01
 SPREAD = 3.0  # standard deviation of the class logits in inference
 THREADS = (1, 2)
@@ -74,14 +75,14 @@ def ours(size, batch, candidates):
 
     keras.utils.set_random_seed(0)
     overrides = ["data.reader=scenes", f"model.input_size=[{size}, {size}]"]
-    cfg = config.load(CONFIG, overrides)
-    source = SimpleNamespace(classes=[str(i) for i in range(CLASSES)])
+    cfg: Any = config.load(CONFIG, overrides)
+    source: Any = SimpleNamespace(classes=[str(i) for i in range(CLASSES)])
     images, boxes, labels = data(size, batch)
     model, sample = task(cfg).model(source), {"image": images, "boxes": boxes, "labels": labels}
 
     def training():
         objective, encode = task(cfg).loss(), task(cfg).encode(source)
-        trainer = Trainer(model, objective)
+        trainer: Any = Trainer(model, objective)
         trainer.compile(keras.optimizers.SGD(LEARNING_RATE, momentum=0.9), jit_compile=False)
         trainer.make_train_function()
         options = tf.data.Options()
@@ -118,7 +119,8 @@ def ours(size, batch, candidates):
         calls, folder, sizes = {}, Path(tempfile.mkdtemp()), np.array([[size, size]], np.int32)
         for outputs in ("raw", "detections"):
             metadata = artifact.Metadata("detection", source.classes, (size, size), outputs=outputs)
-            deployed = task(config.load(CONFIG, [*overrides, f"export.outputs={outputs}"])).serving_model(model)
+            export_config: Any = config.load(CONFIG, [*overrides, f"export.outputs={outputs}"])
+            deployed = task(export_config).serving_model(model)
             path = convert.export(deployed, folder / f"{outputs}.tflite", "tflite", metadata=metadata)
             for threads in THREADS:
                 predictor = load_predictor(path, threads=threads)
@@ -132,9 +134,10 @@ def ours(size, batch, candidates):
 
 def theirs(size, batch, candidates):
     """The same in PyTorch."""
-    sys.modules.setdefault("triton", None)  # it crashes when it is imported after TensorFlow
-    import torch
-    import torchvision
+    modules: Any = sys.modules
+    modules.setdefault("triton", None)  # it crashes when it is imported after TensorFlow
+    import torch  # pyright: ignore[reportMissingImports] - optional, not installed for checks
+    import torchvision  # pyright: ignore[reportMissingImports] - optional, not installed for checks
 
     torch.manual_seed(0)
     build = torchvision.models.detection.ssdlite320_mobilenet_v3_large
@@ -150,7 +153,8 @@ def theirs(size, batch, candidates):
 
         def step():
             optimizer.zero_grad()
-            sum(model(x, y).values()).backward()
+            total: Any = sum(model(x, y).values())
+            total.backward()
             optimizer.step()
 
         model.train()

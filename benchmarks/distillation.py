@@ -1,8 +1,8 @@
-"""What a teacher gives a small student on the built-in pictures: MobileNetV1 0.25 with and without a 1.0 that teaches.
+"""Measures what distillation gives a small student on the built-in images: MobileNetV1 0.25, teacher 1.0 or none.
 
     python benchmarks/distillation.py [--seeds 3] [--folder runs/distillation] [--json]
 
-The teacher is trained first, on more pictures than the students see; the students, from scratch, differ in nothing but
+The teacher is trained first, on more images than the students see; the students, from scratch, differ in nothing but
 `distill`. Finished runs in the folder are not trained again. About half an hour on two cores.
 """
 
@@ -31,15 +31,15 @@ def top1(folder: Path, overrides: list[str]) -> float:
 
 
 def measure(folder: Path, seeds: int, weight: float, temperature: float) -> dict:
-    """{"teacher": top-1, "alone": [top-1 of each seed], "taught": [...]}"""
+    """{"teacher": top-1, "alone": [top-1 of each seed], "distilled": [...]}"""
     teacher = top1(folder / "teacher", TEACHER)
-    taught = [
+    distillation = [
         f"distill.teacher={folder / 'teacher'}",
         f"distill.weight={weight}",
         f"distill.temperature={temperature}",
     ]
-    students = {"alone": [], "taught": taught}
-    result = {"teacher": teacher}
+    students = {"alone": [], "distilled": distillation}
+    result: dict[str, float | list[float]] = {"teacher": teacher}
     for name, changes in students.items():
         runs = [(folder / f"{name}-{seed}", [*STUDENT, *changes, f"seed={seed}"]) for seed in range(seeds)]
         result[name] = [top1(*run) for run in runs]
@@ -59,9 +59,9 @@ def main():
     if args.json:
         print(json.dumps(result))
         return
-    table = Table("", "test top-1", "of each seed", title="MobileNetV1 0.25 on the built-in pictures")
+    table = Table("", "test top-1", "of each seed", title="MobileNetV1 0.25 on the built-in images")
     table.add_row("teacher, 1.0", f"{result['teacher']:.3f}", "")
-    for name in ("alone", "taught"):
+    for name in ("alone", "distilled"):
         table.add_row(name, f"{statistics.mean(result[name]):.3f}", " ".join(f"{x:.3f}" for x in result[name]))
     Console().print(table)
 

@@ -1,12 +1,12 @@
-"""Latency of one picture: our exports against the same networks of keras.applications converted plainly, and others.
+"""Latency of one image: our exports against the same networks of keras.applications converted plainly, and others.
 
     python benchmarks/inference.py [--torch] [--json]
 
 The plain conversion is what the TFLite guide shows: `model.export`, then the converter, with a representative data set
-for int8. Both float files hold the same weights. All are called as a program would call them, on a uint8 picture in
+for int8. Both float files hold the same weights. All are called as a program would call them, on a uint8 image in
 memory, in turns, and the figures are medians; TFLite files run in the same interpreter. Keras's V1 and V2 want their
 input scaled by the caller, which is left out here to their advantage. ONNX files run in onnxruntime, torchvision's
-networks in PyTorch, channels last. Also: the seconds and the memory of a conversion of V2 to int8 with 100 pictures.
+networks in PyTorch, channels last. Also: the seconds and the memory of a conversion of V2 to int8 with 100 images.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import turns
@@ -26,7 +27,7 @@ from rich.table import Table
 
 THREADS = (1, 2)
 CLASSES = 1000
-CALIBRATION = 100  # pictures
+CALIBRATION_IMAGES = 100
 NETWORKS = {  # our builder, Keras's builder, torchvision's name
     "mobilenet_v1": ("MobileNetV1", "MobileNet", None),
     "mobilenet_v2": ("MobileNetV2", "MobileNetV2", "mobilenet_v2"),
@@ -35,7 +36,7 @@ NETWORKS = {  # our builder, Keras's builder, torchvision's name
 }
 
 
-def pictures(size, count=CALIBRATION):
+def random_images(size, count=CALIBRATION_IMAGES):
     return np.random.default_rng(0).uniform(0, 255, (count, size, size, 3)).astype("float32")
 
 
@@ -52,7 +53,7 @@ def networks(name, size):
     for layer in ours.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
-    ours(pictures(size, 8), training=True)
+    ours(random_images(size, 8), training=True)
     theirs.set_weights(ours.get_weights())
     return ours, theirs
 
@@ -63,7 +64,7 @@ def export_ours(model, folder, size, format):
 
     metadata = artifact.Metadata("classification", [str(i) for i in range(CLASSES)], (size, size))
     path = folder / f"ours_{convert.FORMATS[format].filename}"
-    calibration = [pictures(size)] if convert.FORMATS[format].needs_calibration else None
+    calibration = [random_images(size)] if convert.FORMATS[format].needs_calibration else None
     return convert.export(model, path, format, metadata=metadata, calibration=calibration)
 
 
@@ -77,7 +78,7 @@ def convert_plainly(model, folder, size, *, int8):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         rescales = any(layer.name.startswith("rescaling") for layer in model.layers)
-        scaled = pictures(size) if rescales else pictures(size) / 127.5 - 1
+        scaled = random_images(size) if rescales else random_images(size) / 127.5 - 1
         converter.representative_dataset = lambda: ([image[None]] for image in scaled)
     path.write_bytes(converter.convert())
     return path
@@ -85,9 +86,10 @@ def convert_plainly(model, folder, size, *, int8):
 
 def torch_predictor(name, size, threads):
     """torchvision's network as a Predictor."""
-    sys.modules.setdefault("triton", None)  # it crashes when it is imported after TensorFlow
-    import torch
-    import torchvision
+    modules: Any = sys.modules
+    modules.setdefault("triton", None)  # it crashes when it is imported after TensorFlow
+    import torch  # pyright: ignore[reportMissingImports] - optional, not installed for checks
+    import torchvision  # pyright: ignore[reportMissingImports] - optional, not installed for checks
 
     from mobilenet_tf.inference.predict import Predictor
 
@@ -146,7 +148,7 @@ def ratios(row):
 
 
 def table(result, size) -> Table:
-    rendered = Table("network", "file", title=f"Milliseconds of one picture, {size}x{size} (median)")
+    rendered = Table("network", "file", title=f"Milliseconds of one image, {size}x{size} (median)")
     for threads in THREADS:
         rendered.add_column(f"{threads} thread{'s' * (threads > 1)}", justify="right")
     for name, row in result["networks"].items():
@@ -155,8 +157,10 @@ def table(result, size) -> Table:
         for label, values in row["ratios"].items():
             rendered.add_row("", f"ours to plain, {label}", *(f"{values[threads]:.2f}x" for threads in THREADS))
         rendered.add_section()
-    found = result["conversion"]
-    rendered.caption = f"V2 to int8, {CALIBRATION} pictures: {found['seconds']} s, {found['peak_mib']} MiB"
+    conversion = result["conversion"]
+    rendered.caption = (
+        f"V2 to int8, {CALIBRATION_IMAGES} images: {conversion['seconds']} s, {conversion['peak_mib']} MiB"
+    )
     return rendered
 
 

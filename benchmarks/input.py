@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -36,8 +37,9 @@ def ours(folder: Path) -> tf.data.Dataset:
 
 def with_keras(folder: Path, image_size: int, layers: list) -> tf.data.Dataset:
     # One by one and batched last: faster than on batches, and the crop differs from image to image.
-    samples = keras.utils.image_dataset_from_directory(
-        folder, image_size=(image_size, image_size), batch_size=None, shuffle=True, seed=0, verbose=False
+    unbatched: Any = None  # Keras's annotation has an int only
+    samples: Any = keras.utils.image_dataset_from_directory(
+        folder, image_size=(image_size, image_size), batch_size=unbatched, shuffle=True, seed=0, verbose=False
     )
 
     def augment(image, label):

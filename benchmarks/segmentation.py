@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import turns
@@ -53,7 +54,7 @@ def ours(head, size, batch, plain=False):
         models.Conv2D = keras.layers.Conv2D
     keras.utils.set_random_seed(0)
     model = models.segmenter("mobilenet_v3_large", CLASSES, head=head, **HEADS[head])
-    trainer = Trainer(model, loss.loss())
+    trainer: Any = Trainer(model, loss.loss())
     trainer.compile(keras.optimizers.SGD(LEARNING_RATE, momentum=0.9), jit_compile=False)
     images, mask = data(size, batch)
     targets = {"mask": tf.constant(mask), "weights": tf.ones(mask.shape)}
@@ -72,9 +73,10 @@ def ours(head, size, batch, plain=False):
 
 def theirs(head, size, batch):
     """(a step of training, a call)"""
-    sys.modules.setdefault("triton", None)  # it crashes when it is imported after TensorFlow
-    import torch
-    from torchvision.models import segmentation
+    modules: Any = sys.modules
+    modules.setdefault("triton", None)  # it crashes when it is imported after TensorFlow
+    import torch  # pyright: ignore[reportMissingImports] - optional, not installed for checks
+    from torchvision.models import segmentation  # pyright: ignore[reportMissingImports] - optional, not installed for checks
 
     torch.manual_seed(0)
     build = getattr(segmentation, f"{head}_mobilenet_v3_large")
@@ -104,7 +106,7 @@ def theirs(head, size, batch):
 def serve(connection, key, head, size, batch):
     """The process of one contender: does what it is asked to and sends the seconds it took."""
     step, ready = theirs(head, size, batch) if key == "torchvision" else ours(head, size, batch, key == "plain")
-    call = None
+    call: Any = None
     while order := connection.recv():
         if order == "infer" and call is None:
             call = ready()

@@ -15,6 +15,7 @@ import json
 import statistics
 import sys
 import time
+from typing import Any
 
 import keras
 import numpy as np
@@ -57,9 +58,10 @@ def keras_step(model, images, labels, **compile_options):
 
 def torch_step(name, images, labels):
     """The same in PyTorch, channels last (its fastest layout on CPUs)."""
-    sys.modules.setdefault("triton", None)  # it crashes when it is imported after TensorFlow
-    import torch
-    import torchvision
+    modules: Any = sys.modules
+    modules.setdefault("triton", None)  # it crashes when it is imported after TensorFlow
+    import torch  # pyright: ignore[reportMissingImports] - optional, not installed for checks
+    import torchvision  # pyright: ignore[reportMissingImports] - optional, not installed for checks
 
     x = torch.from_numpy(images.transpose(0, 3, 1, 2) / 127.5 - 1.0).contiguous(memory_format=torch.channels_last)
     y = torch.from_numpy(labels).long()

@@ -14,7 +14,7 @@ ONE_DNN = "TF_ENABLE_ONEDNN_OPTS"  # what `import mobilenet_tf` sets in a fresh 
 def start(serve: Callable, keys: Iterable[str], *arguments, ours: Iterable[str] = (OURS,)) -> dict[str, Connection]:
     """{contender: connection to its process}, which runs serve(connection, contender, *arguments).
 
-    `serve` answers what it receives until it receives None. `ours`: the contenders that run in this package's
+    `serve` replies to what it receives until it receives None. `ours`: the contenders that run in this package's
     environment, with oneDNN on; the others keep TensorFlow's default.
     """
     context, connections = multiprocessing.get_context("spawn"), {}

@@ -167,7 +167,7 @@ def test_the_command(small_run, files, tmp_path, capsys):
     code, out, _ = call(capsys, "inspect", files["tflite"])
     assert code == 0 and "DEPTHWISE_CONV_2D" in out
     for arguments, expected in (
-        ((files["tflite"], "--samples", tmp_path), "samples are for .keras files"),
+        ((files["tflite"], "--samples", tmp_path), "samples must be given for .keras files only"),
         ((Path("nowhere.onnx"),), "nowhere.onnx"),
     ):
         code, _, err = call(capsys, "inspect", *arguments)

@@ -1,10 +1,10 @@
-"""What int8 costs finished runs: calibrated in three ways, and trained for int8.
+"""Measures what int8 costs finished runs: calibrated in three ways, and with quantization-aware training (QAT).
 
-    python benchmarks/quantisation.py RUN [RUN ...] [--epochs 2] [--split test] [--control] [--markdown FILE] [--json]
+    python benchmarks/quantization.py RUN [RUN ...] [--epochs 2] [--split test] [--control] [--markdown FILE] [--json]
 
-Every run is trained on for `--epochs` with the roundings of int8 (`quantize.qat`). With `--control`, to tell what
-these give from what the epochs give, for as long without them too, and then calibrated. All files are scored on a whole
-split by `evaluate`. New runs, files and scores go to RUN/quantisation/; what is there already is not made again.
+QAT trains every run for `--epochs` more (`quantize.qat`). With `--control`, the run is also trained for as many epochs
+in float and then calibrated, to separate the effect of QAT from that of more epochs. All files are scored on a whole
+split by `evaluate`. New runs, files and scores go to RUN/quantization/; what exists there is not made again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import contextlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rich.console import Console
@@ -21,15 +22,16 @@ from rich.table import Table
 
 from mobilenet_tf import workflow
 from mobilenet_tf.inference import artifact
+from mobilenet_tf.utils import files
 
 COLUMNS = {
     "float": "float",
     "calibrated": "int8, calibrated",
     "percentile": "int8, ranges of 99.99 %",
     "selective": "int8, {layers} layers in float",
-    "aware": "int8, trained for it",
+    "qat": "int8, QAT",
 }
-CONTROL = {"longer_float": "float, trained on", "longer_calibrated": "... int8, calibrated"}
+CONTROL = {"longer_float": "float, more epochs", "longer_calibrated": "... int8, calibrated"}
 
 
 def int8_file(run: Path, folder: Path, *changes: str) -> Path:
@@ -40,14 +42,14 @@ def int8_file(run: Path, folder: Path, *changes: str) -> Path:
     return path
 
 
-def train_on(run: Path, folder: Path, epochs: int, rate: float, aware: bool) -> Path:
-    """The run that continues another one for some epochs, everything trained, BatchNorm frozen."""
+def train_on(run: Path, folder: Path, epochs: int, rate: float, qat: bool) -> Path:
+    """Trains a run for some more epochs, all layers, with frozen BatchNorm; returns the new run folder."""
     if not (folder / "model.keras").exists():
         stage = f"{{train: all, duration: {epochs} epochs, learning_rate: {rate}, freeze_batch_norm: true}}"
         changes = [
             f"model.weights={run}/model.keras",
             f"train.stages=[{stage}]",
-            f"quantize.qat={str(aware).lower()}",
+            f"quantize.qat={str(qat).lower()}",
         ]
         changes += ["train.ema=null", f"train.evaluate_every={epochs}", "export.float_layers=0"]
         workflow.train_run(str(run / "config.yaml"), changes, folder)
@@ -55,25 +57,27 @@ def train_on(run: Path, folder: Path, epochs: int, rate: float, aware: bool) -> 
 
 
 def measure(run: Path, epochs: int, split: str, layers: int, control: bool) -> dict:
-    """{"run", "metric", and the metric of every column}"""
-    task = workflow.find_task(artifact.read(run).task)
-    folder, name = run / "quantisation", task.monitor[0]
+    """Returns {"run", "metric" (its name), and the metric of every column}."""
+    metadata = artifact.read(run)
+    assert metadata is not None
+    task: Any = workflow.find_task(metadata.task)
+    folder, name = run / "quantization", task.monitor[0]
     stages = yaml.safe_load((run / "config.yaml").read_text())["train"]["stages"]
-    rate = stages[-1]["learning_rate"] / 10  # the run has come to its end: a tenth of where it began
-    files = {
+    rate = stages[-1]["learning_rate"] / 10  # the run is trained already: a tenth of its last learning rate
+    makers = {
         "float": lambda: run,
         "calibrated": lambda: int8_file(run, folder / "calibrated"),
         "percentile": lambda: int8_file(run, folder / "percentile", "export.calibration_percentile=99.99"),
         "selective": lambda: int8_file(run, folder / "selective", f"export.float_layers={layers}"),
-        "longer_float": lambda: train_on(run, folder / "longer", epochs, rate, aware=False),
+        "longer_float": lambda: train_on(run, folder / "longer", epochs, rate, qat=False),
         "longer_calibrated": lambda: int8_file(folder / "longer", folder / "longer_calibrated"),
-        "aware": lambda: int8_file(train_on(run, folder / "aware", epochs, rate, aware=True), folder / "aware_int8"),
+        "qat": lambda: int8_file(train_on(run, folder / "qat", epochs, rate, qat=True), folder / "qat_int8"),
     }
     if not control:
-        files = {key: make for key, make in files.items() if key not in CONTROL}
+        makers = {key: make for key, make in makers.items() if key not in CONTROL}
     stored = folder / f"{split}.json"
     scores = files.read_json(stored) if stored.exists() else {}
-    for key, make in files.items():
+    for key, make in makers.items():
         if key not in scores:
             scores[key] = round(workflow.evaluate_model(make(), split=split)[name], 4)
             files.write_json(stored, scores)
@@ -82,7 +86,7 @@ def measure(run: Path, epochs: int, split: str, layers: int, control: bool) -> d
 
 
 def lines(rows: list[dict], layers: int, control: bool) -> list[list[str]]:
-    """The header and a line a run."""
+    """Returns the header and a line a run."""
     columns = COLUMNS | (CONTROL if control else {})
     header = ["run", "metric", *(title.format(layers=layers) for title in columns.values())]
     return [header, *([row["run"], row["metric"], *(f"{row[key]:.3f}" for key in columns)] for row in rows)]
@@ -97,12 +101,14 @@ def main():
     parser.add_argument("runs", nargs="+", type=Path, help="run folders")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--split", default="test", choices=["validation", "test"])
-    parser.add_argument("--layers", type=int, default=2, help="left in float by the selective file")
-    parser.add_argument("--control", action="store_true", help="train on in float too")
+    parser.add_argument(
+        "--layers", type=int, default=2, help="the number of layers that the selective file leaves in float"
+    )
+    parser.add_argument("--control", action="store_true", help="also train in float for as many epochs")
     parser.add_argument("--markdown", type=Path, help="write the table to this file")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    with contextlib.redirect_stdout(sys.stderr):  # what training prints
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the results
         rows = [measure(run, args.epochs, args.split, args.layers, args.control) for run in args.runs]
     header, *body = lines(rows, args.layers, args.control)
     if args.markdown:
