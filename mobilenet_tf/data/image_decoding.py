@@ -38,9 +38,16 @@ def _is_plain_jpeg(image, data):
         and image.mode in ("RGB", "L")
         and orientation(image) == 1
         and data.endswith(b"\xff\xd9")  # EOI: not truncated
-        and ("progressive" in image.info or MARKER.search(data, image.fp.tell()).end() == len(data))
+        and ("progressive" in image.info or _ends_at_first_marker(data, image.fp.tell()))
         and _first_row_decodes(data)
     )
+
+
+def _ends_at_first_marker(data: bytes, start: int) -> bool:
+    """Whether the first marker from `start` on, where the scan begins, is the last thing in the data."""
+    marker = MARKER.search(data, start)
+    assert marker is not None  # the data ends with one
+    return marker.end() == len(data)
 
 
 def _first_row_decodes(data):

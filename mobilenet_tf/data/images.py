@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,8 +23,6 @@ MAX_PIXELS = 89_478_485  # Pillow's limit against decompression bombs
 
 ORIENTATION = 0x0112  # the EXIF tag: 1 for an image that is stored as it is shown
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
-# `load_image` checks the size itself and gives its own reason.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class UnreadableImageError(ValueError):

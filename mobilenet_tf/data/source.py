@@ -73,8 +73,8 @@ def file_source(
     """
     corrupt = {}
     load = image_loader(len(paths), corrupt, on_corrupt=on_corrupt)
-    items = tf.data.Dataset.from_tensor_slices({"id": [str(path) for path in paths], **columns})
-    return Source(items, load, len(paths), list(classes), corrupt)
+    slices: Any = {"id": [str(path) for path in paths], **columns}  # the stubs know no dicts of columns
+    return Source(tf.data.Dataset.from_tensor_slices(slices), load, len(paths), list(classes), corrupt)
 
 
 def image_loader(count: int, corrupt: dict[str, str], *, on_corrupt: str = "skip") -> Callable[[Sample], Sample]:
@@ -206,7 +206,7 @@ def difference(classes: Sequence[str], others: Sequence[str]) -> str:
     return ", ".join(odd[:5]) + (", ..." if len(odd) > 5 else "") if odd else "their order"
 
 
-def seed_of_epoch(seed: int, epoch: tf.Tensor) -> tf.Tensor:
+def seed_of_epoch(seed: int, epoch: Any) -> tf.Tensor:
     """The stateless seed int32 [2] of one epoch of a run."""
     return fold_in([seed, 0], epoch)
 
@@ -214,7 +214,8 @@ def seed_of_epoch(seed: int, epoch: tf.Tensor) -> tf.Tensor:
 def shuffled(items: tf.data.Dataset, epoch_seed: tf.Tensor, buffer: int) -> tf.data.Dataset:
     """The order of one epoch, the same for all data sets of one length and buffer. To be traced by tf.data."""
     tf.random.set_seed(1)  # of the traced graph alone: the global seed would change the order, and fail when it is 0
-    seed = tf.random.stateless_uniform([], epoch_seed, minval=0, maxval=tf.int64.max, dtype=tf.int64)
+    # The stubs want a plain number as the seed of `shuffle`
+    seed: Any = tf.random.stateless_uniform([], epoch_seed, minval=0, maxval=tf.int64.max, dtype=tf.int64)
     return items.shuffle(max(1, buffer), seed=seed, reshuffle_each_iteration=False)
 
 
@@ -226,9 +227,10 @@ def sampled(columns: Batch, epoch_seed: tf.Tensor, sampler: Callable) -> tuple[t
     return tf.data.Dataset.from_tensor_slices(indices), tf.size(indices, tf.int64)
 
 
-def fold_in(seed: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-    """A new stateless seed int32 [2] from a seed and a number."""
-    return tf.random.fold_in(tf.cast(seed, tf.int32), tf.cast(number, tf.int32))
+def fold_in(seed: Any, number: Any) -> tf.Tensor:
+    """A new stateless seed int32 [2] from a seed [2] and a number, tensors or plain numbers."""
+    random: Any = tf.random  # the stubs take plain numbers only
+    return random.fold_in(tf.cast(seed, tf.int32), tf.cast(number, tf.int32))
 
 
 def _enumerated(source: Source) -> tf.data.Dataset:

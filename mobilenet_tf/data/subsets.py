@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +16,8 @@ def stratified(source: Source, count: int) -> Source:
 
     Where samples have no integer "label", the result is that of `subset`.
     """
-    label = source.items.element_spec.get("label")
+    spec: Any = source.items.element_spec  # a dict by the Sample convention
+    label = spec.get("label")
     if label is None or label.shape.rank or not label.dtype.is_integer or count >= source.count:
         return subset(source, count)
     with user_errors():
@@ -27,7 +29,8 @@ def stratified(source: Source, count: int) -> Source:
         rank[same_label] = np.arange(len(same_label))
     chosen = np.zeros(len(labels), bool)
     chosen[order[np.argsort(rank[order], kind="stable")[:count]]] = True
-    marked = tf.data.Dataset.zip(source.items, tf.data.Dataset.from_tensor_slices(chosen))
+    # The stubs do not know that the functions get the parts of a pair as two arguments
+    marked: Any = tf.data.Dataset.zip(source.items, tf.data.Dataset.from_tensor_slices(chosen))
     items = marked.filter(_is_chosen).map(_item)
     return dataclasses.replace(source, items=items, count=count)
 

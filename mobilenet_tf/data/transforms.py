@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -62,8 +62,8 @@ class CropResizePad:
     window: tf.Tensor
     whole: tf.Tensor
     size: tuple[int, int]
-    shape: tf.Tensor | None = None
-    offset: tf.Tensor | None = None
+    shape: Any = None
+    offset: Any = None
 
     def pixels(self, values, sampling: Sampling):
         """[H, W, ...] of the image -> [*size, ...]."""
@@ -287,12 +287,12 @@ def resized_shape(resize: str, size: tuple[int, int], whole) -> tf.Tensor:
     resize: "stretch" (all of `size`), "letterbox" (as much as the shape allows) or "pad" (as it is, unless it is
     larger).
     """
-    size, whole = tf.constant(size, tf.int64), tf.cast(whole, tf.int64)
-    across = size * whole[::-1]  # compares the shapes without division
-    rounded = (2 * whole * size[::-1] + whole[::-1]) // (2 * whole[::-1])
-    inside = tf.where(across <= across[::-1], size, tf.maximum(rounded, 1))
-    padded = tf.where(tf.reduce_all(whole <= size), whole, inside)
-    return tf.cast({"stretch": size, "letterbox": inside, "pad": padded}[resize], tf.int32)
+    target, whole = tf.constant(size, tf.int64), tf.cast(whole, tf.int64)
+    across = target * whole[::-1]  # compares the shapes without division
+    rounded = (2 * whole * target[::-1] + whole[::-1]) // (2 * whole[::-1])
+    inside = tf.where(across <= across[::-1], target, tf.maximum(rounded, 1))
+    padded = tf.where(tf.reduce_all(whole <= target), whole, inside)
+    return tf.cast({"stretch": target, "letterbox": inside, "pad": padded}[resize], tf.int32)
 
 
 def random_flip(axis: int = 1) -> Op:
@@ -304,8 +304,9 @@ def random_flip(axis: int = 1) -> Op:
     return op
 
 
-def _pair(size):
-    return (size, size) if isinstance(size, int) else tuple(size)
+def _pair(size: int | Sequence[int]) -> tuple[int, int]:
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
 
 
 def _all_of(whole):

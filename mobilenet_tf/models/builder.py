@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import layers
@@ -206,9 +207,9 @@ def network(
 POOLINGS = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
 
 
-def _inputs(input_shape, input_tensor, include_preprocessing):
+def _inputs(input_shape, input_tensor, include_preprocessing) -> tuple[Any, Any]:
     """(the model's inputs, the image in [-1, 1])"""
-    x = keras.Input(shape=input_shape, name="image") if input_tensor is None else input_tensor
+    x: Any = keras.Input(shape=input_shape, name="image") if input_tensor is None else input_tensor
     shape = tuple(x.shape[1:])
     if len(shape) != 3 or any(side is not None and side < MIN_SIZE for side in shape[:2]):
         raise UserError(f"input_shape must be (height, width, 3) of at least 32x32 pixels. Received: {shape}")
@@ -241,7 +242,7 @@ def endpoints(net: Net, x, alpha: float = 1.0, output_stride: int = 32, depth_mu
             maps["s16_expand"] = expansion
         # A block that no longer goes down keeps its own rate; the blocks after it dilate (TF-slim, DeepLab).
         rate *= block.stride // stride
-    if net.last:
+    if net.last and names.last:
         x = layers.Conv2D(net.last(x.shape[-1], alpha), 1, padding="same", use_bias=False, name=names.last)(x)
         x = _bn_act(net, x, names.last, net.act)
     maps["s32"] = x
@@ -355,6 +356,7 @@ def _convolution_top(net: Net, x, alpha, dropout, classes, activation):
 
 def _head_top(net: Net, x, alpha, dropout, classes, activation):
     """V3, with a 1x1 convolution between pooling and classifier: keras.applications.MobileNetV3Large."""
+    assert net.head is not None and net.names.head is not None  # every network with this top has them
     x = layers.GlobalAveragePooling2D(keepdims=True, name="avg_pool")(x)
     x = layers.Conv2D(specs.min_width(net.head, alpha), 1, padding="same", name=net.names.head)(x)
     x = _activation(net.act, net.names.act_of(net.names.head))(x)

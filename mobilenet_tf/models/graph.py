@@ -41,7 +41,7 @@ def consumed_tensors(model: keras.Model) -> list[keras.KerasTensor]:
     return taken + keras.tree.flatten(model.output)
 
 
-def producer(tensor: keras.KerasTensor) -> tuple[keras.layers.Layer, int]:
+def producer(tensor: Any) -> tuple[keras.layers.Layer, int]:
     """Returns (the layer or model that a symbolic tensor comes from, the tensor's index among its outputs)."""
     return tensor._keras_history.operation, tensor._keras_history.tensor_index
 

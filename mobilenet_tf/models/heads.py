@@ -18,7 +18,7 @@ def pooled(backbone: str, alpha: float, input_size: tuple[int, int], dropout: fl
     image = keras.Input((*input_size, 3), name="image")
     x = builder.backbone(backbone, alpha, (*input_size, 3))(image)["s32"]
     x = layers.GlobalAveragePooling2D(keepdims=net.head is not None, name="features")(x)
-    if net.head:
+    if net.head and net.names.head:
         x = layers.Conv2D(specs.min_width(net.head, alpha), 1, name=net.names.head)(x)
         x = layers.Activation(net.act, name=net.names.act_of(net.names.head))(x)
         x = layers.Flatten(name="flatten")(x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -30,7 +31,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs, training=None, mask=None):
         if self.observer:
-            return self._observed(inputs)
+            return self._observed(inputs, self.observer)
         if mask is not None or not self._fits_kernel(inputs):
             return super().call(inputs, training=training, mask=mask)
         training = bool(training) and self.trainable
@@ -40,7 +41,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             self._move(self.moving_variance, variance)
         return outputs
 
-    def _observed(self, inputs):
+    def _observed(self, inputs, observer: Callable):
         if self._fits_kernel(inputs):
             outputs, mean, variance = self._fused(inputs, training=True)
         else:
@@ -49,7 +50,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             scale, offset = self.gamma if self.scale else None, self.beta if self.center else None
             outputs = tf.nn.batch_normalization(values, mean, variance, offset, scale, self.epsilon)
             outputs = tf.cast(outputs, self.compute_dtype)
-        self.observer((mean, variance))
+        observer((mean, variance))
         return outputs
 
     def _fused(self, inputs, training: bool):
@@ -96,7 +97,7 @@ class Conv2D(keras.layers.Conv2D):
     def call(self, inputs, training=None):
         if not (training or _only_center(self, inputs)):
             return super().call(inputs)
-        outputs = fast_convolution(self, inputs, self.kernel)
+        outputs: Any = fast_convolution(self, inputs, self.kernel)
         if self.use_bias:
             outputs += self.bias
         return outputs if self.activation is None else self.activation(outputs)

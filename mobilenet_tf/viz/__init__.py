@@ -13,7 +13,7 @@ NAMES = {
               "sensitivity"),
 }  # fmt: skip
 HOMES = {name: module for module, names in NAMES.items() for name in names}
-__all__ = sorted(HOMES)
+__all__ = sorted(HOMES)  # pyright: ignore[reportUnsupportedDunderAll] - the names come from the table
 
 
 def __getattr__(name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import font_manager
@@ -70,7 +71,7 @@ def as_pillow(image: np.ndarray) -> Image.Image:
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
     """Writes a figure as PNG, in fonts that have its characters; returns the path."""
-    texts = figure.findobj(Text)
+    texts: Any = figure.findobj(Text)  # the stubs lack the aliases of properties, such as set_family
     _warn_undrawable("".join(text.get_text() for text in texts))
     for text in texts:
         text.set_family(list(_families()))

@@ -30,8 +30,8 @@ from mobilenet_tf.viz.base import (
 def scaled(drawing: Image.Image, side: int) -> Image.Image:
     """The image with its longest side at `side` pixels, its shape kept."""
     scale = side / max(drawing.size)
-    size = tuple(max(1, round(length * scale)) for length in drawing.size)
-    return drawing.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
+    width, height = (max(1, round(length * scale)) for length in drawing.size)
+    return drawing.resize((width, height), Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
 
 
 def thumbnail(image: np.ndarray, side: int = 160) -> np.ndarray:

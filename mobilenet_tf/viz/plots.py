@@ -38,8 +38,8 @@ def _title(axes, text: str, pad: float = 6) -> None:
 
 def _number(cell: str | None) -> float:
     try:
-        return float(cell)
-    except (TypeError, ValueError):  # an empty cell, or the "NA" of an epoch without validation
+        return float(cell or "")
+    except ValueError:  # an empty cell, or the "NA" of an epoch without validation
         return math.nan
 
 
@@ -188,7 +188,7 @@ def _matrix(figure, axes, counts, shares, names: Sequence[str], fontsize: float,
     bar.outline.set_visible(False)
     step = max(1, math.ceil(len(names) * fontsize * 1.25 / (inches * 72)))  # labels that fit without touching
     positions = np.arange(0, len(names), step)
-    labels = [names[i] for i in positions]
+    labels = [names[int(i)] for i in positions]
     flat = max(map(len, labels)) * fontsize * 0.7 < inches * 72 / len(names)
     axes.set_xticks(positions, labels, rotation=0 if flat else 90, fontsize=fontsize, color=INK)
     axes.set_yticks(positions, labels, fontsize=fontsize, color=INK)
@@ -236,24 +236,24 @@ def bars(
     `notes` stand behind the names; `marks` are further values a label, drawn as points. A value of None or NaN has
     no bar and comes last. The dotted line is the mean of all values.
     """
-    values = _floats(values)
+    heights = _floats(values)
     if not len(values) or len(values) != len(labels):
         raise ValueError(f"bars needs one value a label. Received: {len(values)} values, {len(labels)} labels")
-    order = np.argsort(np.where(np.isnan(values), np.inf, values), kind="stable")[:limit]
+    order = np.argsort(np.where(np.isnan(heights), np.inf, heights), kind="stable")[:limit]
     points = {name: _floats(column) for name, column in (marks or {}).items()}
     columns = math.ceil(len(order) / 40)
     rows = math.ceil(len(order) / columns)
     figure = _figure(max(7.5, 5.0 * columns), 1.4 + 0.23 * rows)
     shown = f"{title}: the lowest {limit} of {len(values)}" if len(values) > limit else title
     figure.suptitle(shown, x=0.01, ha="left", fontsize=12, color=INK, fontweight="bold")
-    highest = np.nanmax([1.0, *values, *(v for column in points.values() for v in column)])
-    for column, axes in enumerate(figure.subplots(1, columns, squeeze=False)[0]):
-        part = order[column * rows : (column + 1) * rows]
-        names = [f"{shorten(labels[i], 30)}  {notes[i] if notes else ''}   {_as_text(values[i])}" for i in part]
-        _bar_column(axes, values[part], names, {name: point[part] for name, point in points.items()}, rows)
+    highest = np.nanmax([1.0, *heights, *(v for column in points.values() for v in column)])
+    for number, axes in enumerate(figure.subplots(1, columns, squeeze=False)[0]):
+        part = [int(i) for i in order[number * rows : (number + 1) * rows]]
+        names = [f"{shorten(labels[i], 30)}  {notes[i] if notes else ''}   {_as_text(heights[i])}" for i in part]
+        _bar_column(axes, heights[part], names, {name: point[part] for name, point in points.items()}, rows)
         axes.set_xlim(0, highest * 1.03)
-        if np.isfinite(values).any():
-            axes.axvline(np.nanmean(values), color=MUTED, linewidth=1, linestyle=":")
+        if np.isfinite(heights).any():
+            axes.axvline(np.nanmean(heights), color=MUTED, linewidth=1, linestyle=":")
     if points:
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=4, frameon=False, fontsize=9)
     return save_figure(figure, path)
@@ -346,13 +346,13 @@ def sensitivity(
 
 def roc(far: Sequence[float], tar: Sequence[float], path: str | Path, title: str = "") -> Path:
     """True over false accept rate, the latter on a logarithmic axis; points in the order of falling thresholds."""
-    far, tar = _floats(far), _floats(tar)
-    lowest = far[far > 0].min(initial=1.0) / 2  # where 0 is drawn
+    false_accepts, true_accepts = _floats(far), _floats(tar)
+    lowest = false_accepts[false_accepts > 0].min(initial=1.0) / 2  # where 0 is drawn
     figure = _figure(6.0, 4.8)
     axes = figure.add_subplot()
     _axes_style(axes, grid="both")
     _title(axes, title)
-    axes.step(np.maximum(far, lowest), tar, where="post", color=COLORS[0], linewidth=2)
+    axes.step(np.maximum(false_accepts, lowest), true_accepts, where="post", color=COLORS[0], linewidth=2)
     chance = np.geomspace(lowest, 1, 100)
     axes.plot(chance, chance, color=MUTED, linewidth=1, linestyle=":")
     axes.set_xscale("log")
@@ -375,7 +375,8 @@ def distributions(
     axes = figure.add_subplot()
     _axes_style(axes, grid="y")
     _title(axes, title)
-    edges = np.linspace(*np.quantile(np.concatenate([_floats(values) for values in groups.values()]), [0, 1]), bins + 1)
+    least, most = np.quantile(np.concatenate([_floats(values) for values in groups.values()]), [0, 1])
+    edges = np.linspace(least, most, bins + 1)
     for (name, values), color in zip(groups.items(), COLORS, strict=False):
         shares = np.histogram(values, edges)[0] / max(1, len(values))
         axes.stairs(shares, edges, fill=True, color=color, alpha=0.35)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 from mobilenet_tf.data.source import Batch, Sample, fold_in
@@ -135,11 +137,17 @@ def photometric(probability: float = 0.5) -> Op:
         seed = sample["seed"]
         image = tf.cast(sample["image"], tf.float32) / 255
         early = tf.random.stateless_uniform([], fold_in(seed, 0)) < 0.5
-        order = [("brightness", True), ("contrast", early), ("saturation", True), ("hue", True), ("contrast", ~early)]
+        order = [
+            ("brightness", True),
+            ("contrast", early),
+            ("saturation", True),
+            ("hue", True),
+            ("contrast", tf.logical_not(early)),
+        ]
         for position, (name, now) in enumerate(order, 1):
             draw = tf.random.stateless_uniform([], fold_in(seed, 2 * position)) < probability
-            own = fold_in(seed, 2 * position + 1)
-            changed = lambda image=image, name=name, own=own: tf.clip_by_value(changes[name](image, own), 0, 1)  # noqa: E731
+            op_seed = fold_in(seed, 2 * position + 1)
+            changed = lambda image=image, name=name, s=op_seed: tf.clip_by_value(changes[name](image, s), 0, 1)  # noqa: E731
             image = tf.cond(draw & now, changed, lambda image=image: image)
         return {**sample, "image": image * 255}
 
@@ -176,7 +184,7 @@ def mosaic(batch: Batch) -> Batch:
     labels = tf.where(seen, labels, -1)
     crowd = tf.concat([tf.roll(batch["crowd"], -i, 0) for i in range(4)], 1)
     room = [[0, 0], [0, 3 * tf.shape(batch["labels"])[1]]]
-    one = chosen[:, None]
+    one: Any = chosen[:, None]  # the stubs know no ellipsis as an index
     return {
         **batch,
         "image": tf.where(chosen[:, None, None, None], parts, tf.cast(image, tf.float32)),

@@ -130,7 +130,7 @@ def _numpy(x):
     """NumPy, or its twin for tensors."""
     if isinstance(x, np.ndarray):
         return np
-    import tensorflow.experimental.numpy as tnp
+    import tensorflow.experimental.numpy as tnp  # pyright: ignore[reportMissingImports] - the stubs lack it
 
     return tnp
 

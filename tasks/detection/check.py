@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -177,8 +178,10 @@ def _sheet(cfg: Config, read: Source, path: Path) -> Path:
     step = max(1, read.count // MAX_SHEET_IMAGES)
     images, captions = [], []
     with user_errors():
-        for record in read.items.enumerate().filter(lambda i, _: i % step == 0).map(lambda _, record: record):
-            sample = {key: value.numpy() for key, value in read.load(record).items()}
+        # The stubs do not know that the functions get the parts of a pair as two arguments
+        numbered: Any = read.items.enumerate()
+        for record in numbered.filter(lambda i, _: i % step == 0).map(lambda _, record: record):
+            sample: dict[str, Any] = {key: value.numpy() for key, value in read.load(record).items()}
             if not sample.get("original_size", np.ones(2))[0] or len(images) == MAX_SHEET_IMAGES:
                 continue
             shown = [

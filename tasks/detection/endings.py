@@ -20,6 +20,7 @@ def class_counts(shapes: Shapes, config: Mapping[str, Any]) -> list[int]:
     if "class_logits" not in shapes:
         return []
     width = shapes["class_logits"][-1]
+    assert width is not None  # a layer of fixed width made them
     return [width - count for count in BACKGROUNDS.get(config.get("model", {}).get("scores"), [0, 1])]
 
 

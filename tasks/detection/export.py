@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -19,7 +21,8 @@ def serving_model(model: keras.Model, outputs: str, anchors: np.ndarray, **optio
     """
     if outputs == "raw":
         return model
-    raw = {name: model.output[name] for name in ("class_logits", "box_regressions")}
+    outputs_of: Any = model.output  # a dict, as `detector` gives it
+    raw = {name: outputs_of[name] for name in ("class_logits", "box_regressions")}
     detections = DetectionPostProcess(anchors.tolist(), **options, dtype="float32", name="detections")(raw)
     return keras.Model(model.inputs, detections, name=model.name)
 

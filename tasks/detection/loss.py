@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -35,7 +36,7 @@ def encode_targets(batch: dict, anchors: np.ndarray, match_iou: float = 0.5, ign
     boxes = tf.pad(tf.cast(batch["boxes"], tf.float32), [[0, 0], [0, 1], [0, 0]])
     return {
         "labels": tf.where(positive, tf.gather(labels, index, batch_dims=1), matched),
-        "boxes": tf.where(positive[..., None], tf.gather(boxes, index, batch_dims=1), anchors),
+        "boxes": tf.where(tf.expand_dims(positive, -1), tf.gather(boxes, index, batch_dims=1), anchors),
     }
 
 
@@ -92,7 +93,8 @@ def distillation_loss(scores: str = "softmax", temperature: float = 1.0) -> Call
 
     def fn(teacher, student):
         logits = tf.cast(teacher["class_logits"], tf.float32)
-        object_ = 1 - tf.nn.softmax(logits)[..., 0] if scores == "softmax" else tf.reduce_max(tf.sigmoid(logits), -1)
+        probabilities: Any = tf.nn.softmax(logits) if scores == "softmax" else tf.sigmoid(logits)
+        object_ = 1 - probabilities[..., 0] if scores == "softmax" else tf.reduce_max(probabilities, -1)
         error = tf.abs(
             tf.cast(teacher["box_regressions"], tf.float32) - tf.cast(student["box_regressions"], tf.float32)
         )
@@ -162,7 +164,7 @@ def _huber(error):
     return tf.where(error < 1, 0.5 * error**2, error - 0.5)
 
 
-def _overlap(a, b):
+def _overlap(a, b) -> tuple[Any, Any]:
     """(IoU, union) of boxes [N, A, 4], pair by pair."""
     inner = tf.concat([tf.maximum(a[..., :2], b[..., :2]), tf.minimum(a[..., 2:], b[..., 2:])], -1)
     common = box_ops.area(inner)
@@ -170,10 +172,10 @@ def _overlap(a, b):
     return common / tf.maximum(union, box_ops.EPSILON), union
 
 
-def _hull(a, b):
+def _hull(a, b) -> Any:  # the stubs know no ellipsis as an index
     return tf.concat([tf.minimum(a[..., :2], b[..., :2]), tf.maximum(a[..., 2:], b[..., 2:])], -1)
 
 
 def _angle(boxes):
-    size = tf.maximum(boxes[..., 2:] - boxes[..., :2], box_ops.EPSILON)
+    size: Any = tf.maximum(boxes[..., 2:] - boxes[..., :2], box_ops.EPSILON)
     return tf.atan(size[..., 1] / size[..., 0])

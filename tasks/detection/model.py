@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 from keras import layers
@@ -52,7 +53,7 @@ def detector(
             "fpnlite", a feature pyramid of levels 3 to 7 and heads that all levels share.
         reduced_tail: V3: half the channels from stride 32 on (V3 paper, section 6.2).
         scores: "softmax": class 0 is the background; "sigmoid": no background, biased to a prior of 0.01.
-        anchors: keys of `anchor_spec`.
+        anchors: options of `anchor_spec`.
         fpn_channels, fpn_layers: width of the pyramid and its heads, and how many convolutions these have.
         weights: of the backbone: "imagenet", a path, or None, see `mobilenet_tf.models.weights.load`.
     Raises UserError. Sources: arXiv:1801.04381, section 6.2; arXiv:1905.02244, section 6.2; arXiv:1512.02325.
@@ -71,7 +72,7 @@ def detector(
         raw = _fpn_heads(_pyramid(endpoints, fpn_channels), spec.counts, outputs, fpn_channels, fpn_layers)
     else:
         maps = _ssd_maps(endpoints, map_sizes(backbone, input_size, head), alpha, head)
-        raw = {name: _ssd_heads(maps, spec.counts, name, *output, head) for name, output in outputs.items()}
+        raw = {name: _ssd_heads(maps, spec.counts, name, width, bias, head) for name, (width, bias) in outputs.items()}
     # float32 in mixed precision too
     joined = {
         name: layers.Concatenate(axis=1, dtype="float32", name=name)(raw[key])
@@ -197,7 +198,7 @@ def _fpn_heads(maps, counts, outputs, channels, depth):
     return raw
 
 
-def _separable(name, filters, strides=1, bias_initializer=None):
+def _separable(name, filters, strides=1, bias_initializer: Any = None):
     """A depthwise and a 1x1 convolution with nothing in between, as a function that shares them between its calls."""
     initializer = KERNEL_INITIALIZERS["fpnlite"]
     depthwise = layers.DepthwiseConv2D(

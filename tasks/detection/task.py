@@ -73,9 +73,14 @@ class Task(Inference, base.Task[Config]):
 
     def metric(self, source):
         """COCO's numbers on the source's own annotations."""
-        options = {"backend": self.cfg.metric.backend, "voc": self.cfg.metric.voc}
-        coordinates = {"restore": partial(restored, self.cfg), "show": partial(shown, self.cfg)}
-        return DetectionMetric(source.classes, source.ground_truth, **options, **coordinates)
+        return DetectionMetric(
+            source.classes,
+            source.ground_truth,
+            backend=self.cfg.metric.backend,
+            voc=self.cfg.metric.voc,
+            restore=partial(restored, self.cfg),
+            show=partial(shown, self.cfg),
+        )
 
     def report(self, metric, classes, folder):
         return report(metric, classes, folder)

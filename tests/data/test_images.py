@@ -2,6 +2,8 @@
 
 import io
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -116,6 +118,16 @@ def test_unusable_bytes_are_refused_with_the_reason(name, tmp_path):
 def test_read_names_a_missing_file(tmp_path):
     with pytest.raises(UserError, match="nothing.png must be an image file. Received: No such file"):
         images.read(tmp_path / "nothing.png")
+
+
+def test_reading_images_leaves_the_filters_of_warnings_alone(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(path)
+    code = (
+        "import warnings; import numpy; from PIL import Image; before = list(warnings.filters); import mobilenet_tf; "
+        f"from mobilenet_tf.data import images; images.read({str(path)!r}); assert warnings.filters == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_trailing_bytes_do_no_harm():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -29,7 +30,7 @@ def label_of(seed: int, index: int) -> int:
     return int(np.random.default_rng((seed, block, 1)).permutation(len(CLASSES))[position])
 
 
-def render(seed: int, index: int, size: int = 96, animals: tuple[int, int] = (1, 1)) -> dict[str, np.ndarray]:
+def render(seed: int, index: int, size: int = 96, animals: tuple[int, int] = (1, 1)) -> dict[str, Any]:
     """Draw scene `index` of the set `seed`: same arguments, same pixels; another size, the same scene.
 
     `animals` is the least and the largest number of animals. Returns "image" uint8 [size, size, 3], "label" int32 (the
@@ -47,8 +48,8 @@ def render(seed: int, index: int, size: int = 96, animals: tuple[int, int] = (1,
     backdrop = Layer("RGB", BACKDROP)
     background(backdrop, horizon, rng)
     canvas.picture.image.paste(backdrop.image.reduce(2).resize((size * zoom, size * zoom), Image.Resampling.BILINEAR))
-    for i, animal in enumerate(cast):
-        left, top, right, bottom = paint(canvas, animal, len(cast) - i, rng)
+    extents = [paint(canvas, animal, len(cast) - i, rng) for i, animal in enumerate(cast)]
+    left, top, right, bottom = extents[-1]  # of the main animal
     main, middle, width = cast[-1], (left + right) / 2, right - left
     if has_ball:
         ball(canvas, middle + pick([-1, 1], rng) * rng.uniform(0.35, 0.5) * width, bottom, 0.13 * main.height, rng)

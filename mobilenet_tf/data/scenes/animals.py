@@ -173,7 +173,8 @@ def head(breed: Breed, shoulder, collar: bool, rng) -> list[Part]:
         across = along[::-1] * (-1, 1) / np.linalg.norm(along)
         low, high = (nape + 0.3 * along + across * side * 0.72 * size for side in (-1, 1))
         parts.append(Part(np.array([(*low, 0.045), (*high, 0.045)]), COLLAR, "collar"))
-        parts.append(Part(np.array(dot(*(high + 0.05 * across), 0.05)), COLLAR, "tag"))
+        x, y = high + 0.05 * across
+        parts.append(Part(np.array(dot(x, y, 0.05)), COLLAR, "tag"))
     return parts
 
 

@@ -55,12 +55,15 @@ def ridge(base: float, height: float, rng, knots: int = 7) -> np.ndarray:
 
 def mix(a: Color, b: Color, t: float) -> Color:
     """From color a (t = 0) to color b (t = 1)."""
-    return tuple(round(x + (y - x) * t) for x, y in zip(a, b, strict=True))
+    red, green, blue = (round(x + (y - x) * t) for x, y in zip(a, b, strict=True))
+    return red, green, blue
 
 
 def jitter(color: Color, rng, amount: float = 18) -> Color:
     """A color nearby."""
-    return tuple(min(max(int(v + d), 0), 255) for v, d in zip(color, rng.uniform(-amount, amount, 3), strict=True))
+    changes = rng.uniform(-amount, amount, 3)
+    red, green, blue = (min(max(int(v + d), 0), 255) for v, d in zip(color, changes, strict=True))
+    return red, green, blue
 
 
 class Layer:
@@ -101,7 +104,8 @@ class Layer:
 
     def tint(self, color: Color, mask: Image.Image, box):
         """Blend a color in where `mask` says, inside box = (left, top, right, bottom)."""
-        area = tuple(round(min(max(v, 0), 1) * self.side) for v in box)
+        left, top, right, bottom = (round(min(max(v, 0), 1) * self.side) for v in box)
+        area = left, top, right, bottom
         self.image.paste(color, area, mask.crop(area))
 
 

@@ -25,7 +25,8 @@ def sky(layer: Layer, horizon: float, rng):
     top, low = pick(SKIES, rng)
     layer.gradient(0, 0, 1, horizon + 0.02, jitter(top, rng), jitter(low, rng))
     if rng.random() < 0.6:
-        layer.disc(*rng.uniform((0.05, 0.05, 0.04), (0.95, 0.25, 0.08)), (255, 244, 200))
+        x, y, radius = rng.uniform((0.05, 0.05, 0.04), (0.95, 0.25, 0.08))
+        layer.disc(x, y, radius, (255, 244, 200))
     for _ in range(rng.integers(0, 4)):
         x, y = rng.uniform((0, 0.04), (1, horizon * 0.6))
         for step in (-1, 0, 1):
@@ -167,10 +168,10 @@ def bush(canvas: Canvas, x: float, ground: float, size: float, rng):
     """A round bush."""
     leaf = jitter((74, 128, 66), rng, 35)
     balls = rng.uniform((-0.42, -0.28, 0.12), (0.42, 0.1, 0.2), (11, 3)) * size + (x, ground, 0)
-    for ball in balls:
-        canvas.disc(*ball + (0, 0, 0.006), mix(leaf, (0, 20, 0), 0.5))
-    for ball in balls:
-        canvas.disc(*ball, jitter(leaf, rng, 12))
+    for left, top, radius in balls:
+        canvas.disc(left, top, radius + 0.006, mix(leaf, (0, 20, 0), 0.5))
+    for left, top, radius in balls:
+        canvas.disc(left, top, radius, jitter(leaf, rng, 12))
 
 
 def reeds(canvas: Canvas, x: float, ground: float, size: float, rng):

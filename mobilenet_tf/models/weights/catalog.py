@@ -127,7 +127,7 @@ def published(net: str, alpha: float, size: int | None = None, top: bool = True)
             raise UserError(f"weights must be a path or None: none are published for {title}. Received: imagenet")
         raise UserError(f"alpha must be one of {alphas} for published {title} weights. Received: alpha={alpha}")
     by_size = {r.size: r for r in fitting}
-    return by_size.get(size, by_size[224])
+    return by_size[size if size in by_size else 224]
 
 
 def cache_folder() -> Path:

@@ -73,7 +73,7 @@ def _read(path: Path) -> Mapping:
 
 def _read_torch(path):
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports] - an optional extra
     except ImportError as error:
         raise missing_extra("torch", "torch") from error
     return torch.load(path, map_location="cpu", weights_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -45,8 +46,7 @@ class Converter:
     def classifier(self) -> keras.Model:
         """Images [N, H, W, 3] in 0..255 to logits [N, classes]."""
         inputs = keras.Input((None, None, 3), name="image")
-        scale, offset = [1 / (255 * s) for s in STD], [-m / s for m, s in zip(MEAN, STD, strict=True)]
-        x = self._features(layers.Rescaling(scale, offset, name="rescaling")(inputs))
+        x = self._features(normalization()(inputs))
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
         *heads, last = CLASSIFIERS[self.name]
         for path in (*heads, last):
@@ -177,6 +177,13 @@ class Converter:
     def _missing(self, key: str):
         held = f"{len(self.state)} tensors, the first {next(iter(self.state), None)}"
         raise UserError(f"The state dict of torchvision's {self.name} must hold {key}. Received: {held}")
+
+
+def normalization() -> layers.Rescaling:
+    """The layer that subtracts torchvision's mean from images in 0..255 and divides by its standard deviation."""
+    scale: Any = [1 / (255 * s) for s in STD]  # one number a channel, which the stubs do not know
+    offset: Any = [-m / s for m, s in zip(MEAN, STD, strict=True)]
+    return layers.Rescaling(scale, offset, name="rescaling")
 
 
 def _array(value) -> np.ndarray:

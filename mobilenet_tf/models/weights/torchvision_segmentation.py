@@ -10,7 +10,7 @@ from keras import layers
 
 from mobilenet_tf.models import specs
 from mobilenet_tf.models.layers import Conv2D, ResizeLike
-from mobilenet_tf.models.weights.torchvision_converter import MEAN, STD, TORCH_EPSILON, Converter
+from mobilenet_tf.models.weights.torchvision_converter import TORCH_EPSILON, Converter, normalization
 
 SEGMENTERS = ("deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large")
 FIRST_DILATED_BLOCK = specs.V3_LARGE.down_to(32)
@@ -36,8 +36,7 @@ def convert(name: str, state: Mapping) -> keras.Model:
 class _Segmenter(Converter):
     def model(self) -> keras.Model:
         image = keras.Input((None, None, 3), name="image")
-        scale, offset = [1 / (255 * s) for s in STD], [-m / s for m, s in zip(MEAN, STD, strict=True)]
-        high = self._features(layers.Rescaling(scale, offset, name="rescaling")(image))
+        high = self._features(normalization()(image))
         low = self.maps[self.net.names.layer(LOW_LEVEL_BLOCK, "project")]
         head = self._deeplabv3 if self.name.startswith("deeplabv3") else self._lraspp
         outputs = ResizeLike(name="logits")([head(high, low), image])

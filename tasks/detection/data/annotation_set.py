@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -65,7 +66,7 @@ def source(annotations: AnnotationSet, *, on_corrupt: str = "skip") -> Source:
     labels = np.array([label_of[entry["category_id"]] for entry in entries], np.int32)[order]
     crowd = np.array([bool(entry.get("iscrowd", 0)) for entry in entries], bool)[order]
     offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(images)))])
-    items = {
+    columns: Any = {  # the stubs know no dicts of columns
         "id": [str(image["id"]) for image in images],
         "path": [str(path) for path in annotations.paths],
         "first": offsets[:-1],
@@ -73,7 +74,7 @@ def source(annotations: AnnotationSet, *, on_corrupt: str = "skip") -> Source:
     }
     corrupt: dict[str, str] = {}
     load = _with_boxes(image_loader(len(images), corrupt, on_corrupt=on_corrupt), boxes, labels, crowd)
-    items = tf.data.Dataset.from_tensor_slices(items)
+    items = tf.data.Dataset.from_tensor_slices(columns)
     return Source(items, load, len(images), classes, corrupt, ground_truth=coco)
 
 

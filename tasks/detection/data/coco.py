@@ -10,7 +10,8 @@ from mobilenet_tf.tasks.detection.config import Data
 from mobilenet_tf.tasks.detection.data.annotation_set import AnnotationSet, divide, label_order
 from mobilenet_tf.utils.errors import UserError
 
-OFFICIAL = {"train": "train2017", "validation": "val2017", "test": "val2017"}  # no boxes of COCO's test sets are public
+# No boxes of COCO's test sets are public
+OFFICIAL: dict[Split, str] = {"train": "train2017", "validation": "val2017", "test": "val2017"}
 LISTS = {"images": ("id", "file_name"), "annotations": ("id", "image_id", "category_id", "bbox"),
          "categories": ("id", "name")}  # fmt: skip
 
@@ -27,11 +28,12 @@ def read(data: Data, split: Split, seed: int, size: int) -> AnnotationSet:
         name = data.splits.get(split, OFFICIAL[split])
         return load(root / "annotations" / f"instances_{name}.json", root / name)
     candidates: list[Split] = ["test", "validation"] if split == "test" else [split]
-    given = next((name for name in candidates if name in files), None)
+    given: Split | None = next((name for name in candidates if name in files), None)
     if given is None and "train" not in files:
         raise UserError(f"data.annotations must have {split}. Received: {', '.join(files)}")
-    folder = root / data.images.get(given or "train", next(iter(data.images.values()), Path()))
-    annotations = load(root / files[given or "train"], folder)
+    annotated: Split = given or "train"
+    folder = root / data.images.get(annotated, next(iter(data.images.values()), Path()))
+    annotations = load(root / files[annotated], folder)
     if given is None or (given == "train" and "validation" not in files):
         return divide(annotations, split, data.validation_fraction, seed)
     return annotations
