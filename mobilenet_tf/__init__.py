@@ -1,4 +1,4 @@
-"""MobileNets from training to the phone. Importing this package imports no TensorFlow; using a builder does."""
+"""Train, evaluate and export MobileNets. Importing this package imports no TensorFlow; using a builder does."""
 
 from __future__ import annotations
 

@@ -23,22 +23,29 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="MobileNets from training to the phone.",
+    help="Train, evaluate and export MobileNets.",
 )
-configs_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List or show the shipped configs.")
+configs_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="List or show the configs that come with the package."
+)
 app.add_typer(configs_app, name="configs")
 
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="changes to the config")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of config values, such as train.batch_size=16."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 THREADED = " and ".join(kind.suffix for kind in KINDS.values() if kind.threads)
-Threads = Annotated[int | None, typer.Option(min=1, help=f"threads for {THREADED}; default: all cores")]
-ModelPath = Annotated[Path, typer.Argument(help=f"run folder, SavedModel, {suffixes()} file")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help=f"Number of threads for {THREADED} models. Default: all cores.")
+]
+ModelPath = Annotated[Path, typer.Argument(help=f"A run folder, a SavedModel or a {suffixes()} file.")]
 
 
 def main() -> None:
     """Runs the command line; a user's mistake is one line on stderr and exit code 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    gc.set_threshold(100_000, 50, 100)  # looking through the objects of traced networks took a seventh of a start
+    gc.set_threshold(100_000, 50, 100)  # garbage collection of traced networks took a seventh of the start-up time
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     # An image over the size limit is refused with an error of our own, so that Pillow's warning says nothing new
     warnings.filterwarnings("ignore", message="Image size .* could be decompression bomb")
@@ -51,10 +58,10 @@ def main() -> None:
 
 @app.command()
 def demo(
-    run_dir: Annotated[Path, typer.Option(help="where the run goes")] = Path("runs/demo"),
+    run_dir: Annotated[Path, typer.Option(help="The run folder to write.")] = Path("runs/demo"),
     as_json: Json = False,
 ):
-    """Train, evaluate, export, verify, predict and benchmark on the built-in pictures, in under three minutes."""
+    """Train, evaluate, export, verify, predict and benchmark on the built-in images, in under three minutes."""
     from mobilenet_tf.demo import run
 
     numbers = run(run_dir)
@@ -64,29 +71,36 @@ def demo(
 
 @app.command("check-data")
 def check_data(
-    config: Annotated[str, typer.Argument(help="a shipped config's name or a YAML path")],
+    config: Annotated[str, typer.Argument(help="The name of a shipped config or the path of a YAML file.")],
     overrides: Overrides = None,
-    folder: Annotated[Path | None, typer.Option(help="for the pictures; default: runs/check-<config>")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder for the sample images. Default: runs/check-<config>.")
+    ] = None,
     as_json: Json = False,
 ):
-    """Check annotations before training: faults, counts, sizes, how well the anchors fit; draws samples."""
+    """Check annotations before training: errors, counts, sizes and, for detection, how well the anchors fit.
+
+    Also draws samples with their annotations.
+    """
     from mobilenet_tf.workflow import check_data
 
     result, lines = check_data(config, overrides or (), folder)
     if as_json:
         _print_json(result)
     else:
-        print("\n".join([*lines, *(f"picture: {path}" for path in result["files"])]))
+        print("\n".join([*lines, *(f"image: {path}" for path in result["files"])]))
 
 
 @app.command()
 def train(
-    config: Annotated[str, typer.Argument(help="a shipped config's name or a YAML path")],
+    config: Annotated[str, typer.Argument(help="The name of a shipped config or the path of a YAML file.")],
     overrides: Overrides = None,
-    run_dir: Annotated[Path | None, typer.Option(help="default: runs/<config>; an interrupted run continues")] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="The run folder. Default: runs/<config>. An interrupted run is continued.")
+    ] = None,
     as_json: Json = False,
 ):
-    """Train a model; the run folder holds everything that comes of it."""
+    """Train a model and write its weights, metrics, plots and log to a run folder."""
     from mobilenet_tf.workflow import train_run
 
     try:
@@ -106,14 +120,18 @@ def train(
 def evaluate(
     model: ModelPath,
     overrides: Overrides = None,
-    split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
-    config: Annotated[str | None, typer.Option(help="a config, for a file that carries none")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="score so many samples only")] = None,
-    plots: Annotated[Path | None, typer.Option(help="folder for plots; default for a run: its plots/<split>")] = None,
+    split: Annotated[str, typer.Option(help="The split to score: train, validation or test.")] = "test",
+    config: Annotated[
+        str | None, typer.Option(help="Name or path of a config, for a model file that does not contain one.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Score only this number of samples.")] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Folder for plots. Default: plots/<split> in a run folder, otherwise no plots.")
+    ] = None,
     threads: Threads = None,
     as_json: Json = False,
 ):
-    """Score any artifact on a split, with the preprocessing it was trained with."""
+    """Score a run or model file on a split of its data, with the preprocessing it was trained with."""
     from mobilenet_tf.data.splits import SPLITS
 
     if split not in SPLITS:
@@ -137,25 +155,36 @@ def evaluate(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="run folder or .keras file")],
+    run: Annotated[Path, typer.Argument(help="A run folder or .keras file.")],
     overrides: Overrides = None,
     formats: Annotated[
-        str | None, typer.Option(help=f"comma-separated, of {', '.join(FORMATS)}; default: export.formats")
+        str | None,
+        typer.Option(help=f"Comma-separated formats: {', '.join(FORMATS)}. Default: export.formats of the config."),
     ] = None,
-    folder: Annotated[Path | None, typer.Option(help="default: exports/ in the run folder")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder for the exported files. Default: exports/ in the run folder.")
+    ] = None,
     allow_drop: Annotated[
-        bool, typer.Option(help="exit with 0 even when the metric drops over export.max_drop")
+        bool, typer.Option(help="Exit with code 0 even if the metric drops by more than export.max_drop.")
     ] = False,
-    analyse: Annotated[
-        bool, typer.Option("--analyse", help="no files: what int8 costs each layer, and which few to leave in float32")
+    analyze: Annotated[
+        bool,
+        typer.Option(
+            "--analyze",
+            "--analyse",
+            help="Export nothing; measure the quantization error of each layer and the effect of float32 layers.",
+        ),
     ] = False,
     as_json: Json = False,
 ):
-    """Export a model and prove that every file still gives its answers; exit code 3 when one does not."""
+    """Export a model and compare the outputs and metrics of every file with it.
+
+    The exit code is 3 if the comparison of a file fails.
+    """
     from mobilenet_tf.workflow import export_run
 
-    if analyse:
-        _analyse(run, overrides or (), folder, as_json)
+    if analyze:
+        _analyze(run, overrides or (), folder, as_json)
         return
     with _tables_to_stderr(as_json):
         results = export_run(run, formats.split(",") if formats else (), overrides=overrides or (), folder=folder)
@@ -166,17 +195,17 @@ def export(
         from mobilenet_tf.workflow import exports_of
 
         _print(table(results))
-        print(f"with pictures: {(folder or exports_of(run)) / 'report.html'}")
+        print(f"report with example images: {(folder or exports_of(run)) / 'report.html'}")
     failed = [result for result in results if not result.ok]
     if failed and not allow_drop:
         sys.exit(3)
 
 
-def _analyse(run: Path, overrides: Sequence[str], folder: Path | None, as_json: bool) -> None:
-    from mobilenet_tf.workflow import analyse_run, exports_of
+def _analyze(run: Path, overrides: Sequence[str], folder: Path | None, as_json: bool) -> None:
+    from mobilenet_tf.workflow import analyze_run, exports_of
 
     with _tables_to_stderr(as_json):
-        result = analyse_run(run, overrides=overrides, folder=folder)
+        result = analyze_run(run, overrides=overrides, folder=folder)
     if as_json:
         _print_json(result.to_dict())
         return
@@ -184,61 +213,68 @@ def _analyse(run: Path, overrides: Sequence[str], folder: Path | None, as_json: 
 
     for table in tables(result):
         _print(table)
-    print(f"as a picture: {(folder or exports_of(run)) / 'sensitivity.png'}")
+    print(f"plot: {(folder or exports_of(run)) / 'sensitivity.png'}")
 
 
 @app.command()
 def prune(
-    run: Annotated[Path, typer.Argument(help="run folder or .keras file with a MobileNetV2 or V3")],
+    run: Annotated[Path, typer.Argument(help="A run folder or .keras file with a MobileNetV2 or V3.")],
     overrides: Overrides = None,
-    fewer: Annotated[
-        float, typer.Option("--flops-reduction", "--fewer", help="the share of the multiply-adds to cut away")
+    flops_reduction: Annotated[
+        float, typer.Option("--flops-reduction", "--fewer", help="The share of the multiply-adds to remove.")
     ] = 0.3,
-    by: Annotated[str, typer.Option("--criterion", "--by", help="how channels are scored: l1 or batch_norm")] = "l1",
-    to: Annotated[Path, typer.Option(help="the .keras file to write")] = Path("pruned.keras"),
+    criterion: Annotated[
+        str, typer.Option("--criterion", "--by", help="How channels are scored: l1 or batch_norm.")
+    ] = "l1",
+    output: Annotated[Path, typer.Option("--output", "--to", help="The .keras file to write.")] = Path("pruned.keras"),
     as_json: Json = False,
 ):
-    """Cut the expansion channels that matter least; fine-tune what is left with train.network=FILE."""
+    """Remove the least important expansion channels. Fine-tune the result with train.network=FILE."""
     from mobilenet_tf.prune import table
     from mobilenet_tf.workflow import prune_run
 
-    result = prune_run(run, to, fewer, by, overrides or ())
-    _print_json(result.to_dict() | {"file": str(to)}) if as_json else _print(table(result))
+    result = prune_run(run, output, flops_reduction, criterion, overrides or ())
+    _print_json(result.to_dict() | {"file": str(output)}) if as_json else _print(table(result))
     if not as_json:
-        print(f"{to}: fine-tune it with mobilenet-tf train CONFIG train.network={to}")
+        print(f"{output}: fine-tune it with mobilenet-tf train CONFIG train.network={output}")
 
 
 @app.command()
 def predict(
     model: ModelPath,
-    paths: Annotated[list[str], typer.Argument(help="pictures, folders, globs")],
-    pictures: Annotated[Path | None, typer.Option(help="folder for annotated copies")] = None,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="write the rows to a CSV file")] = None,
+    paths: Annotated[list[str], typer.Argument(help="Image files, folders or globs.")],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images", "--pictures", help="Folder for copies of the images with the predictions drawn on them."
+        ),
+    ] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Also write the predictions to this CSV file.")] = None,
     threads: Threads = None,
     as_json: Json = False,
 ):
-    """Predict pictures with any artifact."""
+    """Predict images with a run or model file."""
     from mobilenet_tf.utils.files import write_csv
     from mobilenet_tf.workflow import predict_files
 
-    rows = predict_files(model, paths, pictures=pictures, threads=threads)
+    rows = predict_files(model, paths, pictures=images, threads=threads)
     if csv_file:
         write_csv(csv_file, rows)
     _print_json(rows) if as_json else _print_rows(rows)
-    if pictures:
-        print(f"pictures: {pictures}", file=sys.stderr)
+    if images:
+        print(f"images: {images}", file=sys.stderr)
     if all("error" in row for row in rows):
         sys.exit(2)
 
 
 @app.command()
 def benchmark(
-    models: Annotated[list[Path], typer.Argument(help=f"run folders, SavedModels, {suffixes()} files")],
-    threads: Annotated[list[int], typer.Option(min=1, help="repeat for several")] = [1, 2],  # noqa: B006
-    runs: Annotated[int, typer.Option(min=3, help="timed calls of each")] = 50,
+    models: Annotated[list[Path], typer.Argument(help=f"Run folders, SavedModels or {suffixes()} files.")],
+    threads: Annotated[list[int], typer.Option(min=1, help="Number of threads; give it again for several.")] = [1, 2],  # noqa: B006
+    runs: Annotated[int, typer.Option(min=3, help="Number of timed calls of each model.")] = 50,
     as_json: Json = False,
 ):
-    """Latency and size of artifacts, side by side."""
+    """Compare the latency and size of models."""
     from mobilenet_tf.analysis import benchmark
 
     results = benchmark.compare(models, threads=tuple(threads), runs=runs)
@@ -249,36 +285,43 @@ def benchmark(
 def inspect(
     model: ModelPath,
     samples: Annotated[
-        list[str] | None, typer.Option(help="pictures, folders, globs: finds channels of a .keras that never answer")
+        list[str] | None,
+        typer.Option(help="Image files, folders or globs that are used to find dead channels of a .keras file."),
     ] = None,
-    layers: Annotated[bool, typer.Option(help="every operation or layer, not only types and totals")] = False,
+    layers: Annotated[bool, typer.Option(help="List every operation or layer, not only types and totals.")] = False,
     as_json: Json = False,
 ):
-    """What is inside a model file: inputs, outputs, operations, quantization, size, cost, metadata, dead kernels."""
+    """Show the contents of a model file: inputs, outputs, operations, quantization, size, cost and metadata."""
     from mobilenet_tf.workflow import inspect_model
 
-    found = inspect_model(model, samples or ())
+    inspection = inspect_model(model, samples or ())
     if as_json:
-        _print_json(found.to_dict())
+        _print_json(inspection.to_dict())
     else:
         from mobilenet_tf.analysis.inspection import tables
 
-        for table in tables(found, by_layer=layers):
+        for table in tables(inspection, by_layer=layers):
             _print(table)
 
 
 @app.command()
 def cost(
-    network: Annotated[str, typer.Argument(help="a backbone's name such as mobilenet_v2, or a .keras file")],
-    alpha: Annotated[float, typer.Option(min=0.01, help="width")] = 1.0,
-    size: Annotated[str, typer.Option(help="input size, 224 or 224x320")] = "224",
-    layers: Annotated[bool, typer.Option(help="every layer, not only types and totals")] = False,
-    full_convolutions: Annotated[bool, typer.Option(help="V1: the same network without depthwise separation")] = False,
-    formulas: Annotated[str | None, typer.Option(help="one layer built four ways: KERNEL,IN,OUT,SIZE")] = None,
-    plot: Annotated[Path | None, typer.Option(help="draw the width x resolution grid to this picture")] = None,
+    network: Annotated[str, typer.Argument(help="The name of a backbone, such as mobilenet_v2, or a .keras file.")],
+    alpha: Annotated[float, typer.Option(min=0.01, help="Width multiplier.")] = 1.0,
+    size: Annotated[str, typer.Option(help="Input size in pixels: 224, or HEIGHTxWIDTH such as 224x320.")] = "224",
+    layers: Annotated[bool, typer.Option(help="List every layer, not only types and totals.")] = False,
+    full_convolutions: Annotated[
+        bool, typer.Option(help="For V1: replace the depthwise separable convolutions by full ones.")
+    ] = False,
+    formulas: Annotated[
+        str | None, typer.Option(help="Also compare four designs of one layer, given as KERNEL,IN,OUT,SIZE.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw a plot of the cost by width and resolution to this file.")
+    ] = None,
     as_json: Json = False,
 ):
-    """Parameters and multiply-adds per layer, per type and in total."""
+    """Count parameters and multiply-adds per layer, per type and in total."""
     pixels = _numbers(size, "x", "--size", (1, 2))
     values = _numbers(formulas, ",", "--formulas", (4,)) if formulas else None
     is_file = Path(network).suffix == ".keras"
@@ -307,7 +350,7 @@ def cost(
 
 @configs_app.command("list")
 def list_configs(as_json: Json = False):
-    """The shipped configs, each with its first comment line."""
+    """List the configs that come with the package, each with its first comment line."""
     from mobilenet_tf import config
 
     rows = [
@@ -318,8 +361,12 @@ def list_configs(as_json: Json = False):
 
 
 @configs_app.command("show")
-def show_config(name: str, overrides: Overrides = None, as_json: Json = False):
-    """A config with all defaults filled in, as a run would store it."""
+def show_config(
+    name: Annotated[str, typer.Argument(help="The name of a shipped config or the path of a YAML file.")],
+    overrides: Overrides = None,
+    as_json: Json = False,
+):
+    """Print a config with all default values, as a run folder stores it."""
     import yaml
 
     from mobilenet_tf import config
@@ -330,11 +377,12 @@ def show_config(name: str, overrides: Overrides = None, as_json: Json = False):
 
 @app.command()
 def doctor(as_json: Json = False):
-    """Versions, devices, optional extras, threads."""
+    """Show versions, devices, optional packages and threads."""
     from mobilenet_tf.doctor import examine
 
-    found = examine()
-    _print_json(found) if as_json else _print_rows([{"what": key, "found": str(value)} for key, value in found.items()])
+    values = examine()
+    rows = [{"what": key, "found": str(value)} for key, value in values.items()]
+    _print_json(values) if as_json else _print_rows(rows)
 
 
 def _print(renderable) -> None:

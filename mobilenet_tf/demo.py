@@ -1,4 +1,4 @@
-"""The whole way on the built-in pictures: train, evaluate, export, verify, predict, benchmark."""
+"""All steps on the built-in images: train, evaluate, export, verify, predict, benchmark."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(folder: Path) -> dict:
     console.rule("1  train a small MobileNet on drawn animals, from scratch")
     workflow.train_run("demo", folder=folder)
 
-    console.rule("2  evaluate it on pictures it has not seen")
+    console.rule("2  evaluate it on test images")
     scores = workflow.evaluate_model(folder, plots=folder / "plots" / "test")
     console.print({key: round(value, 4) for key, value in scores.items()})
 
@@ -30,9 +30,9 @@ def run(folder: Path) -> dict:
     console.print(verification.table(results))
 
     console.rule("4  predict with the int8 file")
-    pictures = scenes.write_folder(folder / "pictures", {"test": 12}, size=224, seed=7)
+    images = scenes.write_folder(folder / "images", {"test": 12}, size=224, seed=7)
     int8 = folder / "exports" / convert.FORMATS["tflite_int8"].filename
-    rows = workflow.predict_files(int8, [str(pictures)], pictures=folder / "predictions")
+    rows = workflow.predict_files(int8, [str(images)], pictures=folder / "predictions")
     for row in rows:
         console.print(f"{row['file']}: {row['label']} ({row['probability']:.0%})")
 
@@ -42,8 +42,8 @@ def run(folder: Path) -> dict:
     console.print(benchmark.table(latencies))
 
     console.rule(f"done in {time.perf_counter() - started:.0f} s")
-    for what, path in {"plots": folder / "plots", "annotated pictures": folder / "predictions", "model": int8}.items():
-        console.print(f"{what}: [bold]{path}[/bold]")
+    for name, path in {"plots": folder / "plots", "annotated images": folder / "predictions", "model": int8}.items():
+        console.print(f"{name}: [bold]{path}[/bold]")
     return {
         "run": str(folder),
         "test": scores,

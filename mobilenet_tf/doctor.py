@@ -1,4 +1,4 @@
-"""What this machine has: versions, devices, optional extras, threads."""
+"""What this machine has: versions, devices, optional packages, threads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXTRAS = {
 
 
 def examine() -> dict[str, object]:
-    """{what: found}; a package that is missing says which extra brings it."""
+    """Returns {name: value} of versions and devices; for a missing package, the command that installs it."""
     import tensorflow as tf
 
     details = tf.config.experimental.get_device_details

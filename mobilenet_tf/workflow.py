@@ -1,4 +1,4 @@
-"""What the commands do, as functions for programs and notebooks. The only module that finds a task by its name."""
+"""The commands as functions for programs and notebooks. Only this module finds a task by its name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mobilenet_tf.prune import PruningResult
     from mobilenet_tf.training.train import Run
 
-BATCH = 32  # pictures predicted at a time
+BATCH = 32  # images predicted at a time
 
 
 def find_task(name: str) -> type[Task]:
@@ -50,8 +50,11 @@ def train_run(name_or_path: str, overrides: Sequence[str] = (), folder: Path | N
         overrides: changes to it, such as "train.batch_size=16".
         folder: the run folder; None: `runs/<name of the config>`.
 
+    Returns:
+        The folder, the trained model and its metrics on the validation split.
+
     Raises:
-        UserError: a mistake in the config, or a finished run in the folder.
+        UserError: the config has a mistake, or the folder holds a finished run.
     """
     cfg = config.load(name_or_path, list(overrides))
     folder = folder or Path("runs") / Path(name_or_path).stem
@@ -66,10 +69,15 @@ def open_config(model: Path, overrides: Sequence[str] = (), name_or_path: str | 
     """Returns the config that is stored in a model file or run folder, with overrides applied.
 
     Args:
-        name_or_path: another config in its place, the name of a shipped one or a YAML file.
+        model: a run folder or a model file.
+        overrides: changes to the config, such as "data.root=OTHER".
+        name_or_path: a config to use instead, as the name of a shipped one or the path of a YAML file.
+
+    Returns:
+        The validated config.
 
     Raises:
-        UserError: a file that carries no config, or a mistake in the config.
+        UserError: the file does not contain a config, or the config has a mistake.
     """
     if name_or_path:
         return config.load(name_or_path, list(overrides))
@@ -77,7 +85,7 @@ def open_config(model: Path, overrides: Sequence[str] = (), name_or_path: str | 
     if metadata is None or not metadata.config:
         from mobilenet_tf.inference.predict import load_predictor
 
-        load_predictor(model)  # a file that is cut off, and so has lost it, is told as such
+        load_predictor(model)  # raises the better error for a truncated file, which has lost its metadata
         raise UserError(
             f"{model} carries no mobilenet_tf metadata (task, classes, config), so its preprocessing is unknown: "
             f"evaluate takes a config with --config; benchmark and inspect work without. Received: {model}"
@@ -89,13 +97,15 @@ def check_data(name_or_path: str, overrides: Sequence[str] = (), folder: Path | 
     """Examines the data of a config and draws samples with their annotations into a folder.
 
     Args:
-        folder: where the images go; None: `runs/check-<name of the config>`.
+        name_or_path: the name of a shipped config or the path of a YAML file.
+        overrides: changes to it, such as "data.root=OTHER".
+        folder: the folder for the drawn samples; None: `runs/check-<name of the config>`.
 
     Returns:
-        The report as plain values, and the same as lines of text.
+        The report as plain values, and the same report as lines of text.
 
     Raises:
-        UserError: the task has no annotations that could be checked.
+        UserError: the task has no annotations to check, or the train split has no usable sample.
     """
     cfg = config.load(name_or_path, list(overrides))
     name = f"mobilenet_tf.tasks.{cfg.task}.check"
@@ -119,18 +129,19 @@ def evaluate_model(
     """Scores any model file or run folder on a split of its data.
 
     Args:
+        model: a run folder or a model file.
         split: "train", "validation" or "test".
         overrides: changes to the config, such as "data.root=OTHER".
-        name_or_path: a config in place of the one in the file, for files that carry none.
-        limit: score so many samples only, drawn evenly or class by class; None: all.
+        name_or_path: a config to use instead of the one in the file, for files that do not contain one.
+        limit: the number of samples to score, drawn evenly or class by class; None: all.
         threads: for .tflite and .onnx files; None: all cores.
-        plots: a folder for plots and tables; None: none are made.
+        plots: the folder for plots and tables; None: none are made.
 
     Returns:
-        The metrics by their names.
+        The metrics by name.
 
     Raises:
-        UserError: the file's class names are not those of the data.
+        UserError: the class names in the file differ from those of the data.
     """
     cfg = open_config(model, overrides, name_or_path)
     import numpy as np
@@ -161,15 +172,19 @@ def evaluate_model(
 def export_run(
     run: Path, formats: Sequence[str] = (), *, overrides: Sequence[str] = (), folder: Path | None = None
 ) -> list[Verification]:
-    """Exports a run's model, compares every file with it on validation samples, and stores the figures.
+    """Exports a run's model, compares every file with it on validation samples, and stores the results.
 
     Args:
         run: a run folder or a .keras file.
-        formats: such as "tflite" and "tflite_int8"; none: `export.formats` of the config.
-        folder: where the files and report.html go; None: `exports` beside the model.
+        formats: names such as "tflite" and "tflite_int8"; empty: `export.formats` of the config.
+        overrides: changes to the config, such as "export.max_drop=0.02".
+        folder: the folder for the files and report.html; None: `exports` beside the model.
 
     Returns:
-        One `Verification` a file, in the order of the formats.
+        One `Verification` for each file, in the order of the formats.
+
+    Raises:
+        UserError: a format is unknown, or the model cannot be converted to it.
     """
     cfg = open_config(run, overrides)
     from mobilenet_tf.export import report
@@ -188,17 +203,25 @@ def export_run(
         results.append(exporter.verify(name, paths[-1]))
     results, notes = report.measure(results, paths)
     predictors = {"model": exporter.reference, **{path.name: load_predictor(path) for path in paths}}
-    pictures = report.drawings(task, exporter.metadata.classes, exporter.images, predictors)
+    examples = report.drawings(task, exporter.metadata.classes, exporter.images, predictors)
     title = f"{exporter.file.parent.name}: {task.name}"
-    report.write(folder / "report.html", title, results, pictures, notes)
+    report.write(folder / "report.html", title, results, examples, notes)
     return results
 
 
-def analyse_run(run: Path, *, overrides: Sequence[str] = (), folder: Path | None = None) -> Sensitivity:
-    """Measures what each layer of a run's model loses by int8, and what is won back by leaving the worst in float32.
+def analyze_run(run: Path, *, overrides: Sequence[str] = (), folder: Path | None = None) -> Sensitivity:
+    """Measures the int8 error of each layer of a run's model, and the metric with the worst layers left in float32.
 
     Args:
-        folder: where sensitivity.json and sensitivity.png go; None: `exports` beside the model.
+        run: a run folder or a .keras file.
+        overrides: changes to the config, such as "export.verify_samples=100".
+        folder: the folder for sensitivity.json and sensitivity.png; None: `exports` beside the model.
+
+    Returns:
+        The errors of the layers, and the metric and size of each file that was tried.
+
+    Raises:
+        UserError: the model comes from quantization-aware training.
     """
     cfg = open_config(run, overrides)
     from mobilenet_tf.export import sensitivity
@@ -210,12 +233,28 @@ def analyse_run(run: Path, *, overrides: Sequence[str] = (), folder: Path | None
 
 
 def exports_of(run: Path) -> Path:
-    """Returns the folder that the exports of a run or a model file go to."""
+    """Returns the folder for the exports of a run folder or model file."""
     return RunFolder(artifact.locate(run)[0].parent).exports
 
 
-def prune_run(run: Path, path: Path, fewer: float, by: str, overrides: Sequence[str] = ()) -> PruningResult:
-    """Cuts a smaller network out of a run's model and writes it to a .keras file, which `train.network` takes."""
+def prune_run(
+    run: Path, path: Path, flops_reduction: float, criterion: str, overrides: Sequence[str] = ()
+) -> PruningResult:
+    """Removes the least important expansion channels of a run's model and writes the smaller model to a .keras file.
+
+    Args:
+        run: a run folder or a .keras file with a MobileNetV2 or V3.
+        path: the .keras file to write; `train.network` takes it for fine-tuning.
+        flops_reduction: the share of the multiply-adds to remove, between 0 and 1.
+        criterion: how channels are scored, "l1" or "batch_norm"; see `prune.prune`.
+        overrides: changes to the config.
+
+    Returns:
+        The smaller model and its cost beside that of the original.
+
+    Raises:
+        UserError: the path does not end in .keras, or the network cannot be pruned so far.
+    """
     cfg = open_config(run, overrides)
     if path.suffix != ".keras":
         raise UserError(f"the pruned network must go to a .keras file. Received: {path}")
@@ -225,7 +264,9 @@ def prune_run(run: Path, path: Path, fewer: float, by: str, overrides: Sequence[
     model, _ = artifact.locate(run)
     metadata = artifact.read(model)
     assert metadata is not None  # open_config has read it
-    result = prune(load_keras(model), cfg.model.backbone, fewer, criterion=by, input_size=cfg.model.input_size)
+    result = prune(
+        load_keras(model), cfg.model.backbone, flops_reduction, criterion=criterion, input_size=cfg.model.input_size
+    )
     with files.replacing(path) as temporary:
         result.model.save(temporary)
         artifact.write(temporary, metadata)
@@ -233,7 +274,16 @@ def prune_run(run: Path, path: Path, fewer: float, by: str, overrides: Sequence[
 
 
 def predict_images(inference: Inference, predictor: Predictor, images: Sequence[np.ndarray]) -> list[Prediction]:
-    """Predicts images uint8 [H, W, 3] of any size, all of them in one batch; returns one prediction for each."""
+    """Predicts images in one batch.
+
+    Args:
+        inference: the preprocessing and decoding of the model's task.
+        predictor: the model.
+        images: RGB arrays uint8 [H, W, 3], each of any size.
+
+    Returns:
+        One prediction for each image.
+    """
     import numpy as np
 
     inputs = np.stack([inference.preprocess(image) for image in images])
@@ -248,11 +298,23 @@ def predict_files(
     pictures: Path | None = None,
     threads: int | None = None,
 ) -> list[dict]:
-    """Predicts files, folders and globs. Returns one row a picture; annotated copies go to `pictures`.
+    """Predicts image files.
 
-    A file that cannot be read becomes a row with "error"; the others are predicted all the same. A task that compares
-    pictures compares them with the first one, which then must be readable, and may put the rows in order.
-    TensorFlow is imported for a .keras file, a SavedModel or a run folder only.
+    TensorFlow is imported only for a .keras file, a SavedModel or a run folder.
+
+    Args:
+        model: a run folder or a model file.
+        patterns: image files, folders (with their subfolders) and globs.
+        pictures: the folder for copies of the images with the predictions drawn on them; None: none are drawn.
+        threads: for .tflite and .onnx files; None: all cores.
+
+    Returns:
+        One row for each image. A file that cannot be read has a row with "error" instead. The embedding task compares
+        all images with the first one and sorts the rows by their similarity to it.
+
+    Raises:
+        UserError: a pattern matches no file, the model file contains no config, or the first image cannot be read and
+            the task compares the others with it.
     """
     cfg = open_config(model)
 
@@ -265,7 +327,7 @@ def predict_files(
     inference, predictor, paths = (
         find_inference(cfg.task)(cfg),
         load_predictor(model, threads=threads),
-        find_pictures(patterns),
+        find_images(patterns),
     )
     assert predictor.metadata is not None  # open_config has read it
     classes, rows, first = predictor.metadata.classes, [], None
@@ -295,11 +357,18 @@ def predict_files(
 
 
 def inspect_model(model: Path, samples: Sequence[str] = ()) -> Inspection:
-    """Finds out what is inside a model file or run folder.
+    """Reads the contents of a model file or run folder: inputs, outputs, operations, size, cost and metadata.
 
     Args:
-        samples: image files, folders and globs, by which the channels of a .keras file that are never active are
-            found; the images go through the preprocessing of its evaluation.
+        model: a run folder or a model file.
+        samples: image files, folders and globs, on which the dead channels of a .keras file are found: those that are
+            never active. The images are preprocessed as in evaluation.
+
+    Returns:
+        The contents of the file; `analysis.inspection.tables` prints them.
+
+    Raises:
+        UserError: the file cannot be read, or a pattern matches no image.
     """
     from mobilenet_tf.analysis import inspection
 
@@ -311,18 +380,28 @@ def _sample_batches(model: Path, patterns: Sequence[str]):
 
     from mobilenet_tf.data import images
 
-    cfg, paths = open_config(model), find_pictures(patterns)
+    cfg, paths = open_config(model), find_images(patterns)
     transform = find_task(cfg.task)(cfg).transform(training=False)
-    for start in track(range(0, len(paths), BATCH), "look"):
+    for start in track(range(0, len(paths), BATCH), "find dead channels"):
         loaded = [images.read(path) for path in paths[start : start + BATCH]]
         yield np.stack([transform(cast("Sample", {"image": image}))["image"] for image in loaded])
 
 
-def find_pictures(patterns: Sequence[str]) -> list[Path]:
-    """The picture files that paths, folders (searched whole) and globs name, sorted within each, without repeats."""
+def find_images(patterns: Sequence[str]) -> list[Path]:
+    """Returns the image files that paths, folders (with their subfolders) and globs name.
+
+    Args:
+        patterns: paths of files, paths of folders, or globs.
+
+    Returns:
+        The paths, sorted within each pattern, each of them once.
+
+    Raises:
+        UserError: a pattern matches nothing.
+    """
     from mobilenet_tf.data.images import files_below
 
-    found: dict[Path, None] = {}
+    paths: dict[Path, None] = {}
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
@@ -330,11 +409,11 @@ def find_pictures(patterns: Sequence[str]) -> list[Path]:
         else:
             matches = [path] if path.is_file() else sorted(Path(p) for p in glob.glob(pattern, recursive=True))
         if not matches:
-            raise UserError(f"no picture, folder with pictures or matching glob there. Received: {pattern}")
-        found |= dict.fromkeys(matches)
-    return list(found)
+            raise UserError(f"no image file, folder with images or matching glob has this name. Received: {pattern}")
+        paths |= dict.fromkeys(matches)
+    return list(paths)
 
 
 def _names(classes: Sequence[str]) -> str:
-    shown = ", ".join(classes[:4])
-    return f"{len(classes)} classes {shown}{', …' if len(classes) > 4 else ''}"
+    first = ", ".join(classes[:4])
+    return f"{len(classes)} classes {first}{', …' if len(classes) > 4 else ''}"

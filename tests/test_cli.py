@@ -10,9 +10,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import typer
 from command import call
 from PIL import Image
 
+from mobilenet_tf import cli
 from mobilenet_tf.inference import artifact
 
 COMMANDS = (
@@ -106,12 +108,27 @@ def test_export_verifies_every_file_and_fails_on_a_drop(capsys, small_run, tmp_p
     assert code == 2 and "Received: tflight" in err
 
 
-def test_analyse_ranks_the_layers_and_tries_the_worst_in_float(capsys, small_run, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        ("export", ("--analyze", "--analyse")),
+        ("predict", ("--images", "--pictures")),
+        ("prune", ("--output", "--to")),
+        ("prune", ("--flops-reduction", "--fewer")),
+        ("prune", ("--criterion", "--by")),
+    ],
+)
+def test_old_names_of_options_still_work(command, names):
+    options = typer.main.get_command(cli.app).commands[command].params
+    assert [option for option in options if set(names) <= set(option.opts)]
+
+
+def test_analyze_ranks_the_layers_and_tries_the_worst_in_float(capsys, small_run, tmp_path, monkeypatch):
     from mobilenet_tf.export import sensitivity
 
-    monkeypatch.setattr(sensitivity, "COUNTS", (0, 2))
+    monkeypatch.setattr(sensitivity, "FLOAT_LAYER_COUNTS", (0, 2))
     changes = ["export.verify_samples=8", "export.calibration_samples=8"]
-    code, out, _ = call(capsys, "export", small_run, "--analyse", *changes, "--folder", tmp_path, "--json")
+    code, out, _ = call(capsys, "export", small_run, "--analyze", *changes, "--folder", tmp_path, "--json")
     result = json.loads(out)
     assert code == 0 and result["metric"] == "top1" and 0 <= result["reference"] <= 1
     assert {"logits", "conv_dw_1"} <= {layer["layers"][-1] for layer in result["layers"]}
@@ -143,7 +160,7 @@ def test_predict_takes_files_folders_and_globs(capsys, small_run, tmp_path):
         "--json",
         "--csv",
         tmp_path / "rows.csv",
-        "--pictures",
+        "--images",
         tmp_path / "drawn",
     )[1]
     rows = json.loads(out)

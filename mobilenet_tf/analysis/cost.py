@@ -120,7 +120,7 @@ def cost(model: keras.Model, input_size: int | tuple[int, int] | None = None) ->
     return Cost(model.name, shapes[0][1:], tuple(row for row in rows if row.parameters or row.mult_adds))
 
 
-def net_cost(name: str, alpha: float = 1.0, size: int = 224, full_convolutions: bool = False) -> Cost:
+def net_cost(name: str, alpha: float = 1.0, size: int | tuple[int, int] = 224, full_convolutions: bool = False) -> Cost:
     """Returns the cost of a network of `specs.NETS` with a classifier of 1000 classes, for images [size, size, 3].
 
     With `full_convolutions`, V1 has a full convolution in place of each depthwise-separable one.

@@ -18,8 +18,9 @@ def triplet(margin: float = 0.2) -> Callable:
     """fn(labels int [N], {"embedding": unit vectors [N, D]}) -> scalar: FaceNet's loss with semi-hard negatives.
 
     Each pair of one identity is compared with the nearest image of another identity that is farther from the anchor
-    than the pair's other image; where there is none, with the farthest image of another identity. Mean over these pairs of max(0, d²(a, p) - d²(a, n) + margin); 0 for a batch
-    without triplets. Source: Schroff et al. 2015 (arXiv:1503.03832), 3.1 and 3.2.
+    than the pair's other image; where there is none, with the farthest image of another identity. Mean over
+    these pairs of max(0, d²(a, p) - d²(a, n) + margin); 0 for a batch without triplets.
+    Source: Schroff et al. 2015 (arXiv:1503.03832), 3.1 and 3.2.
     """
 
     def compute(labels, raw):
@@ -45,7 +46,8 @@ def triplet(margin: float = 0.2) -> Callable:
 def arcface(margin: float = 0.5, scale: float = 64.0) -> Callable:
     """fn(labels int [N], {"cosines": [N, C]}) -> [N]: softmax cross entropy with an angular margin.
 
-    The margin is added to the angle between an embedding and the center of its class. Beyond pi - margin, where the cosine would rise again, it falls on as a straight line (insightface's rule).
+    The margin is added to the angle between an embedding and the center of its class. Beyond pi - margin, where the
+    cosine would rise again, it falls on as a straight line (insightface's rule).
     Source: Deng et al. 2019 (arXiv:1801.07698), eq. 3.
     """
 
