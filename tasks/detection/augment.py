@@ -42,8 +42,8 @@ def random_view(
         wanted = tf.boolean_mask(boxes, tf.logical_not(sample["crowd"]))
         none = tf.constant([0.0, 0.0, 1.0, 1.0])
         crop = _sometimes(iou_crop, fold_in(seed, 1), lambda s: crop_window(wanted, shape, s), none)
-        kept = center_inside(_seen_from(crop, boxes), tf.constant([[0.0, 0.0, 1.0, 1.0]]))[:, 0]
-        sample = sample | {key: tf.boolean_mask(sample[key], kept) for key in BOX_FIELDS if key in sample}
+        visible = center_inside(_seen_from(crop, boxes), tf.constant([[0.0, 0.0, 1.0, 1.0]]))[:, 0]
+        sample = sample | {key: tf.boolean_mask(sample[key], visible) for key in BOX_FIELDS if key in sample}
         window = tf.concat([window[:2] + crop[:2] * window[2:], crop[2:] * window[2:]], 0)
         part, shape, offset = _pixels(window * tf.tile(pixels, [2]), whole, size)
         return crop_resize_pad(sample, part, size, shape, offset)
@@ -91,9 +91,9 @@ def crop_window(boxes: tf.Tensor, shape: tf.Tensor, seed: tf.Tensor) -> tf.Tenso
     fits = (ratio >= CROP_RATIOS[0]) & (ratio <= CROP_RATIOS[1])
     fits &= alone | (tf.reduce_max(tf.pad(overlap, [[1, 0], [0, 0]], constant_values=-1.0), 0) >= least)
     is_whole = least >= 1
-    found = tf.argmax(tf.cast(fits | is_whole, tf.int32))  # the first, in the order they were drawn
-    keep_whole = is_whole[found] | ~tf.reduce_any(fits | is_whole)
-    return tf.where(keep_whole, [0.0, 0.0, 1.0, 1.0], tf.concat([corners[found], sides[found]], 0))
+    first_fit = tf.argmax(tf.cast(fits | is_whole, tf.int32))  # the first, in the order they were drawn
+    keep_whole = is_whole[first_fit] | ~tf.reduce_any(fits | is_whole)
+    return tf.where(keep_whole, [0.0, 0.0, 1.0, 1.0], tf.concat([corners[first_fit], sides[first_fit]], 0))
 
 
 def center_inside(boxes: tf.Tensor, crops: tf.Tensor) -> tf.Tensor:

@@ -111,8 +111,8 @@ def anchors(
         centers = np.stack([y, x], -1)[:, :, None]  # [rows, columns, 1, 2]
         half = np.array(shapes) * side / np.array(input_size) / 2  # [anchors of a cell, 2]
         boxes.append(np.concatenate([centers - half, centers + half], -1).reshape(-1, 4))
-    found = np.concatenate(boxes).astype(np.float32)
-    return found.clip(0, 1) if clip else found
+    all_boxes = np.concatenate(boxes).astype(np.float32)
+    return all_boxes.clip(0, 1) if clip else all_boxes
 
 
 def anchor_recall(boxes: np.ndarray, anchors: np.ndarray, threshold: float = 0.5) -> float:
@@ -243,18 +243,18 @@ def detections(
     """Raw outputs -> one {"boxes" [K, 4], "scores" [K], "labels" int32 [K]} an image, best first, cut at its border.
 
     scores: "softmax", where class 0 of the logits is the background, or "sigmoid", one for each class.
-    suppression: the other keys of `nms`.
+    suppression: the other options of `nms`.
     """
     scores_of = {"softmax": _softmax_scores, "sigmoid": _sigmoid_scores}[scores]
     logits, codes = np.asarray(raw["class_logits"], np.float32), np.asarray(raw["box_regressions"], np.float32)
-    found = []
+    per_image = []
     for image_logits, image_codes in zip(logits, codes, strict=True):
         rows, values = scores_of(image_logits, score_threshold)
         values[~np.isfinite(image_codes[rows]).all(-1)] = 0  # a broken box is none
         boxes = decode(image_codes[rows], anchors[rows], variances).clip(0, 1)
         keep, labels = nms(boxes, values, score_threshold=score_threshold, **suppression)
-        found.append({"boxes": boxes[keep], "scores": values[keep, labels], "labels": labels.astype(np.int32)})
-    return found
+        per_image.append({"boxes": boxes[keep], "scores": values[keep, labels], "labels": labels.astype(np.int32)})
+    return per_image
 
 
 def _softmax_scores(logits, threshold):

@@ -96,10 +96,10 @@ def _advice(recall: float) -> list[str]:
 
 
 def _read(cfg: Config, split: str) -> tuple[Source, list[Finding]]:
-    found, findings = data.examine(cfg.data, split, seed=cfg.seed, size=max(cfg.model.input_size))
-    if isinstance(found, Source):
-        return found, findings
-    return data.annotation_set.source(found, on_corrupt=cfg.data.on_corrupt), findings
+    annotations, findings = data.examine(cfg.data, split, seed=cfg.seed, size=max(cfg.model.input_size))
+    if isinstance(annotations, Source):
+        return annotations, findings
+    return data.annotation_set.source(annotations, on_corrupt=cfg.data.on_corrupt), findings
 
 
 def _report(cfg: Config, read: Source, findings: list[Finding], prior: np.ndarray) -> SplitReport:
@@ -109,7 +109,7 @@ def _report(cfg: Config, read: Source, findings: list[Finding], prior: np.ndarra
     height, width = pixels[:, 2] - pixels[:, 0], pixels[:, 3] - pixels[:, 1]
     size = np.sqrt(height * width)
     counts = Counter(labels[single].tolist())
-    found = Counter(finding.kind for finding in findings)
+    finding_counts = Counter(finding.kind for finding in findings)
     in_bin = np.digitize(size, SIZES) - 1
     return SplitReport(
         images=images,
@@ -121,7 +121,7 @@ def _report(cfg: Config, read: Source, findings: list[Finding], prior: np.ndarra
         aspects=np.histogram(width / np.maximum(height, 1e-6), ASPECTS)[0].tolist(),
         anchor_recall=_recall(boxes[single], prior),
         anchor_recall_by_size=[_recall(boxes[single][in_bin == i], prior) for i in range(len(SIZES) - 1)],
-        counts=dict(found),
+        counts=dict(finding_counts),
         findings=[str(finding) for finding in findings if finding.kind != "no boxes"],
     )
 
@@ -166,11 +166,11 @@ def _from_records(read: Source) -> tuple[np.ndarray, ...]:
         return {"size": size} | {key: sample[key] for key in ("boxes", "labels", "crowd")}
 
     with user_errors():
-        found = list(read.items.map(fields, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator())
-    found = [sample for sample in found if sample["size"][0]]
-    columns = [np.concatenate([sample[key] for sample in found]) for key in ("boxes", "labels", "crowd")]
-    rows = np.repeat(np.arange(len(found)), [len(sample["labels"]) for sample in found])
-    return (*columns, np.array([sample["size"] for sample in found], np.float64), rows)
+        samples = list(read.items.map(fields, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator())
+    samples = [sample for sample in samples if sample["size"][0]]
+    columns = [np.concatenate([sample[key] for sample in samples]) for key in ("boxes", "labels", "crowd")]
+    rows = np.repeat(np.arange(len(samples)), [len(sample["labels"]) for sample in samples])
+    return (*columns, np.array([sample["size"] for sample in samples], np.float64), rows)
 
 
 def _sheet(cfg: Config, read: Source, path: Path) -> Path:

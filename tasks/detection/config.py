@@ -1,4 +1,4 @@
-"""The keys of a detection experiment. No TensorFlow here."""
+"""The config of a detection experiment. No TensorFlow here."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class DetectionPostProcess(layers.Layer):
         boxes = tf.concat([centers - half, centers + half], -1)
         scores = scores[..., 1:] if options["scores"] == "softmax" else scores
         best = tf.reduce_max(scores, -1)
-        kept, count = tf.image.non_max_suppression_padded(
+        selected, count = tf.image.non_max_suppression_padded(
             boxes,
             best,
             options["max_detections"],
@@ -124,10 +124,10 @@ class DetectionPostProcess(layers.Layer):
             canonicalized_coordinates=True,
         )
         real = tf.sequence_mask(count, options["max_detections"], tf.float32)
-        classes = tf.gather(tf.argmax(scores, -1, tf.int32), kept, batch_dims=1)
+        classes = tf.gather(tf.argmax(scores, -1, tf.int32), selected, batch_dims=1)
         return (
-            tf.gather(boxes, kept, batch_dims=1) * real[..., None],
+            tf.gather(boxes, selected, batch_dims=1) * real[..., None],
             tf.cast(classes, tf.float32) * real,
-            tf.gather(best, kept, batch_dims=1) * real,
+            tf.gather(best, selected, batch_dims=1) * real,
             tf.cast(count, tf.float32),
         )

@@ -1,4 +1,4 @@
-"""What a detector is shown, and what it says of a image. No TensorFlow here."""
+"""What goes into a detector, and what comes out of it for an image. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ MIN_DRAWN_SCORE = 0.3  # score of the detections that are drawn, listed and coun
 
 def anchors(cfg: Config) -> np.ndarray:
     """The anchors of the model, float32 [A, 4]."""
-    keys = cfg.model
-    return anchors_for(keys.backbone, input_size=keys.input_size, head=keys.head, anchors=keys.anchors.model_dump())
+    model = cfg.model
+    return anchors_for(model.backbone, input_size=model.input_size, head=model.head, anchors=model.anchors.model_dump())
 
 
 def decoding(cfg: Config) -> dict:
-    """How raw outputs become detections: the keys of `boxes.detections`."""
+    """How raw outputs become detections: the options of `boxes.detections`."""
     return {"scores": cfg.model.scores, "variances": cfg.model.variances, **cfg.detections.model_dump()}
 
 
@@ -35,29 +35,29 @@ def decode(cfg: Config, raw: dict, sizes: np.ndarray) -> list[Prediction]:
 
     raw: the heads, or what a model with decoding inside gives.
     """
-    found = decoded(raw) if OUTPUTS[0] in raw else boxes.detections(raw, anchors(cfg), **decoding(cfg))
+    predictions = decoded(raw) if OUTPUTS[0] in raw else boxes.detections(raw, anchors(cfg), **decoding(cfg))
     return [
         {**prediction, "boxes": restored(cfg, prediction["boxes"], size), "size": np.asarray(size)}
-        for prediction, size in zip(found, sizes, strict=True)
+        for prediction, size in zip(predictions, sizes, strict=True)
     ]
 
 
 def decoded(raw: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
     """What a model of "detections" gives -> one {"boxes" [K, 4], "scores" [K], "labels" int32 [K]} an image."""
-    found = []
+    per_image = []
     for corners, classes, scores, count in zip(*(raw[name] for name in OUTPUTS), strict=True):
-        kept = slice(0, int(count))
-        labels = np.rint(classes[kept]).astype(np.int32)
-        found.append({"boxes": corners[kept].clip(0, 1), "scores": scores[kept], "labels": labels})
-    return found
+        real = slice(0, int(count))
+        labels = np.rint(classes[real]).astype(np.int32)
+        per_image.append({"boxes": corners[real].clip(0, 1), "scores": scores[real], "labels": labels})
+    return per_image
 
 
-def restored(cfg: Config, found: np.ndarray, size) -> np.ndarray:
+def restored(cfg: Config, input_boxes: np.ndarray, size) -> np.ndarray:
     """Boxes in the input -> in the original image of `size` (H, W), where the input is padded."""
     if cfg.data.resize == "stretch":
-        return found
+        return input_boxes
     shown = preprocess.resized_shape("letterbox", cfg.model.input_size, size)
-    return (found / np.tile(np.array(shown) / np.array(cfg.model.input_size), 2)).clip(0, 1)
+    return (input_boxes / np.tile(np.array(shown) / np.array(cfg.model.input_size), 2)).clip(0, 1)
 
 
 def to_row(prediction: Prediction, classes: Sequence[str]) -> dict:

@@ -30,8 +30,8 @@ def match(boxes, labels, anchors, crowd=None, threshold: float = 0.5, ignore: fl
     overlap = tf.where(single[..., None], iou(boxes, anchors), -1.0)  # [N, T, A]
     best = tf.reduce_max(overlap, 1)  # [N, A]
     matched = tf.where(best >= threshold, tf.argmax(overlap, 1, tf.int32), BACKGROUND)
-    own = _box_of(_own_anchors(overlap, single), tf.shape(anchors)[0])
-    matched = tf.where(own >= 0, own, matched)
+    forced = _box_of(_own_anchors(overlap, single), tf.shape(anchors)[0])
+    matched = tf.where(forced >= 0, forced, matched)
     inside = intersection(boxes, anchors) >= threshold * area(tf.convert_to_tensor(anchors))
     ignored = tf.reduce_any(inside & crowd[..., None], 1)
     if ignore is not None:
@@ -47,25 +47,25 @@ def _own_anchors(overlap, single):
     boxes, anchors = tf.shape(overlap)[1], tf.shape(overlap)[2]
     earlier = tf.range(boxes)[:, None] > tf.range(boxes)  # [T, T]
 
-    def ask(own):
-        left = tf.where(_box_of(own, anchors)[:, None] >= 0, -1.0, overlap)
+    def ask(anchor_of):
+        left = tf.where(_box_of(anchor_of, anchors)[:, None] >= 0, -1.0, overlap)
         wish, value = tf.argmax(left, -1, tf.int32), tf.reduce_max(left, -1)  # [N, T]
-        asking = single & (own == anchors) & (value >= 0)
+        asking = single & (anchor_of == anchors) & (value >= 0)
         rival = asking[:, None] & (wish[:, :, None] == wish[:, None])  # [N, T, T]
         ahead = (value[:, None] > value[:, :, None]) | (earlier & (value[:, None] == value[:, :, None]))
-        return [tf.where(asking & ~tf.reduce_any(rival & ahead, -1), wish, own)]
+        return [tf.where(asking & ~tf.reduce_any(rival & ahead, -1), wish, anchor_of)]
 
     return tf.while_loop(
-        lambda own: tf.reduce_any(single & (own == anchors)),
+        lambda anchor_of: tf.reduce_any(single & (anchor_of == anchors)),
         ask,
         [tf.fill(tf.shape(single), anchors)],
         maximum_iterations=tf.minimum(boxes, anchors),
     )[0]
 
 
-def _box_of(own, anchors):
-    """The box that owns each anchor, int32 [N, A], or -1; `own`: the anchors of the boxes, [N, T], A for none."""
-    rows = tf.broadcast_to(tf.range(tf.shape(own)[0])[:, None], tf.shape(own))
-    numbers = tf.broadcast_to(tf.range(tf.shape(own)[1]) + 1, tf.shape(own))
-    shape = [tf.shape(own)[0], anchors + 1]
-    return tf.scatter_nd(tf.stack([rows, own], -1), numbers, shape)[:, :-1] - 1
+def _box_of(anchor_of, anchors):
+    """The box that owns each anchor, int32 [N, A], or -1; `anchor_of`: the anchors of the boxes, [N, T], A for none."""
+    rows = tf.broadcast_to(tf.range(tf.shape(anchor_of)[0])[:, None], tf.shape(anchor_of))
+    numbers = tf.broadcast_to(tf.range(tf.shape(anchor_of)[1]) + 1, tf.shape(anchor_of))
+    shape = [tf.shape(anchor_of)[0], anchors + 1]
+    return tf.scatter_nd(tf.stack([rows, anchor_of], -1), numbers, shape)[:, :-1] - 1

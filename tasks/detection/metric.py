@@ -26,7 +26,7 @@ SIZES = ("AP_small", "AP_medium", "AP_large")
 
 @dataclass(frozen=True)
 class Example:
-    """A image with its boxes and detections (yxyx within 0..1); `quality` is its own AP at IoU 0.5."""
+    """An image with its boxes and detections (yxyx within 0..1); `quality` is its own AP at IoU 0.5."""
 
     id: str
     quality: float
@@ -58,11 +58,11 @@ class DetectionMetric:
     ):
         self.classes, self.backend, self.voc = list(classes), backend, voc
         self.restore, self.show = restore, show
-        own = ground_truth or {}
-        named = {category["name"]: category["id"] for category in own.get("categories", [])}
+        given = ground_truth or {}
+        named = {category["name"]: category["id"] for category in given.get("categories", [])}
         self.category_ids = [named.get(name, label + 1) for label, name in enumerate(self.classes)]
-        self.known = {str(image["id"]): image for image in own["images"]} if "images" in own else None
-        self.annotations = list(own.get("annotations", []))
+        self.known_images = {str(image["id"]): image for image in given["images"]} if "images" in given else None
+        self.annotations = list(given.get("annotations", []))
         self.images: list[dict] = []  # seen, as in COCO's structure
         self.results: list[dict] = []
         self.not_finite = 0
@@ -79,7 +79,7 @@ class DetectionMetric:
         size = np.array([image["height"], image["width"]], np.float64)
         self.images.append(image)
         truth = self._truth(sample, size)
-        if self.known is None:
+        if self.known_images is None:
             self._annotate(image, truth, size)
         prediction = self._finite(prediction)
         labels = np.asarray(prediction["labels"], np.int64)
@@ -96,10 +96,10 @@ class DetectionMetric:
 
     def _image(self, sample: dict) -> dict:
         name = as_text(sample["id"])
-        if self.known is not None:
-            if name not in self.known:
+        if self.known_images is not None:
+            if name not in self.known_images:
                 raise ValueError(f"id must be one of the annotations' images. Received: {name}")
-            return self.known[name]
+            return self.known_images[name]
         height, width = (int(side) for side in sample["original_size"])
         return {"id": int(name) if name.isdecimal() and str(int(name)) == name else name,
                 "file_name": name, "height": height, "width": width}  # fmt: skip

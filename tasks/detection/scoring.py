@@ -23,7 +23,7 @@ BACKENDS = {"pycocotools": ("pycocotools.coco", "pycocotools.cocoeval"), "hotcoc
 
 @dataclass(frozen=True)
 class CocoScores:
-    """What COCO's evaluation found.
+    """The results of COCO's evaluation.
 
     numbers: its twelve, by `NAMES`; -1 where there is nothing to find, as COCO has it.
     precision: [10 IoU 0.5..0.95, 101 recalls, classes, 4 areas, 3 numbers of detections 1, 10, 100], -1 likewise.
@@ -85,8 +85,8 @@ def _restricted(ground_truth, results, images) -> tuple[dict, list[dict]]:
         if result["category_id"] not in categories or result["image_id"] not in chosen:
             received = f"image {result['image_id']}, category {result['category_id']}"
             raise UserError(f"detections must be of the images and categories of the annotations. Received: {received}")
-    kept = [image for image in ground_truth["images"] if image["id"] in chosen]
-    number = {image["id"]: i + 1 for i, image in enumerate(kept)}  # hotcoco takes no other ids than numbers
+    chosen_images = [image for image in ground_truth["images"] if image["id"] in chosen]
+    number = {image["id"]: i + 1 for i, image in enumerate(chosen_images)}  # hotcoco takes no other ids than numbers
     annotations = [
         {
             "area": entry["bbox"][2] * entry["bbox"][3],
@@ -99,7 +99,7 @@ def _restricted(ground_truth, results, images) -> tuple[dict, list[dict]]:
     ]
     truth = {
         "info": {},
-        "images": [{**image, "id": number[image["id"]]} for image in kept],
+        "images": [{**image, "id": number[image["id"]]} for image in chosen_images],
         "annotations": annotations,
         "categories": list(ground_truth["categories"]),
     }
@@ -127,7 +127,7 @@ def _backend(name: str) -> tuple[Callable, Callable]:
         index, evaluator = (importlib.import_module(module) for module in BACKENDS[name])
     except ImportError:
         raise missing_extra(name, "coco") from None
-    return index.COCO, lambda truth, found: evaluator.COCOeval(truth, found, "bbox")
+    return index.COCO, lambda truth, detected: evaluator.COCOeval(truth, detected, "bbox")
 
 
 # Pascal VOC, and confusion
@@ -171,14 +171,14 @@ def voc_scores(
     for entry in ground_truth["annotations"]:
         if entry["image_id"] in chosen:
             truths.setdefault(entry["category_id"], []).append(entry)
-    found = {}
+    results_of = {}
     for result in results:
-        found.setdefault(result["category_id"], []).append(result)
+        results_of.setdefault(result["category_id"], []).append(result)
     scores: dict[str, dict] = {"11_point": {}, "area": {}}
     for category, boxes in truths.items():
         counted = sum(not _difficult(entry) for entry in boxes)
         if counted:
-            right, wrong = _voc_matches(boxes, found.get(category, []), iou)
+            right, wrong = _voc_matches(boxes, results_of.get(category, []), iou)
             for name, average in (("11_point", eleven_point_ap), ("area", area_ap)):
                 scores[name][category] = average(right, wrong, counted)
     return scores
@@ -188,14 +188,16 @@ def _difficult(entry: dict) -> bool:
     return bool(entry.get("difficult", entry.get("iscrowd", 0)))
 
 
-def _voc_matches(boxes: list[dict], found: list[dict], iou: float) -> tuple[np.ndarray, np.ndarray]:
+def _voc_matches(boxes: list[dict], results: list[dict], iou: float) -> tuple[np.ndarray, np.ndarray]:
     """Right and wrong detections so far, by falling score [K] each."""
-    truths = {image: (corners([e["bbox"] for e in own]), own, set()) for image, own in by_image(boxes).items()}
-    right, wrong = np.zeros(len(found)), np.zeros(len(found))
-    ranked = sorted(found, key=lambda result: -result["score"])
+    truths = {
+        image: (corners([e["bbox"] for e in entries]), entries, set()) for image, entries in by_image(boxes).items()
+    }
+    right, wrong = np.zeros(len(results)), np.zeros(len(results))
+    ranked = sorted(results, key=lambda result: -result["score"])
     for rank, result in enumerate(ranked):
-        own, entries, taken = truths.get(result["image_id"], (np.zeros((0, 4)), [], set()))
-        shared = overlaps(corners(result["bbox"]), own)[0] if len(own) else np.zeros(1)
+        true_corners, entries, taken = truths.get(result["image_id"], (np.zeros((0, 4)), [], set()))
+        shared = overlaps(corners(result["bbox"]), true_corners)[0] if len(true_corners) else np.zeros(1)
         best = int(shared.argmax())
         if shared[best] <= iou or best in taken:
             wrong[rank] = 1
@@ -233,11 +235,11 @@ def confusion(
     """
     index_of = {category: i for i, category in enumerate(categories)}
     matrix = np.zeros((len(index_of) + 1,) * 2, np.int64)
-    found = by_image(result for result in results if result["score"] >= score)
+    results_of = by_image(result for result in results if result["score"] >= score)
     truths = by_image(ground_truth["annotations"])
-    for image in truths.keys() | found.keys():
+    for image in truths.keys() | results_of.keys():
         entries = truths.get(image, [])
-        ranked = sorted(found.get(image, []), key=lambda result: -result["score"])
+        ranked = sorted(results_of.get(image, []), key=lambda result: -result["score"])
         for truth, result in pairs(entries, ranked, iou):
             row = len(index_of) if truth is None else index_of[truth["category_id"]]
             column = len(index_of) if result is None else index_of[result["category_id"]]
@@ -258,8 +260,8 @@ def agreement(reference: Mapping, candidate: Mapping, *, score: float, iou: floa
     total = sum(map(len, sides))
     same = 0
     for label in {row["label"] for side in sides for row in side}:
-        own, other = ([row for row in side if row["label"] == label] for side in sides)
-        same += sum(None not in pair for pair in pairs(own, other, iou))
+        first, second = ([row for row in side if row["label"] == label] for side in sides)
+        same += sum(None not in pair for pair in pairs(first, second, iou))
     return 2 * same / total if total else math.nan
 
 
@@ -271,23 +273,23 @@ def pairs(entries: Sequence[dict], ranked: Sequence[dict], iou: float) -> list[t
     single = [entry for entry in entries if not _difficult(entry)]
     ignored = [entry for entry in entries if _difficult(entry)]
     shared = overlaps(corners([r["bbox"] for r in ranked]), corners([e["bbox"] for e in single]))  # [results, boxes]
-    found, free = [], set(range(len(single)))
+    matches, free = [], set(range(len(single)))
     for i, result in enumerate(ranked):
         open_boxes = [j for j in free if shared[i, j] >= iou]
         if open_boxes:
             best = max(open_boxes, key=lambda j: shared[i, j])
             free.remove(best)
-            found.append((single[best], result))
+            matches.append((single[best], result))
         elif not (ignored and _on_ignored(result, ignored, iou)):
-            found.append((None, result))
-    return found + [(single[j], None) for j in sorted(free)]
+            matches.append((None, result))
+    return matches + [(single[j], None) for j in sorted(free)]
 
 
 def _on_ignored(result: dict, ignored: Sequence[dict], iou: float) -> bool:
     box = corners(result["bbox"])[0]
-    own = np.prod(box[2:] - box[:2])
+    box_area = np.prod(box[2:] - box[:2])
     for other in corners([entry["bbox"] for entry in ignored]):
         common = np.prod(np.clip(np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2]), 0, None))
-        if own > 0 and common / own >= iou:
+        if box_area > 0 and common / box_area >= iou:
             return True
     return False

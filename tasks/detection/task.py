@@ -31,45 +31,45 @@ class Task(Inference, base.Task[Config]):
 
     def transform(self, training):
         """Sample -> Sample with a float32 image [H, W, 3] of the input size, in 0..255, and its boxes."""
-        size, keys, resize = self.cfg.model.input_size, self.cfg.data.augment, self.cfg.data.resize
+        size, changes, resize = self.cfg.model.input_size, self.cfg.data.augment, self.cfg.data.resize
         whole = transforms.letterbox(size, resize) if resize == "letterbox" else transforms.resize(size)
         if not training:
             return whole
         ops = [whole]
-        if keys.scale_crop:
-            ops = [transforms.random_scale_crop(size, keys.scale_crop, resize, size)]
-        elif keys.zoom_out or keys.iou_crop:
-            options = {"zoom_out": keys.zoom_out, "zoom_out_max": keys.zoom_out_max, "iou_crop": keys.iou_crop}
+        if changes.scale_crop:
+            ops = [transforms.random_scale_crop(size, changes.scale_crop, resize, size)]
+        elif changes.zoom_out or changes.iou_crop:
+            options = {"zoom_out": changes.zoom_out, "zoom_out_max": changes.zoom_out_max, "iou_crop": changes.iou_crop}
             ops = [augment.random_view(size, **options, pad=resize == "letterbox")]
-        if keys.flip:
+        if changes.flip:
             ops.append(transforms.random_flip())
-        if keys.vertical_flip:
+        if changes.vertical_flip:
             ops.append(transforms.random_flip(axis=0))
-        if keys.photometric:
-            ops.append(augment.photometric(keys.photometric))
-        if keys.mosaic:
-            ops.append(augment.mark_mosaic(keys.mosaic))
+        if changes.photometric:
+            ops.append(augment.photometric(changes.photometric))
+        if changes.mosaic:
+            ops.append(augment.mark_mosaic(changes.mosaic))
         return transforms.compose(ops)
 
     def encode(self, source):
         """Batch of samples -> (images [N, H, W, 3], the label and box of every anchor)."""
-        prior, keys = anchors(self.cfg), self.cfg.loss
+        prior, options = anchors(self.cfg), self.cfg.loss
 
         def fn(batch):
             batch = augment.mosaic(batch) if "mosaic" in batch else batch
-            return batch["image"], losses.encode_targets(batch, prior, keys.match_iou, keys.ignore_iou)
+            return batch["image"], losses.encode_targets(batch, prior, options.match_iou, options.ignore_iou)
 
         return fn
 
     def model(self, source):
         """Images [N, H, W, 3] in 0..255 -> {"class_logits": [N, A, C (+ 1)], "box_regressions": [N, A, 4]}."""
-        keys = self.cfg.model.model_dump(exclude={"backbone", "variances"})
-        return detector(self.cfg.model.backbone, len(source.classes), **keys)
+        options = self.cfg.model.model_dump(exclude={"backbone", "variances"})
+        return detector(self.cfg.model.backbone, len(source.classes), **options)
 
     def loss(self):
         """fn(targets, raw) -> float32 [N]."""
-        model, keys = self.cfg.model, self.cfg.loss.model_dump(exclude={"match_iou", "ignore_iou"})
-        return losses.loss(anchors(self.cfg), scores=model.scores, variances=model.variances, **keys)
+        model, options = self.cfg.model, self.cfg.loss.model_dump(exclude={"match_iou", "ignore_iou"})
+        return losses.loss(anchors(self.cfg), scores=model.scores, variances=model.variances, **options)
 
     def metric(self, source):
         """COCO's numbers on the source's own annotations."""
@@ -92,7 +92,7 @@ class Task(Inference, base.Task[Config]):
         return serving_model(model, self.cfg.export.outputs, anchors(self.cfg), **options)
 
     def agreement(self, reference, candidate):
-        """The share of the detections shown that both find, with the same label."""
+        """The share of the drawn detections that both models find, with the same label."""
         return scoring.agreement(reference, candidate, score=MIN_DRAWN_SCORE)
 
     def distillation_loss(self):

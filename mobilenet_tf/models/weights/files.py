@@ -112,10 +112,10 @@ def _keras3_layers(file) -> Iterator[StoredLayer]:
 
     Newer files hold each layer's name in an attribute. Nested models come first: the backbone before the head.
     """
-    found = []
-    file.visititems(lambda path, item: found.append(path) if path.endswith("/vars") and len(item) else None)
-    found = [path for path in found if not path.startswith("optimizer") and "seed_generator" not in path]
-    for path in sorted(found, key=lambda p: (-p.count("/"), _natural(p))):
+    paths = []
+    file.visititems(lambda path, item: paths.append(path) if path.endswith("/vars") and len(item) else None)
+    paths = [path for path in paths if not path.startswith("optimizer") and "seed_generator" not in path]
+    for path in sorted(paths, key=lambda p: (-p.count("/"), _natural(p))):
         group = file[path]
         model = path.removesuffix("/vars").rpartition("/")[0]
         yield StoredLayer(group.attrs.get("name"), model, tuple(group[key] for key in sorted(group, key=int)))

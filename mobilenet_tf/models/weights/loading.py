@@ -63,8 +63,8 @@ def load(model: keras.Model, source: str | Path, *, net: str | None = None, alph
             raise UserError(_mismatch(path, stored, backbone, target))
         assignments = [
             (variable, values(tensor).reshape(variable.shape))
-            for layer, found in pairs
-            for variable, tensor in zip(layer.weights, found.tensors, strict=True)
+            for layer, stored_layer in pairs
+            for variable, tensor in zip(layer.weights, stored_layer.tensors, strict=True)
         ]
         total = sum(len(layer.tensors) for layer in stored)
     for variable, value in assignments:
@@ -142,24 +142,24 @@ def _match(stored: list[StoredLayer], backbone: list, head: list) -> list[tuple]
     """(layer, its stored layer) for the whole backbone and what fits of the head; empty where the backbone is not."""
     pairs = _by_name(stored, backbone)
     if pairs:
-        used = {id(found) for _, found in pairs}
+        used = {id(stored_layer) for _, stored_layer in pairs}
         return pairs + _match_head([s for s in stored if id(s) not in used], head)
     pairs = _by_order(stored, backbone + head) or _by_order(stored, backbone)
     if len(pairs) != len(backbone):
         return pairs
-    used = {id(found) for _, found in pairs}
+    used = {id(stored_layer) for _, stored_layer in pairs}
     return pairs + _match_head([s for s in stored if id(s) not in used], head)
 
 
 def _by_name(stored, layers) -> list[tuple]:
     """The layers with those of one model in the file that has all their names, in the same shapes."""
     models = {}
-    for found in stored:
-        if found.name:
-            models.setdefault(found.model, {})[_plain(found.name)] = found
+    for stored_layer in stored:
+        if stored_layer.name:
+            models.setdefault(stored_layer.model, {})[_plain(stored_layer.name)] = stored_layer
     for named in models.values():
         pairs = [(layer, named.get(_plain(layer.name))) for layer in layers]
-        if all(found is not None and found.shapes == _shapes(layer) for layer, found in pairs):
+        if all(stored_layer is not None and stored_layer.shapes == _shapes(layer) for layer, stored_layer in pairs):
             return pairs
     return []
 
@@ -170,11 +170,15 @@ def _by_order(stored, layers) -> list[tuple]:
     Keras's own loading of `.h5` goes by order alone: V2's published files have other layer names than its code today.
     """
     queues = {}
-    for found in stored:
-        queues.setdefault(_kind(found.shapes), []).append(found)
+    for stored_layer in stored:
+        queues.setdefault(_kind(stored_layer.shapes), []).append(stored_layer)
     queues = {kind: iter(queue) for kind, queue in queues.items()}
     pairs = [(layer, next(queues.get(_kind(_shapes(layer)), iter(())), None)) for layer in layers]
-    return pairs if all(found is not None and found.shapes == _shapes(layer) for layer, found in pairs) else []
+    return (
+        pairs
+        if all(stored_layer is not None and stored_layer.shapes == _shapes(layer) for layer, stored_layer in pairs)
+        else []
+    )
 
 
 def _kind(shapes) -> tuple:
@@ -184,17 +188,17 @@ def _kind(shapes) -> tuple:
 
 def _match_head(stored, head) -> list[tuple]:
     """Head layers with what the file has under their name, and the last one with the file's classifier."""
-    named = {_plain(found.name): found for found in stored if found.name}
+    named = {_plain(stored_layer.name): stored_layer for stored_layer in stored if stored_layer.name}
     pairs = {id(layer): (layer, named.get(_plain(layer.name))) for layer in head}
     classifiers = [s for s in stored if len(s.shapes) == 2 and len(s.shapes[0]) in (2, 4)]
     if head and classifiers and not _fits(*pairs[id(head[-1])]):
         pairs[id(head[-1])] = (head[-1], classifiers[-1])
-    return [(layer, found) for layer, found in pairs.values() if _fits(layer, found)]
+    return [(layer, stored_layer) for layer, stored_layer in pairs.values() if _fits(layer, stored_layer)]
 
 
-def _fits(layer, found) -> bool:
+def _fits(layer, stored_layer) -> bool:
     """Whether the shapes agree; a dense kernel [in, out] is a 1x1 convolution's [1, 1, in, out]."""
-    return found is not None and [_flat(s) for s in _shapes(layer)] == [_flat(s) for s in found.shapes]
+    return stored_layer is not None and [_flat(s) for s in _shapes(layer)] == [_flat(s) for s in stored_layer.shapes]
 
 
 def _flat(shape) -> tuple:
