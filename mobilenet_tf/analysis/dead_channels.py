@@ -13,7 +13,7 @@ from mobilenet_tf.models.specs import BN_EPSILON
 
 
 def dead_kernels(kernel, gamma, beta, variance) -> dict[str, np.ndarray]:
-    """Finds the kernels of a depthwise convolution that do nothing, judged by the kernel and the BatchNorm after it.
+    """Finds the kernels of a depthwise convolution that do nothing, by the kernel and the BatchNorm after it.
 
     Args:
         kernel: [H, W, C].

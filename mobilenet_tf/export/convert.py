@@ -73,8 +73,8 @@ def export(
 
     Args:
         model: images [N, H, W, 3] in 0..255 -> what metadata.outputs names; mixed precision is exported as float32.
-            A model that was trained for int8 (see `mobilenet_tf.qat`) needs no calibration images for tflite_int8, and
-            becomes an ordinary float model in other formats.
+            A model from quantization-aware training (see `mobilenet_tf.qat`) needs no calibration images for
+            tflite_int8, and becomes an ordinary float model in other formats.
         path: the file to write, or the folder of a SavedModel. It is replaced in one step at the end.
         format: a key of `formats.FORMATS`.
         metadata: is written into the file; its input_size is the size of the images that the file will take.

@@ -47,7 +47,7 @@ class Format:
     convert: str  # (SavedModel folder, file to write, `convert.Job`) -> None
     extra: str | None = None  # the pip extra that the conversion needs
     needs_calibration: bool = False  # needs images to find the ranges of activations
-    keeps_qat: bool = False  # computes in int8 throughout, and so as a network that was trained for int8 does
+    keeps_qat: bool = False  # uses the ranges of a network from quantization-aware training
     input_types: tuple[InputType, ...] = ("float32",)  # that its inputs and outputs may have
     dynamic_batch: bool = False  # the batch size is always free
 

@@ -1,4 +1,4 @@
-"""Opening .tflite files and reading what is in them, without TensorFlow where LiteRT is installed."""
+"""Opens .tflite files and reads their contents, without TensorFlow where LiteRT is installed."""
 
 from __future__ import annotations
 

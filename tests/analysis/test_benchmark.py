@@ -91,7 +91,7 @@ def test_batches(files):
     assert latency(files["float"], threads=1, warmup=0, runs=2, batch=3).input_shape == (3, 16, 24, 3)
 
 
-def test_files_of_one_name_are_told_apart(files, tmp_path):
+def test_files_of_the_same_name_are_listed_with_their_paths(files, tmp_path):
     other = tmp_path / "model.tflite"
     other.write_bytes(files["float"].read_bytes())
     names = [r.file for r in compare([files["float"], other], threads=(1,), warmup=0, runs=1)]

@@ -180,7 +180,7 @@ def test_layer_formulas_agree_with_keras_layers():
     assert costs.formula_table([standard, separable]).row_count == 2
 
 
-def test_grid_has_the_papers_16_models_and_a_picture(tmp_path, monkeypatch):
+def test_grid_has_the_papers_16_models_and_a_plot(tmp_path, monkeypatch):
     records = costs.grid()
     assert len(records) == 16
     by_key = {(r["alpha"], r["size"]): r for r in records}

@@ -21,7 +21,7 @@ from mobilenet_tf.utils.files import size
 
 SIZE = (32, 48)
 METADATA = Metadata("classification", ["a", "b", "c"], SIZE, config={"seed": 0})
-DEAD = 5  # channels of the first layer that never answer
+DEAD = 5  # channels of the first layer that are always 0
 
 
 def net():
@@ -33,7 +33,7 @@ def net():
     trunk = model.get_layer("backbone")
     norm = next(layer for layer in trunk.layers if isinstance(layer, BatchNormalization))
     gamma, beta, *rest = norm.get_weights()
-    gamma[:DEAD], beta[:DEAD] = 0, -1  # below the ReLU on every picture
+    gamma[:DEAD], beta[:DEAD] = 0, -1  # below the ReLU on every image
     norm.set_weights([gamma, beta, *rest])
     depthwise = next(layer for layer in trunk.layers if isinstance(layer, keras.layers.DepthwiseConv2D))
     kernel = depthwise.get_weights()[0]
@@ -53,7 +53,7 @@ def files(model, tmp_path_factory):
     calibration = [np.random.default_rng(0).uniform(0, 255, (4, *SIZE, 3)).astype(np.float32)]
     model.save(folder / "model.keras")
     artifact.write(folder / "model.keras", METADATA)
-    found = {"keras": folder / "model.keras"}
+    result = {"keras": folder / "model.keras"}
     for name in ("savedmodel", "tflite", "tflite_int8", "onnx"):
         if name == "onnx":
             try:
@@ -61,70 +61,72 @@ def files(model, tmp_path_factory):
             except ImportError:
                 continue
         options = {"calibration": calibration, "inputs": "uint8"} if name == "tflite_int8" else {}
-        found[name] = export(model, folder / FORMATS[name].filename, name, metadata=METADATA, **options)
-    return found
+        result[name] = export(model, folder / FORMATS[name].filename, name, metadata=METADATA, **options)
+    return result
 
 
 @pytest.mark.parametrize("kind", ["keras", "tflite", "tflite_int8", "onnx"])
 def test_mult_adds_are_those_of_the_keras_model(files, model, kind):
     if kind not in files:
         pytest.skip("needs the onnx extra")
-    found = inspection.inspect(files[kind])
-    assert found.mult_adds == cost.cost(model).mult_adds
-    assert sum(total.mult_adds for total in found.by_type().values()) == found.mult_adds
+    result = inspection.inspect(files[kind])
+    assert result.mult_adds == cost.cost(model).mult_adds
+    assert sum(total.mult_adds for total in result.by_type().values()) == result.mult_adds
 
 
 @pytest.mark.parametrize("kind", ["keras", "savedmodel", "tflite", "tflite_int8", "onnx"])
 def test_what_every_format_says(files, model, kind):
     if kind not in files:
         pytest.skip("needs the onnx extra")
-    found = inspection.inspect(files[kind])
-    [image], [logits] = found.inputs, found.outputs
+    result = inspection.inspect(files[kind])
+    [image], [logits] = result.inputs, result.outputs
     assert image.name == "image" and image.shape[1:] == (*SIZE, 3) and logits.shape[1:] == (3,)
     assert image.dtype == logits.dtype == ("uint8" if kind == "tflite_int8" else "float32")
-    assert found.metadata == METADATA and found.unsupported_ops == []
-    assert found.tflite_metadata is (True if "tflite" in kind else None)
+    assert result.metadata == METADATA and result.unsupported_ops == []
+    assert result.tflite_metadata is (True if "tflite" in kind else None)
     convolutions = {"keras": "Conv2D", "savedmodel": "Conv2D", "onnx": "Conv"}.get(kind, "CONV_2D")
     depthwise = 0 if kind == "onnx" else 13
     least = 14 if depthwise else 27
-    assert found.by_type()[convolutions].count >= least
-    written = json.loads(json.dumps(found.to_dict()))
+    assert result.by_type()[convolutions].count >= least
+    written = json.loads(json.dumps(result.to_dict()))
     assert written["metadata"]["classes"] == ["a", "b", "c"] and written["size"] == size(files[kind])
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    for table in inspection.tables(found) + inspection.tables(found, by_layer=True):
+    for table in inspection.tables(result) + inspection.tables(result, by_layer=True):
         console.print(table)
     text = console.export_text()
     assert "a, b, c" in text and convolutions in text
 
 
 def test_operations_and_weights_of_a_float_file(files, model):
-    found = inspection.inspect(files["tflite"])
-    assert {type_: total.count for type_, total in found.by_type().items()} == dict(tflite_ops(files["tflite"]))
-    assert not any(total.quantized for total in found.by_type().values()) and not found.per_channel()
+    result = inspection.inspect(files["tflite"])
+    assert {type_: total.count for type_, total in result.by_type().items()} == dict(tflite_ops(files["tflite"]))
+    assert not any(total.quantized for total in result.by_type().values()) and not result.per_channel()
     trained = sum(int(np.prod(w.shape)) for w in model.weights if "moving" not in w.path and "gamma" not in w.path)
-    assert found.weights["float32"] == pytest.approx(4 * trained, rel=0.03), "BatchNorm is folded: its betas are biases"
-    assert sum(row.bytes for row in found.rows) == pytest.approx(sum(found.weights.values()), rel=0.02)
+    assert result.weights["float32"] == pytest.approx(4 * trained, rel=0.03), (
+        "BatchNorm is folded: its betas are biases"
+    )
+    assert sum(row.bytes for row in result.rows) == pytest.approx(sum(result.weights.values()), rel=0.02)
 
 
 def test_quantization_is_told(files):
-    found = inspection.inspect(files["tflite_int8"])
-    [image], [logits] = found.inputs, found.outputs
+    result = inspection.inspect(files["tflite_int8"])
+    [image], [logits] = result.inputs, result.outputs
     assert (image.scale, image.zero_point) == (1.0, 0) and logits.scale > 0
-    types = found.by_type()
+    types = result.by_type()
     assert types["DEPTHWISE_CONV_2D"].quantized == types["DEPTHWISE_CONV_2D"].count == 13
-    assert found.per_channel()[True] >= 27
-    assert found.weights["int8"] > 0.8 * sum(found.weights.values())
-    assert found.to_dict()["quantized_weights"]["per_channel"] == found.per_channel()[True]
+    assert result.per_channel()[True] >= 27
+    assert result.weights["int8"] > 0.8 * sum(result.weights.values())
+    assert result.to_dict()["quantized_weights"]["per_channel"] == result.per_channel()[True]
 
 
 def test_dead_kernels_and_channels_are_counted(files, tmp_path, capsys, monkeypatch):
-    pictures = np.random.default_rng(0).uniform(0, 255, (6, *SIZE, 3)).astype(np.float32)
-    found = inspection.inspect(files["keras"], [pictures[:4], pictures[4:]])
-    assert len(found.dead_kernels) == 13
-    assert found.dead_kernels[0]["kernels"] == 8 and found.dead_kernels[0]["zero"] == 2
-    assert found.dead_channels[0]["channels"] == 8 and found.dead_channels[0]["dead"] == DEAD
+    images = np.random.default_rng(0).uniform(0, 255, (6, *SIZE, 3)).astype(np.float32)
+    result = inspection.inspect(files["keras"], [images[:4], images[4:]])
+    assert len(result.dead_kernels) == 13
+    assert result.dead_kernels[0]["kernels"] == 8 and result.dead_kernels[0]["zero"] == 2
+    assert result.dead_channels[0]["channels"] == 8 and result.dead_channels[0]["dead"] == DEAD
     assert inspection.inspect(files["keras"]).dead_channels is None
-    assert sum(row["kernels"] for row in found.dead_kernels) == sum(
+    assert sum(row["kernels"] for row in result.dead_kernels) == sum(
         layer.kernel.shape[2]
         for layer in net().get_layer("backbone").layers
         if isinstance(layer, keras.layers.DepthwiseConv2D)
@@ -135,8 +137,8 @@ def test_ways_to_be_dead():
     rng = np.random.default_rng(0)
     kernel, gamma, beta, variance = rng.normal(0, 1, (3, 3, 10)), np.ones(10), np.zeros(10), np.ones(10)
     kernel[..., 0], gamma[1], beta[2] = 1e-4, 1e-4, -4
-    found = dead_channels.dead_kernels(kernel, gamma, beta, variance)
-    assert {way: np.flatnonzero(which).tolist() for way, which in found.items()} == {
+    result = dead_channels.dead_kernels(kernel, gamma, beta, variance)
+    assert {way: np.flatnonzero(which).tolist() for way, which in result.items()} == {
         "zero": [0],
         "constant": [1],
         "closed": [2],

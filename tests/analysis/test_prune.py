@@ -45,8 +45,8 @@ def with_dead_channels(name: str):
 def test_cutting_dead_channels_changes_nothing(name, by):
     model = with_dead_channels(name)
     pruned = prune(model, name, 0.2, criterion=by)
-    said = model(IMAGES)
-    np.testing.assert_allclose(pruned.model(IMAGES), said, atol=1e-4 * np.abs(said).max())
+    outputs = model(IMAGES)
+    np.testing.assert_allclose(pruned.model(IMAGES), outputs, atol=1e-4 * np.abs(outputs).max())
     assert pruned.after.mult_adds == cost(pruned.model).mult_adds
     assert pruned.after.mult_adds <= 0.8 * pruned.before.mult_adds
     assert all(after % 8 == 0 or after == before for before, after in pruned.widths.values())
@@ -59,9 +59,9 @@ def test_channels_that_the_projection_ignores_go_first():
             kernel = np.array(layer.kernel)
             kernel[:, :, ::2] = 0
             layer.kernel.assign(kernel)
-    said = told_apart(adjusted(model, IMAGES), IMAGES)(IMAGES)
+    outputs = told_apart(adjusted(model, IMAGES), IMAGES)(IMAGES)
     pruned = prune(model, "mobilenet_v2", 0.2, criterion="l1").model(IMAGES)
-    np.testing.assert_allclose(pruned, said, atol=1e-4 * np.abs(said).max())
+    np.testing.assert_allclose(pruned, outputs, atol=1e-4 * np.abs(outputs).max())
 
 
 def test_an_expansion_that_a_head_looks_at_stays_whole():

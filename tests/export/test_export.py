@@ -36,8 +36,8 @@ METADATA = Metadata("classification", CLASSES, (SIZE, SIZE), config={"seed": 0})
 MONITOR = ("top1", "max")
 
 
-def pictures(count, seed):
-    """Gratings, rings and rays of random colour, phase and period in noise: float32 images and labels."""
+def random_images(count, seed):
+    """Gratings, rings and rays of random color, phase and period in noise: float32 images and labels."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, len(CLASSES), count)
     y, x = np.mgrid[:SIZE, :SIZE][:, None] - rng.uniform(SIZE / 3, 2 * SIZE / 3, (2, count, 1, 1))
@@ -48,7 +48,7 @@ def pictures(count, seed):
     return images.clip(0, 255).astype(np.float32), labels.astype(np.int32)
 
 
-TEST_IMAGES, TEST_LABELS = pictures(500, seed=1)
+TEST_IMAGES, TEST_LABELS = random_images(500, seed=1)
 
 
 def separable(x, filters, strides):
@@ -71,7 +71,7 @@ def model():
     x = keras.layers.GlobalAveragePooling2D()(x)
     net = keras.Model(images, keras.layers.Dense(len(CLASSES))(x), name="net")
     net.compile(keras.optimizers.Adam(5e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    net.fit(*pictures(1600, seed=0), batch_size=32, epochs=4, verbose=0)
+    net.fit(*random_images(1600, seed=0), batch_size=32, epochs=4, verbose=0)
     return told_apart(net, TEST_IMAGES[:64])
 
 
@@ -83,9 +83,9 @@ def reference(model):
 @pytest.fixture(scope="module")
 def sure(reference):
     """Those test images whose two best logits are further apart than any float file may be off, with their labels."""
-    found = clear(reference(TEST_IMAGES), 2 * 0.05)
-    assert found.mean() > 0.9
-    return TEST_IMAGES[found], TEST_LABELS[found]
+    is_clear = clear(reference(TEST_IMAGES), 2 * 0.05)
+    assert is_clear.mean() > 0.9
+    return TEST_IMAGES[is_clear], TEST_LABELS[is_clear]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def exported(model, tmp_path_factory):
             if format == "onnx":
                 pytest.importorskip("tf2onnx")
             path = folder / str(len(done)) / FORMATS[format].filename
-            calibration = [pictures(100, seed=2)[0]] if FORMATS[format].needs_calibration else None
+            calibration = [random_images(100, seed=2)[0]] if FORMATS[format].needs_calibration else None
             shipped, metadata = serving_model(model, outputs), replace(METADATA, outputs=outputs)
             done[key] = export(shipped, path, format, metadata=metadata, calibration=calibration, **options)
         return done[key]
@@ -191,7 +191,7 @@ def stretched(model):
 @pytest.mark.parametrize("inputs", ["float32", "uint8"])
 def test_layers_that_lose_the_most_stay_in_float(stretched, tmp_path, inputs):
     net, layer = stretched
-    options = {"metadata": METADATA, "calibration": [pictures(100, seed=2)[0]], "inputs": inputs}
+    options = {"metadata": METADATA, "calibration": [random_images(100, seed=2)[0]], "inputs": inputs}
     want, errors = keras_predictor(net)(TEST_IMAGES[:64]), {}
     for count in (0, 1):
         path = export(net, tmp_path / f"{count}.tflite", "tflite_int8", float_layers=count, **options)
@@ -224,7 +224,7 @@ def test_layers_stay_in_float_by_their_names(exported):
 
 
 def test_sensitivity_ranks_the_layers_of_the_model(model):
-    errors = exporting.sensitivity(model, METADATA, [pictures(20, seed=2)[0]])
+    errors = exporting.sensitivity(model, METADATA, [random_images(20, seed=2)[0]])
     assert [error.rms_lsb for error in errors] == sorted((error.rms_lsb for error in errors), reverse=True)
     named = {error.layer for error in errors if "Call" not in error.tensor}  # the output has the signature's name
     assert len(named) >= len(errors) - 1 and named <= {layer.name for layer in model.layers}
@@ -258,7 +258,7 @@ def mobilenet():
         n = layer.gamma.shape[0]
         layer.set_weights([rng.uniform(0.7, 1.4, n), rng.normal(0, 0.2, n), *layer.get_weights()[2:]])
     adjusted(backbone, PATCHES)
-    for layer in norms:  # with the true ones the last bit of a picture moves the logits by more than the limit
+    for layer in norms:  # with the true ones the last bit of an image moves the logits by more than the limit
         layer.moving_variance.assign(layer.moving_variance * rng.uniform(1.0, 1.3, layer.gamma.shape))
     images = keras.Input((64, 64, 3))
     x = keras.layers.GlobalAveragePooling2D()(backbone(images)["s32"])
@@ -375,7 +375,7 @@ def test_any_size_is_exported_at_the_metadata_s(tmp_path):
     assert load_predictor(path).input_shape == (1, 16, 12, 3)
 
 
-def test_conversion_is_silent_but_for_few_calibration_images(tmp_path, capfd):
+def test_conversion_warns_only_of_few_calibration_images(tmp_path, capfd):
     with pytest.warns(UserWarning, match=r"^calibration should have 100 images or more\. Received: 99$"):
         export(small(), tmp_path / "m.tflite", "tflite_int8", metadata=SMALL, calibration=iter([SMALL_IMAGES] * 33))
     assert capfd.readouterr() == ("", "")
@@ -570,12 +570,12 @@ def test_parity_counts_what_differs():
 
 
 @pytest.mark.parametrize("finds", [True, False], ids=["the same", "nothing"])
-def test_models_that_answer_alike_everywhere_do_not_agree(finds):
-    """However well their scores match: the verdict, the table and a warning say that nothing is proved."""
+def test_models_with_the_same_outputs_for_all_images_are_unproven(finds):
+    """However well their scores match: the verdict, the table and a warning say that nothing is verified."""
 
     def predictor(images):
-        answers = np.float32([[3, 1, 2]]) if finds else np.random.default_rng(0).normal(size=(len(images), 3))
-        return np.broadcast_to(answers, (len(images), 3))
+        outputs = np.float32([[3, 1, 2]]) if finds else np.random.default_rng(0).normal(size=(len(images), 3))
+        return np.broadcast_to(outputs, (len(images), 3))
 
     predictor.metadata, predictor.path, predictor.name, predictor.format = None, None, "model.tflite", "tflite"
     agree = None if finds else lambda *raws: np.full(len(raws[0]), np.nan)

@@ -14,8 +14,8 @@ def verification(file, **values):
 
 def test_the_page_is_one_file_with_all_of_it(tmp_path):
     rows = [verification("a.tflite"), verification("b.onnx", score=0.9, latency_ms={"auto": 7.0}, peak_memory=None)]
-    pictures = [[("model", "data:image/jpeg;base64,AA"), ("a.tflite", "data:image/jpeg;base64,BB")]]
-    path = report.write(tmp_path / "report.html", "run <one>", rows, pictures, ["slow & steady"])
+    examples = [[("model", "data:image/jpeg;base64,AA"), ("a.tflite", "data:image/jpeg;base64,BB")]]
+    path = report.write(tmp_path / "report.html", "run <one>", rows, examples, ["slow & steady"])
     text = path.read_text()
     for expected in ("1.50", "+0.400", "97.5%", "2.50", "1.25", "3.4", "FlexErf", "7.00", "failed", "ok"):
         assert f">{expected}</td>" in text

@@ -40,15 +40,15 @@ def files(model, tmp_path_factory):
     model.export(folder / "m", input_signature=[tf.TensorSpec((1, 8, 12, 3), name="image")], verbose=False)
     content = tf.lite.TFLiteConverter.from_saved_model(str(folder / "m")).convert()
     (folder / "m.tflite").write_bytes(content)
-    found = {"keras": folder / "m.keras", "savedmodel": folder / "m", "tflite": folder / "m.tflite"}
+    paths = {"keras": folder / "m.keras", "savedmodel": folder / "m", "tflite": folder / "m.tflite"}
     try:
         import tf2onnx
 
         tf2onnx.convert.from_tflite(str(folder / "m.tflite"), opset=18, output_path=str(folder / "m.onnx"))
-        found["onnx"] = folder / "m.onnx"
+        paths["onnx"] = folder / "m.onnx"
     except ImportError:
         pass
-    return found
+    return paths
 
 
 @pytest.mark.parametrize("kind", ["keras", "savedmodel", "tflite", "onnx"])

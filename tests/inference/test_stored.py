@@ -1,4 +1,4 @@
-"""Files of earlier versions open in this one, and answer as they did (built by stored/build.py)."""
+"""Files of earlier versions open in this one, and give the same outputs as they did (built by stored/build.py)."""
 
 import json
 import zipfile
@@ -29,7 +29,7 @@ def expected(stored: Path) -> dict:
     return json.loads((stored / "expected.json").read_text())
 
 
-def test_they_answer_as_they_did(stored):
+def test_they_give_the_same_outputs(stored):
     for name, then in expected(stored).items():
         cfg = workflow.open_config(stored / name)
         image = workflow.find_inference(cfg.task)(cfg).preprocess(picture())
@@ -53,9 +53,9 @@ def test_they_are_scored_as_they_were(stored):
 
 def test_they_are_inspected(stored):
     for name in expected(stored):
-        found = workflow.inspect_model(stored / name)
-        assert found.metadata.config["task"] == found.metadata.task
-        assert found.outputs, name
+        inspection = workflow.inspect_model(stored / name)
+        assert inspection.metadata.config["task"] == inspection.metadata.task
+        assert inspection.outputs, name
 
 
 def test_they_predict(stored, tmp_path):

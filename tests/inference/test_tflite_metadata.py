@@ -1,4 +1,4 @@
-"""TFLite metadata: the weights stay where they are, and MediaPipe Tasks load our files and give our answers."""
+"""TFLite metadata: the weights stay where they are, and MediaPipe Tasks give the predictions of our files."""
 
 import inspect
 import zipfile
@@ -58,20 +58,20 @@ def file(plain, tmp_path):
 
 
 def buffers(path):
-    """(place in the file, bytes) of each buffer that has any, by the schema's generated classes."""
+    """(offset in the file, bytes) of each buffer that has any, by the schema's generated classes."""
     data = path.read_bytes()
     model = schema.Model.GetRootAs(data, 0)
-    found = [model.Buffers(i) for i in range(model.BuffersLength())]
-    return [(b._tab.Vector(b._tab.Offset(4)), b.DataAsNumpy().tobytes()) for b in found if b.DataLength()]
+    all_buffers = [model.Buffers(i) for i in range(model.BuffersLength())]
+    return [(b._tab.Vector(b._tab.Offset(4)), b.DataAsNumpy().tobytes()) for b in all_buffers if b.DataLength()]
 
 
 def test_weights_keep_their_bytes_and_their_alignment(plain, file):
     before, after = buffers(plain), buffers(file)
     assert [content for _, content in after[: len(before)]] == [content for _, content in before]
     assert len(after) == len(before) + 1, "the metadata's own"
-    assert [place % 16 for place, _ in after[: len(before)]] == [place % 16 for place, _ in before]
-    pictures = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3), np.uint8)
-    [ours], [plains] = (load_predictor(path).run(pictures[:1]).values() for path in (file, plain))
+    assert [offset % 16 for offset, _ in after[: len(before)]] == [offset % 16 for offset, _ in before]
+    noise = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3), np.uint8)
+    [ours], [plains] = (load_predictor(path).run(noise[:1]).values() for path in (file, plain))
     np.testing.assert_array_equal(ours, plains)
 
 
@@ -140,7 +140,7 @@ def vision(mediapipe):
         each.close()
 
 
-def pictures(folder, count, size=None):
+def load_images(folder, count, size=None):
     read = [images.read(path) for path in sorted(folder.glob("*.jpg"))[:count]]
     if size:
         read = [np.rint(transforms.resize(size)({"image": image})["image"]).astype(np.uint8) for image in read]
@@ -160,7 +160,7 @@ def test_image_classifier(real_data, vision, as_image, tmp_path):
     image = keras.Input((*size, 3))
     model = keras.Model(image, trained(keras.layers.Rescaling(1 / 127.5, -1.0)(image)))
     metadata = Metadata("classification", names, size, outputs="softmax")
-    photographs = pictures(real_data / "coco_mini" / "val2017", 12, size)
+    photographs = load_images(real_data / "coco_mini" / "val2017", 12, size)
     calibration = [np.stack(photographs[:4]).astype(np.float32)]
     for format, options in (("tflite", {}), ("tflite_int8", {"inputs": "uint8", "calibration": calibration})):
         path = export(model, tmp_path / f"{format}.tflite", format, metadata=metadata, **options)
@@ -195,7 +195,7 @@ def test_object_detector(real_data, vision, as_image, tmp_path, format):
     source = Named(5)
     model = detection(cfg).serving_model(lively(detection(cfg).model(source)))
     metadata = Metadata("detection", source.classes, cfg.model.input_size, outputs="detections")
-    photographs = pictures(real_data / "coco_mini" / "val2017", 6, cfg.model.input_size)
+    photographs = load_images(real_data / "coco_mini" / "val2017", 6, cfg.model.input_size)
     calibration = [np.stack(photographs[:4]).astype(np.float32)]
     options = {"inputs": "uint8", "calibration": calibration} if format == "tflite_int8" else {}
     path = export(model, tmp_path / "detector.tflite", format, metadata=metadata, **options)
@@ -223,7 +223,7 @@ def test_object_detector(real_data, vision, as_image, tmp_path, format):
 def test_image_segmenter(real_data, vision, as_image, tmp_path, format, outputs):
     cfg = tiny("segmentation", "model.head=lraspp", "model.input_size=[90,120]", f"export.outputs={outputs}")
     source = Named(4)
-    photographs = pictures(real_data / "camvid_mini" / "val" / "images", 3, cfg.model.input_size)
+    photographs = load_images(real_data / "camvid_mini" / "val" / "images", 3, cfg.model.input_size)
     model = evened(lively(segmentation(cfg).model(source)), np.stack(photographs))
     model = segmentation(cfg).serving_model(model)
     metadata = Metadata("segmentation", source.classes, cfg.model.input_size, outputs=outputs)
@@ -249,10 +249,10 @@ SMALLER = ["model.backbone=mobilenet_v1", "model.alpha=0.25"]
 
 @pytest.fixture(params=["tflite", "tflite_int8"])
 def of_faces(request, real_data, tmp_path):
-    """(task, config, classes) -> (a file that takes float32 or uint8, photographs of faces, our answers on them)"""
+    """(task, config, classes) -> (a file that takes float32 or uint8, photographs of faces, our predictions)"""
 
     def exported(task, cfg, classes):
-        photographs = np.stack(pictures(real_data / "faces_celeba" / "img_align_celeba", 6, cfg.model.input_size))
+        photographs = np.stack(load_images(real_data / "faces_celeba" / "img_align_celeba", 6, cfg.model.input_size))
         keras.utils.set_random_seed(0)
         model = task(cfg).serving_model(adjusted(task(cfg).model(Named(4)), photographs))
         metadata = Metadata(task.name, classes, cfg.model.input_size, config=cfg.to_dict(), outputs=cfg.export.outputs)
@@ -268,9 +268,11 @@ def of_faces(request, real_data, tmp_path):
 @pytest.mark.real_data
 def test_image_classifier_of_attributes(of_faces, vision, as_image):
     names = ["hat", "smile", "glasses", "beard"]
-    path, photographs, answers = of_faces(attributes, tiny("attributes", *SMALLER, "data.augment.flip=false"), names)
+    path, photographs, predictions = of_faces(
+        attributes, tiny("attributes", *SMALLER, "data.augment.flip=false"), names
+    )
     classifier, seen = vision("ImageClassifier", path), []
-    for photograph, ours in zip(photographs, answers, strict=True):
+    for photograph, ours in zip(photographs, predictions, strict=True):
         [found] = classifier.classify(as_image(photograph)).classifications
         scores = {category.category_name: category.score for category in found.categories}
         assert scores == pytest.approx(dict(zip(names, ours["probabilities"], strict=True)), abs=2e-3)

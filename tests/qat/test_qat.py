@@ -45,16 +45,16 @@ NETWORKS = {
     "deeplabv3plus": lambda: segmenter("mobilenet_v1", 3, head="deeplabv3plus", alpha=0.25, filters=16, rates=[2]),
 }
 METADATA = Metadata(task="any", classes=[], input_size=(SIZE, SIZE), outputs="raw")
-BORDER = 0.1  # steps on both sides of the border between two values in which kernels may round either way
+BORDER = 0.1  # LSBs on both sides of the border between two values in which kernels may round either way
 
 
 @pytest.fixture(scope="module")
 def images():
-    """Pictures of one colour each, with squares and noise on it. float32 [8, SIZE, SIZE, 3]."""
+    """Images of one color each, with squares and noise on it. float32 [8, SIZE, SIZE, 3]."""
     rng = np.random.default_rng(0)
     squares = rng.uniform(-60, 60, (8, 4, 4, 3)).repeat(SIZE // 4, 1).repeat(SIZE // 4, 2)
-    colours = rng.uniform(0, 255, (8, 1, 1, 3))
-    return np.clip(colours + squares + rng.normal(0, 10, squares.shape), 0, 255).round().astype(np.float32)
+    colors = rng.uniform(0, 255, (8, 1, 1, 3))
+    return np.clip(colors + squares + rng.normal(0, 10, squares.shape), 0, 255).round().astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def spread(network, images):
         if isinstance(layer, keras.layers.BatchNormalization):
             gamma, beta, *statistics = layer.get_weights()
             layer.set_weights([_like(gamma, 0.5, 1.5), _like(beta, -0.5, 0.5), *statistics])
-        if hasattr(layer, "kernel"):  # detectors start with such small ones that nothing of a picture comes through
+        if hasattr(layer, "kernel"):  # detectors start with such small ones that nothing of an image comes through
             inputs = np.prod(layer.kernel.shape[: 2 if isinstance(layer, keras.layers.DepthwiseConv2D) else -1])
             layer.kernel.assign(layer.kernel / (np.std(layer.kernel) * inputs**0.5))
         if getattr(layer, "use_bias", False):
@@ -166,7 +166,9 @@ def test_the_file_is_int8_and_follows_the_trained_network(pair, exported, images
     either = outputs(trained, images)
     for key, values in want.items():
         levels = np.unique(values)
-        assert len(levels) > 5 and np.ptp(values, axis=0).max() > (levels[-1] - levels[0]) / 50, "pictures differ"
+        assert len(levels) > 5 and np.ptp(values, axis=0).max() > (levels[-1] - levels[0]) / 50, (
+            "the outputs must differ between images"
+        )
         step = (levels[-1] - levels[0]) / 255
         gaps = np.diff(levels)
         step = gaps[gaps > step / 10].min()
@@ -175,7 +177,7 @@ def test_the_file_is_int8_and_follows_the_trained_network(pair, exported, images
 
 
 def nudged(rounded):
-    """FakeQuant.call with noise before the rounding, up to BORDER of a step."""
+    """FakeQuant.call with noise before the rounding, up to BORDER of an LSB."""
     rng = np.random.default_rng(0)
 
     def call(layer, inputs, observe=True, training=None):
@@ -187,12 +189,12 @@ def nudged(rounded):
 
 
 @pytest.mark.parametrize("name", ["v1", "v2", "v3", "ssdlite", "deeplabv3plus"])
-def test_each_layer_follows_the_trained_network_within_one_step(pair, exported, images, monkeypatch, name):
-    """Given the file's own inputs, the outputs of each layer are the file's, within one step.
+def test_each_layer_follows_the_trained_network_within_one_lsb(pair, exported, images, monkeypatch, name):
+    """Given the file's own inputs, the outputs of each layer are the file's, within one LSB.
 
-    More cannot be had: the few values that round the other way go through all layers behind. On 48 pictures of CIFAR,
-    of the logits of a trained MobileNetV2 1.0-96 (V3-Small) 76 % (31 %) are within one step of the file's, run by
-    XNNPACK; run by TFLite's own kernels the same file gives 59 % (24 %) of them within one step of XNNPACK's.
+    More cannot be had: the few values that round the other way go through all layers behind. On 48 images of CIFAR,
+    of the logits of a trained MobileNetV2 1.0-96 (V3-Small) 76 % (31 %) are within one LSB of the file's, run by
+    XNNPACK; run by TFLite's own kernels the same file gives 59 % (24 %) of them within one LSB of XNNPACK's.
     """
     trained = pair(name)[1]
     file, shares = values(exported(name), images), {}
@@ -203,16 +205,16 @@ def test_each_layer_follows_the_trained_network_within_one_step(pair, exported, 
             return outputs
         scale, zero = steps_of(layer.low, layer.high)
         scope = re.compile(f"/{re.sub('_range$', '', layer.name)}(_[0-9]+)?/")
-        found = next(
-            kept
-            for detail, kept in file
+        stored = next(
+            tensor
+            for detail, tensor in file
             if scope.search(detail["name"])
             and np.isclose(detail["quantization"][0], scale, rtol=1e-5)
             and detail["quantization"][1] == zero
-            and kept.size == np.size(outputs)
+            and tensor.size == np.size(outputs)
         )
-        assert len(np.unique(found)) > 5
-        outputs = scale * (found.reshape(outputs.shape).astype(np.float32) - zero)
+        assert len(np.unique(stored)) > 5
+        outputs = scale * (stored.reshape(outputs.shape).astype(np.float32) - zero)
         off = np.abs(outputs - rounded(layer, inputs, observe, training)) / scale
         shares[layer.name] = float(np.mean(off < 1.01))
         return tf.constant(outputs, tf.float32)
@@ -268,9 +270,9 @@ def test_cost_and_inspection_are_those_of_the_float_network(pair, tmp_path):
     assert (got.parameters, got.trainable, got.mult_adds) == (want.parameters, want.trainable, want.mult_adds)
     assert {row.name: row.mult_adds for row in got.rows} == {row.name: row.mult_adds for row in want.rows}
     trained.save(tmp_path / "model.keras")
-    found = inspect(tmp_path / "model.keras")
-    assert found.mult_adds == want.mult_adds
-    assert found.dead_kernels == dead_kernels_by_layer(network) != []
+    inspection = inspect(tmp_path / "model.keras")
+    assert inspection.mult_adds == want.mult_adds
+    assert inspection.dead_kernels == dead_kernels_by_layer(network) != []
 
 
 def test_layers_in_float_are_refused(pair, tmp_path):
@@ -285,10 +287,10 @@ def test_layers_in_float_are_refused(pair, tmp_path):
 def test_the_scales_in_the_file_are_the_trained_ones(pair, exported, name):
     trained = pair(name)[1]
     details = [d["quantization_parameters"] for d in open_tflite(exported(name)).get_tensor_details()]
-    found = {(float(d["scales"][0]), int(d["zero_points"][0])) for d in details if len(d["scales"]) == 1}
+    quantizations = {(float(d["scales"][0]), int(d["zero_points"][0])) for d in details if len(d["scales"]) == 1}
     for layer in ranges(trained):
         scale, zero = steps_of(layer.low, layer.high)
-        assert any(np.isclose(scale, s, rtol=1e-5) and zero == z for s, z in found), layer.name
+        assert any(np.isclose(scale, s, rtol=1e-5) and zero == z for s, z in quantizations), layer.name
     kernels = [d["scales"] for d in details if len(d["scales"]) > 1]
     for layer, highest in folded(pair(name)[0]):
         same = [s for s in kernels if len(s) == len(highest) and np.allclose(s * 127, highest, rtol=1e-4)]

@@ -48,8 +48,8 @@ def test_a_block_within_a_block_replaces_the_same_file(tmp_path):
 def test_a_run_folder_knows_its_files():
     run = RunFolder(Path("runs") / "demo")
     names = {name for name, value in vars(RunFolder).items() if isinstance(value, property)}
-    found = {name: getattr(run, name).relative_to(run.path).as_posix() for name in names}
-    assert found == {
+    paths = {name: getattr(run, name).relative_to(run.path).as_posix() for name in names}
+    assert paths == {
         "config": "config.yaml",
         "model": "model.keras",
         "metrics": "metrics.json",
