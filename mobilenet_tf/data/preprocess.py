@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-GRAY = 127.5  # of the image where there is none
+GRAY = 127.5  # fills the parts of the input that the image does not cover
 
 
 def resize(image: np.ndarray, size: tuple[int, int], crop_fraction: float | None = None) -> np.ndarray:
@@ -87,7 +87,7 @@ def _taps(have: int, want: int, antialias: bool) -> tuple[np.ndarray, np.ndarray
     by up to 0.01.
     """
     sides = np.float32(have), np.float32(want)
-    scale = 1 / (sides[1] / sides[0]) if antialias else sides[0] / sides[1]  # its two kernels round so
+    scale = 1 / (sides[1] / sides[0]) if antialias else sides[0] / sides[1]  # TensorFlow's two kernels round like this
     width = max(scale, np.float32(1)) if antialias else np.float32(1)
     center = (np.arange(want, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
     indices = np.ceil(center - width).astype(int) + np.arange(int(2 * width) + 1)[:, None]

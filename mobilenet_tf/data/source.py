@@ -201,7 +201,7 @@ def evaluation_batches(source: Source, transform: Callable[[Sample], Sample], *,
 
 
 def difference(classes: Sequence[str], others: Sequence[str]) -> str:
-    """In what two lists of classes differ, for a message: the odd ones out, or their order."""
+    """How two lists of classes differ, for a message: the names in only one of them, or their order."""
     odd = sorted(set(classes) ^ set(others))
     return ", ".join(odd[:5]) + (", ..." if len(odd) > 5 else "") if odd else "their order"
 
@@ -241,7 +241,7 @@ def _prepare(record, load, transform):
     sample = load(record)
     sample.setdefault("original_size", tf.shape(sample["image"])[:2])
     sample = dict(transform(sample))
-    sample.pop("encoded", None)  # the undecoded image has served its purpose
+    sample.pop("encoded", None)  # the undecoded image is needed no longer
     return sample
 
 

@@ -44,7 +44,7 @@ def compose(ops: Sequence[Op]) -> Op:
 
 
 class Sampling(NamedTuple):
-    """How the pixels of a field are read: `resize` (values, size) -> values, the rule of a warp, and what is around."""
+    """How the pixels of a field are sampled: (values, size) -> values, the interpolation of a warp, and a fill value."""
 
     resize: Callable
     interpolation: str
@@ -157,7 +157,7 @@ Geometry = CropResizePad | Flip | Affine
 
 
 def apply(sample: Sample, geometry: Geometry) -> Sample:
-    """The sample with every field that has a place in the image moved by a geometry, each by its kernel."""
+    """The sample with image, mask and boxes moved by a geometry, each by its kernel."""
     out = dict(sample)
     for field, kernel in KERNELS.items():
         if field in sample:
@@ -261,7 +261,7 @@ def letterbox(size: tuple[int, int], resize: str = "letterbox") -> Op:
 def random_scale_crop(size: tuple[int, int], scale: tuple[float, float], resize: str, full: tuple[int, int]) -> Op:
     """A random part -> float32 [*size, 3], its size `scale` times that which `letterbox(full, resize)` would give.
 
-    An image that becomes smaller than `size` comes to a random place in it; the rest is gray, 255 in the mask.
+    An image that becomes smaller than `size` is put at a random position in it; the rest is gray, 255 in the mask.
     The mask's pixels are picked, never mixed. Source: deeplab/core/preprocess_utils.py.
     """
 

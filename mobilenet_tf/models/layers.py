@@ -1,4 +1,4 @@
-"""The layers of our own: BatchNormalization on TensorFlow's fused kernel, dilated convolutions, resizing."""
+"""Layers of this package: BatchNormalization on TensorFlow's fused kernel, dilated convolutions, resizing."""
 
 from __future__ import annotations
 
@@ -192,7 +192,9 @@ class Cosines(keras.layers.Layer):
 
     def build(self, shape):
         self.centers = self.add_weight(
-            name="centres", shape=(shape[-1], self.classes), initializer=keras.initializers.RandomNormal(seed=0)
+            name="centres",  # the name in stored models
+            shape=(shape[-1], self.classes),
+            initializer=keras.initializers.RandomNormal(seed=0),
         )
 
     def call(self, x):

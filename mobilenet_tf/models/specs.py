@@ -1,7 +1,7 @@
 """The paper tables: MobileNet V1, V2, V3-Large, V3-Small and the minimalistic V3, as rows of blocks. No TensorFlow.
 
 A new network is one more `Net` in `NETS`: building, costs, pruning, anchors, configs and the identification of weights
-follow from its rows. A new kind of block is a dataclass that answers what `BlockKind` lists, and a function that builds
+follow from its rows. A new kind of block is a dataclass with the interface of `BlockKind`, and a function that builds
 it in `builder.BUILDERS`.
 """
 
@@ -21,7 +21,7 @@ Kernel = tuple[int, int, int, int]  # height, width, inputs, outputs (of a depth
 
 
 class BlockKind(Protocol):
-    """What every kind of block answers; the rest of the package asks nothing else of a row.
+    """The interface of every kind of block; the rest of the package uses nothing else of a row.
 
     The layer of an expansion, where there is one, is the part "expand" of `Names.layer`.
     """

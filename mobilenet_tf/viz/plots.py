@@ -16,8 +16,8 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.viz.base import COLORS, DPI, FAINT, GREEN, INK, MUTED, PAPER, SKY, VERMILION, save_figure, shorten
 
-MAX_CLASSES_WITH_COUNTS = 20  # classes whose confusion matrix prints its counts
-MIN_CLASSES_WITH_PAIRS = 31  # classes from which the most confused pairs are listed
+MAX_CLASSES_WITH_COUNTS = 20  # a confusion matrix of more classes prints no counts
+MIN_CLASSES_WITH_PAIRS = 31  # from this number of classes on the most confused pairs are listed
 
 
 def _figure(width: float, height: float) -> Figure:

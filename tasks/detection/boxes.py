@@ -193,7 +193,7 @@ def nms(
     max_candidates: int = 400,
     max_detections: int = 100,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, classes) of what greedy non-max suppression within each class keeps of boxes [K, 4], scores [K, C].
+    """Greedy non-max suppression within each class of boxes [K, 4], scores [K, C] -> (rows, classes) of those it keeps.
 
     A box goes where a better one of its class overlaps it by more than `iou_threshold`. Of each class the
     `max_candidates` best above `score_threshold` take part. Best first, at most `max_detections`.

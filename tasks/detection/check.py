@@ -23,7 +23,7 @@ from mobilenet_tf.utils.errors import UserError
 SIZES = (0, 8, 16, 32, 64, 96, 128, 192, 256, 512, np.inf)  # square root of the area, pixels of the input
 ASPECTS = (0, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 1, 3 / 2, 2, 3, 4, np.inf)  # width / height in the input
 MAX_SHEET_IMAGES = 24  # on the sheet
-GOOD_RECALL = 0.9  # of anchors; below, the report says what to change
+GOOD_RECALL = 0.9  # anchor recall below it makes the report suggest changes
 
 
 @dataclass

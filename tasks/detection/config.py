@@ -73,7 +73,7 @@ class Model(config.Model):
 
 
 class Loss(config.Section):
-    """What a detector is trained on."""
+    """The matching of anchors and the loss of a detector."""
 
     match_iou: float = Field(default=0.5, gt=0, le=1, description="The IoU with a box from which an anchor is positive")
     ignore_iou: float | None = Field(
@@ -194,7 +194,7 @@ class Metric(config.Section):
 
 
 class Export(config.Export):
-    """What files are made of a trained model, and how they are compared with it."""
+    """The formats that a trained model is exported to, and how the files are compared with it."""
 
     endings = ENDINGS
 

@@ -16,7 +16,7 @@ from mobilenet_tf.tasks.detection.anchors import anchors_for
 from mobilenet_tf.tasks.detection.config import Config
 
 OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")  # with decoding inside
-MIN_DRAWN_SCORE = 0.3  # score of the detections that are drawn, listed and counted in the confusion matrix
+MIN_DRAWN_SCORE = 0.3  # detections with a lower score are not drawn, listed or counted in the confusion matrix
 
 
 def anchors(cfg: Config) -> np.ndarray:

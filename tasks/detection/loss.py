@@ -1,4 +1,4 @@
-"""What a detector is trained on: the targets of its anchors, and the loss of its raw outputs against them."""
+"""The training targets of the anchors of a detector, and the loss of its raw outputs against them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from mobilenet_tf.tasks.detection.matching import BACKGROUND, match
 from mobilenet_tf.training.distill import binary_divergence, divergence
 from mobilenet_tf.utils.errors import UserError
 
-MIN_NEGATIVES = 3  # mined in images without boxes too; TF Object Detection, ssdlite_mobilenet_v2_coco.config
+MIN_NEGATIVES = (
+    3  # hard negatives of an image, even without boxes; TF Object Detection, ssdlite_mobilenet_v2_coco.config
+)
 
 
 def encode_targets(batch: dict, anchors: np.ndarray, match_iou: float = 0.5, ignore_iou: float | None = None) -> dict:

@@ -1,4 +1,4 @@
-"""Which box an anchor is to find in training."""
+"""Matches anchors with ground-truth boxes for training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from mobilenet_tf.tasks.detection.boxes import area, intersection, iou
 
-BACKGROUND, IGNORED = -1, -2  # what `match` says of an anchor without a box
+BACKGROUND, IGNORED = -1, -2  # the values of `match` for anchors without a box
 
 
 def match(boxes, labels, anchors, crowd=None, threshold: float = 0.5, ignore: float | None = None):

@@ -228,7 +228,7 @@ def area_ap(right: np.ndarray, wrong: np.ndarray, counted: int) -> float:
 def confusion(
     ground_truth: Mapping, results: Sequence[dict], categories: Sequence, *, score: float, iou: float = 0.5
 ) -> np.ndarray:
-    """What boxes were taken for: int64 [C + 1, C + 1], rows = truth; the last row and column are the background.
+    """The confusion matrix of boxes: int64 [C + 1, C + 1], rows = truth; the last row and column are the background.
 
     Detections from `score` on go to the box they overlap most, of whatever class, best scores first, each box once.
     Those on crowds and difficult boxes do not count.

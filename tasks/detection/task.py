@@ -1,4 +1,4 @@
-"""Detection, wired together."""
+"""The detection task: connects data, model, loss, metric and export."""
 
 from __future__ import annotations
 

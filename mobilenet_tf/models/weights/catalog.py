@@ -15,7 +15,7 @@ from pathlib import Path
 from mobilenet_tf.models import specs
 from mobilenet_tf.utils.errors import UserError
 
-TIMEOUT = 30  # seconds without an answer
+TIMEOUT = 30  # seconds without a response
 
 _BASE = "https://storage.googleapis.com/tensorflow/keras-applications/"
 _SLIM_V1 = "TF-slim's table of the checkpoints of 2017-06-14 that the Keras files were converted from"
@@ -167,12 +167,12 @@ def _fetch(record: Published, target: Path) -> str:
     try:
         with (
             os.fdopen(handle, "wb") as out,
-            urllib.request.urlopen(record.url, timeout=TIMEOUT) as answer,
+            urllib.request.urlopen(record.url, timeout=TIMEOUT) as response,
             Progress(console=Console(stderr=True), transient=True) as progress,
         ):
-            length = answer.headers.get("Content-Length")
+            length = response.headers.get("Content-Length")
             bar = progress.add_task(record.file, total=int(length) if length else None)
-            while chunk := answer.read(1 << 18):
+            while chunk := response.read(1 << 18):
                 out.write(chunk)
                 digest.update(chunk)
                 progress.advance(bar, len(chunk))

@@ -26,7 +26,7 @@ class Identity:
 
 
 def with_identity(model, identity: Identity):
-    """The model, which remembers what was built, so that loading weights need not find it out."""
+    """The model with its identity as an attribute, so that loading weights need not derive it from the kernels."""
     model.identity = identity
     return model
 
