@@ -361,10 +361,11 @@ class Augment(Section):
 
 
 class Quantize(Section):
-    """Quantization-aware training (QAT): training with the rounding of the int8 file that is made in the end."""
+    """Quantization-aware training (QAT): training with the quantization error of the later int8 file."""
 
     qat: bool = Field(
-        default=False, description="Train with the rounding of full int8, in float32 and with BatchNormalization frozen"
+        default=False,
+        description="Train with simulated int8 quantization, in float32 and with BatchNormalization frozen",
     )
     momentum: float = Field(
         default=0.99, ge=0, lt=1, description="The momentum with which the ranges of the activations follow them"

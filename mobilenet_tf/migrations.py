@@ -1,4 +1,4 @@
-"""What configs of earlier versions said in other words. No TensorFlow here.
+"""Converts configs of earlier versions to the current names. No TensorFlow here.
 
 A stored config carries the number of the schema it was written in. Renaming a key raises `SCHEMA` by one and adds a
 row to `RENAMES`; artifacts of every earlier schema then still open, and YAML files and overrides may use the old name
@@ -46,15 +46,15 @@ RENAMES: tuple[Rename, ...] = (
 
 
 def migrate(values: dict, origin: str, *, warn: bool = False) -> dict:
-    """A config's plain values in the words of today, without the schema's number; `values` stay as they are.
+    """A config's plain values under the current names, without the schema's number; `values` stay as they are.
 
     Args:
         values: the mapping as it was read. Without a number, old and new names may stand side by side.
         origin: what messages call it, such as the name of the file.
-        warn: whether each old name found is worth a warning, as in what a user wrote.
+        warn: whether to warn of each old name, as for what a user wrote.
 
     Raises:
-        UserError: the number is no schema of this version, or a key is there by both of its names.
+        UserError: the number is no schema of this version, or a key is given by both of its names.
     """
     values = copy.deepcopy(values)
     number = values.pop("schema", 1)
@@ -71,7 +71,7 @@ def migrate(values: dict, origin: str, *, warn: bool = False) -> dict:
 
 
 def current_key(key: str, task: str | None) -> str:
-    """The name of today of a dotted key, such as an override has, or of a key within it."""
+    """The current name of a dotted key, such as an override has, or of a key within it."""
     for row in RENAMES:
         if row.task in (None, task) and (key == row.old or key.startswith(f"{row.old}.")):
             key = row.new + key.removeprefix(row.old)

@@ -1,4 +1,4 @@
-"""What a task is: the methods that turn a MobileNet into an application. The harness knows nothing else of it.
+"""The contract of a task: the methods that turn a MobileNet into an application. Training and export use nothing else.
 
 A task is a class whose one argument is the config of an experiment: `task(cfg).source("train")`. The first half of its
 methods, `Inference`, needs no TensorFlow and lies in the task's inference.py, so that `predict` starts fast.
@@ -27,7 +27,7 @@ C = TypeVar("C", bound=Config)
 
 
 class Inference(Protocol[C]):
-    """What `predict` needs of a task besides a model file."""
+    """The part of a task that `predict` needs besides a model file."""
 
     cfg: C
     compares: ClassVar[bool] = False  # whether every image is compared with the first one
@@ -60,7 +60,7 @@ class Inference(Protocol[C]):
         """A prediction as the dataclass that Python programs get, see `mobilenet_tf.load`."""
 
     def compare(self, first: Prediction, prediction: Prediction) -> Prediction:
-        """The prediction with what comparing it with the first image's tells; called where `compares` is true."""
+        """The prediction with its comparison with the first image's; called if `compares` is true."""
         return prediction
 
 
@@ -77,7 +77,7 @@ class Metric(Protocol):
 
 
 class Task(Inference[C], Protocol[C]):
-    """What training, scoring and export need of a task besides `Inference`."""
+    """The part of a task that training, evaluation and export need besides `Inference`."""
 
     name: ClassVar[str]
     monitor: ClassVar[tuple[str, str]]  # the metric that picks the best checkpoint, and "max" or "min"
@@ -109,7 +109,7 @@ class Task(Inference[C], Protocol[C]):
 
     @abstractmethod
     def report(self, metric: Any, classes: Sequence[str], folder: Path) -> list[Path]:
-        """Writes the pictures and tables of a finished evaluation; returns their paths."""
+        """Writes the plots and tables of a finished evaluation; returns their paths."""
 
     @abstractmethod
     def serving_model(self, model: keras.Model) -> keras.Model:
@@ -117,7 +117,7 @@ class Task(Inference[C], Protocol[C]):
 
     @abstractmethod
     def agreement(self, reference: Prediction, candidate: Prediction) -> float:
-        """How far two predictions of one image say the same, 0 to 1; NaN where there is nothing to compare."""
+        """The agreement of two predictions of one image, 0 to 1; NaN if there is nothing to compare."""
 
     def mix(self) -> Callable[[tuple, tf.Tensor], tuple] | None:
         """fn((images, targets), seed) -> (images, targets): mixup and the like on batches; None where there is none."""
@@ -134,16 +134,16 @@ class Task(Inference[C], Protocol[C]):
         return predictor
 
     def distillation_loss(self) -> Callable[[Any, Any], tf.Tensor] | None:
-        """fn(teacher's raw outputs, student's) -> a scalar, or one number a sample; None: it cannot be distilled."""
+        """fn(teacher's raw outputs, student's) -> a scalar, or one number a sample; None: no distillation."""
         return None
 
     def calibrate_thresholds(self, metric: Any) -> C:
-        """The config with thresholds settled by the best weights' metric on the validation split, if it has any."""
+        """The config with thresholds calibrated by the best weights' metric on the validation split."""
         return self.cfg
 
 
 def as_text(value: Any) -> str:
-    """A sample's "id" as text, however it arrives: of Python, NumPy or TensorFlow, as bytes or not."""
+    """Returns a sample's "id" as text; it may be text or bytes of Python, NumPy or TensorFlow."""
     value = value.numpy() if hasattr(value, "numpy") else value
     value = value.item() if hasattr(value, "item") else value
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

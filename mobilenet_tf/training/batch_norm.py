@@ -1,8 +1,9 @@
 """Statistics of BatchNormalization that belong to a network's weights, however short its training was.
 
-The moving averages of a training lag behind the weights: by a few hundred steps at the usual momentum, and by more
-where the weights are a moving average themselves. A network of a short run then answers alike for every image, though
-its training loss has fallen. Finding the statistics anew, on training images, costs a few forward passes.
+The moving averages of training lag behind the weights: by a few hundred steps at the usual momentum, and by more where
+the weights are a moving average themselves. After a short run, a network then gives nearly the same output for every
+image, though its training loss has fallen. Estimating the statistics again, on training images, costs a few forward
+passes.
 Source: Wu and Johnson, "Rethinking Batch in BatchNorm", arXiv:2105.07576, section 3.
 """
 
@@ -19,16 +20,16 @@ from mobilenet_tf.models.graph import leaves
 from mobilenet_tf.models.layers import BatchNormalization
 from mobilenet_tf.utils.progress import track
 
-BYTES = 2**28  # of kept images: where they are large, a few have pixels enough
-LEAST_SHARE = 0.2  # of the spread in training, that the outputs in inference must have
+MAX_BYTES = 2**28  # of stored images: of large ones, a few have enough pixels
+MIN_SPREAD = 0.2  # of the outputs in inference, as a share of their spread in training
 
 
 class Statistics:
-    """Finds the statistics of some of a model's BatchNormalization layers on batches of images.
+    """Estimates the statistics of some of a model's BatchNormalization layers on batches of images.
 
     Args:
         model: images or features, [N, ...], to outputs. Its weights may change between the calls.
-        layers: those whose statistics are found; the others normalize as in inference, and so does dropout.
+        layers: those whose statistics are estimated; the others normalize as in inference, and so does dropout.
     """
 
     def __init__(self, model: keras.Model, layers: Sequence[BatchNormalization]):
@@ -70,26 +71,26 @@ class Statistics:
     def fit(self, images, predictor: Callable) -> bool:
         """Whether the outputs of `predictor`, the model in inference, differ between images about as in training."""
         in_training = tf.nest.map_structure(np.asarray, self._observe(np.float32(images))[1])
-        return spread(predictor(images)) >= LEAST_SHARE * spread(in_training)
+        return spread(predictor(images)) >= MIN_SPREAD * spread(in_training)
 
 
-def kept(batches: Iterable, total: int) -> list[np.ndarray]:
-    """The first batches as arrays, to be gone through several times; at least one, and not more than `BYTES` of them.
+def first_batches(batches: Iterable, total: int) -> list[np.ndarray]:
+    """The first batches as arrays; at least one, and not more than `MAX_BYTES` of them.
 
-    Images [N, H, W, 3] in 0..255 are kept as bytes, features as they are. `total` is how many batches there are.
+    Images [N, H, W, 3] in 0..255 are stored as uint8, features as they are. `total` is how many batches there are.
     """
     arrays, size = [], 0
     for batch in track(batches, "images for BatchNormalization", total):
         array = np.asarray(batch)
         arrays.append(np.rint(array).astype(np.uint8) if array.ndim == 4 and array.shape[-1] == 3 else array)
         size += arrays[-1].nbytes
-        if size > BYTES:
+        if size > MAX_BYTES:
             break
     return arrays
 
 
 def trained_layers(network: keras.Model, twin: keras.Model) -> list[BatchNormalization]:
-    """The layers of `twin` in the places of those BatchNormalization layers of `network` that are being trained."""
+    """The layers of `twin` that correspond to the BatchNormalization layers of `network` that are trained."""
     pairs = zip(leaves(network), leaves(twin), strict=True)
     return [other for layer, other in pairs if isinstance(layer, BatchNormalization) and layer.trainable]
 

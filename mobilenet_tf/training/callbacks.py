@@ -16,8 +16,8 @@ from mobilenet_tf.training.state import State
 from mobilenet_tf.training.trainer import Trainer
 from mobilenet_tf.utils.errors import UserError
 
-LOSS_EVERY = 20  # steps between looks at the loss: each one waits for the device
-SHOWN_LOSSES = 5
+LOSS_CHECK_STEPS = 20  # between checks of the loss, each of which waits for the device
+MAX_PRINTED_LOSSES = 5
 
 
 class FiniteLoss(keras.callbacks.Callback):
@@ -30,8 +30,8 @@ class FiniteLoss(keras.callbacks.Callback):
         self.state = state
 
     def on_train_batch_end(self, batch, logs=None):
-        """Checks the losses every LOSS_EVERY steps."""
-        if (batch + 1) % LOSS_EVERY == 0:
+        """Checks the losses every LOSS_CHECK_STEPS steps."""
+        if (batch + 1) % LOSS_CHECK_STEPS == 0:
             self.check()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -45,7 +45,7 @@ class FiniteLoss(keras.callbacks.Callback):
         if bad is None:
             return
         progress, (step, loss) = self.state.progress, losses[bad]
-        last = ", ".join(f"{value:.4g}" for _, value in losses[:bad][-SHOWN_LOSSES:])
+        last = ", ".join(f"{value:.4g}" for _, value in losses[:bad][-MAX_PRINTED_LOSSES:])
         raise UserError(
             f"the loss became {loss} at step {step} of stage {progress.stage + 1} (epoch {progress.epoch + 1}); "
             f"the last losses were: {last or 'none'}. Lower train.stages.{progress.stage}.learning_rate or set "

@@ -49,7 +49,7 @@ def restore(path: Path, groups: Mapping[str, Sequence]) -> None:
     """Assigns the stored arrays to the variables of each group, all or nothing.
 
     Raises:
-        UserError: a variable is missing, left over, or of another shape: the model or the optimiser was changed.
+        UserError: a variable is missing, left over, or of another shape: the model or the optimizer was changed.
     """
     with _open(path) as arrays:
         wanted = {key: v for group, variables in groups.items() for key, v in _named(group, variables)}
@@ -57,7 +57,7 @@ def restore(path: Path, groups: Mapping[str, Sequence]) -> None:
         for key in sorted(wanted.keys() ^ stored):
             side = "the checkpoint has no" if key in wanted else "the model has no"
             raise UserError(
-                f"{path} does not fit the changed model or optimiser: {side} variable {key}. Use a new run folder"
+                f"{path} does not fit the changed model or optimizer: {side} variable {key}. Use a new run folder"
             )
         values = {key: arrays[key] for key in wanted}
     for key, variable in wanted.items():

@@ -1,4 +1,4 @@
-"""Distillation: a student learns from what a teacher answers, beside the labels or in their place.
+"""Distillation: a student network learns from the outputs of a teacher, in addition to the labels or instead of them.
 
 Source: Hinton, Vinyals and Dean 2015; MobileNets (V1) paper, sections 4.6 and 4.7.
 """
@@ -31,8 +31,8 @@ def divergence(temperature: float = 1.0) -> Callable[[tf.Tensor, tf.Tensor], tf.
     """
 
     def fn(teacher, student):
-        taught, learnt = (tf.nn.log_softmax(tf.cast(x, tf.float32) / temperature) for x in (teacher, student))
-        return temperature**2 * tf.reduce_sum(tf.exp(taught) * (taught - learnt), -1)
+        log_p, log_q = (tf.nn.log_softmax(tf.cast(x, tf.float32) / temperature) for x in (teacher, student))
+        return temperature**2 * tf.reduce_sum(tf.exp(log_p) * (log_p - log_q), -1)
 
     return fn
 
@@ -41,10 +41,10 @@ def binary_divergence(temperature: float = 1.0) -> Callable[[tf.Tensor, tf.Tenso
     """`divergence` of independent probabilities, one a logit: fn(logits, logits [..., C]) -> [...], their mean."""
 
     def fn(teacher, student):
-        taught, learnt = (tf.cast(x, tf.float32) / temperature for x in (teacher, student))
-        p = tf.sigmoid(taught)
-        each = p * (tf.math.log_sigmoid(taught) - tf.math.log_sigmoid(learnt))
-        each += (1 - p) * (tf.math.log_sigmoid(-taught) - tf.math.log_sigmoid(-learnt))
+        teacher, student = (tf.cast(x, tf.float32) / temperature for x in (teacher, student))
+        p = tf.sigmoid(teacher)
+        each = p * (tf.math.log_sigmoid(teacher) - tf.math.log_sigmoid(student))
+        each += (1 - p) * (tf.math.log_sigmoid(-teacher) - tf.math.log_sigmoid(-student))
         return temperature**2 * tf.reduce_mean(each, -1)
 
     return fn
@@ -52,7 +52,7 @@ def binary_divergence(temperature: float = 1.0) -> Callable[[tf.Tensor, tf.Tenso
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained model that answers the student's own pictures, whatever their size."""
+    """A trained model whose outputs for the student's images are the targets; images are resized to its input size."""
 
     path: Path
     model: keras.Model  # images [N, H, W, 3] in 0..255 of the student's size -> raw outputs
@@ -75,10 +75,10 @@ class Teacher:
         return fn
 
     def cached_outputs(self, encode: Callable, source: Source, transform: Callable, batch_size: int) -> Callable:
-        """`encode`, with the targets as {"labels", "teacher"}: the teacher's outputs are computed here, once,
-        and kept in memory.
+        """Returns `encode` with the targets as {"labels", "teacher"}.
 
-        For training without augmentation: `transform` gives every image the same way each time.
+        The teacher's outputs are computed here, once, and stay in memory. This is for training without augmentation,
+        where `transform` gives the same result for an image each time.
         """
         outputs: list[np.ndarray] = []
         raw = None
@@ -88,14 +88,14 @@ class Teacher:
             raw = run(tf.cast(batch["image"], tf.float32))
             leaves = [leaf.numpy() for leaf in tf.nest.flatten(raw)]
             outputs = outputs or [np.zeros((source.count, *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
-            for kept, leaf in zip(outputs, leaves, strict=True):
-                kept[batch["index"].numpy()] = leaf
-        tables = tf.nest.pack_sequence_as(raw, [tf.constant(kept) for kept in outputs])
+            for table, leaf in zip(outputs, leaves, strict=True):
+                table[batch["index"].numpy()] = leaf
+        tables = tf.nest.pack_sequence_as(raw, [tf.constant(table) for table in outputs])
 
         def both(batch):
             images, targets = encode(batch)
-            taught = tf.nest.map_structure(lambda table: tf.gather(table, batch["index"]), tables)
-            return images, {"labels": targets, "teacher": taught}
+            teacher = tf.nest.map_structure(lambda table: tf.gather(table, batch["index"]), tables)
+            return images, {"labels": targets, "teacher": teacher}
 
         return both
 
@@ -112,13 +112,16 @@ def load(task: Task, source: Source, student: keras.Model) -> Teacher:
     path, kind = artifact.locate(cfg.distill.teacher)
     if kind != "keras":
         raise UserError(f"distill.teacher must be a run folder or a .keras file. Received: {cfg.distill.teacher}")
-    known = artifact.read(path)
-    if known and known.task != task.name:
-        raise UserError(f"distill.teacher must be a model of task {task.name}. Received: {path}, of task {known.task}")
-    if known and task.closed_set and list(known.classes) != list(source.classes):
+    metadata = artifact.read(path)
+    if metadata and metadata.task != task.name:
+        raise UserError(
+            f"distill.teacher must be a model of task {task.name}. Received: {path}, of task {metadata.task}"
+        )
+    if metadata and task.closed_set and list(metadata.classes) != list(source.classes):
+        differing = difference(metadata.classes, source.classes)
         raise UserError(
             f"distill.teacher must know the classes of the data, {len(source.classes)} of them, in their order. "
-            f"Received: {path} with {len(known.classes)}, which differ in {difference(known.classes, source.classes)}"
+            f"Received: {path} with {len(metadata.classes)}, which differ in {differing}"
         )
     model = _of_size(load_keras(path), cfg.model.input_size)
     if task.closed_set:
@@ -128,9 +131,9 @@ def load(task: Task, source: Source, student: keras.Model) -> Teacher:
 
 
 def score(teacher: Teacher, task: Task, validation: Source, folder: RunFolder) -> None:
-    """Writes teacher.json into a run folder: who taught, and how well the teacher itself does on the validation split.
+    """Writes teacher.json into a run folder: the teacher's path and its own metrics on the validation split.
 
-    What is there already, from before an interruption, is kept.
+    A file from before an interruption stays as it is.
     """
     if folder.teacher.exists():
         return
@@ -141,11 +144,11 @@ def score(teacher: Teacher, task: Task, validation: Source, folder: RunFolder) -
 
 
 def _of_size(model: keras.Model, size: tuple[int, int]) -> keras.Model:
-    own = tuple(model.inputs[0].shape[1:3])
-    if own in (tuple(size), (None, None)):
+    input_size = tuple(model.inputs[0].shape[1:3])
+    if input_size in (tuple(size), (None, None)):
         return model
     image = keras.Input((*size, 3), name="image")
-    return keras.Model(image, model(keras.layers.Resizing(*own)(image)), name=model.name)
+    return keras.Model(image, model(keras.layers.Resizing(*input_size)(image)), name=model.name)
 
 
 def _check_outputs(path: Path, teacher: keras.Model, student: keras.Model) -> None:

@@ -1,4 +1,4 @@
-"""What a stage trains on: images, or features that were computed once where the backbone stands still."""
+"""What a stage trains on: images, or features that are computed once if the backbone is frozen."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from mobilenet_tf.data.source import Source, steps_per_epoch, training_batches, 
 from mobilenet_tf.inference.predict import Predictor, keras_predictor
 from mobilenet_tf.task import Task
 from mobilenet_tf.training import optim
-from mobilenet_tf.training.batch_norm import Statistics, kept, trained_layers
+from mobilenet_tf.training.batch_norm import Statistics, first_batches, trained_layers
 from mobilenet_tf.training.distill import Teacher
 from mobilenet_tf.training.evaluate import evaluate, score
 from mobilenet_tf.training.features import Features, split
 from mobilenet_tf.training.state import State
 
-UNFIT = (
-    "the network answers much more alike in inference than in training: the statistics of its BatchNormalization "
-    "layers do not fit its weights; set train.batch_norm_samples, or raise it"
+UNFIT_STATISTICS_WARNING = (
+    "the outputs differ much less between images in inference than in training: the statistics of the "
+    "BatchNormalization layers do not fit the weights; set train.batch_norm_samples, or raise it"
 )
 
 
 @dataclass(frozen=True)
 class Data:
-    """The data of a run, and who teaches beside its labels."""
+    """The data of a run, and the teacher of distillation if there is one."""
 
     source: Source  # of the training split
     validation: Source
@@ -39,7 +39,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What one stage trains, on what, and how its validation goes."""
+    """The model that one stage trains, its batches and its validation."""
 
     trained: keras.Model  # the network, or its head
     predictor: Predictor | Callable  # of the weights that are saved
@@ -47,14 +47,16 @@ class Inputs:
     epoch_steps: int
     batches_from: Callable[[int], tf.data.Dataset]  # epoch -> endless (images or features, targets) from there on
     validate: Callable[[], dict[str, float]]  # scores of the weights that are saved on the validation split
-    statistics: Statistics | None = None  # of what is trained, in the serving model; None where none are to be found
-    sample: list[np.ndarray] = field(default_factory=list)  # the batches of images they are found on
+    statistics: Statistics | None = (
+        None  # of what is trained, in the serving model; None where there are no such layers
+    )
+    sample: list[np.ndarray] = field(default_factory=list)  # the batches of images that they are estimated on
 
 
 def stage_inputs(task: Task, data: Data, stage: Stage, state: State, cache: Path) -> Inputs:
     """Features where the backbone is frozen and no image changes from epoch to epoch; else images.
 
-    cache: folder that features are kept in while the run lasts.
+    cache: the folder of the features during the run.
     """
     if stage.augment or stage.train != "head" or not has_features(task, state.network):
         return image_inputs(task, data, stage, state)
@@ -97,7 +99,7 @@ def feature_inputs(task: Task, data: Data, stage: Stage, state: State, cache: Pa
 
 
 def has_features(task: Task, network: keras.Model) -> bool:
-    """Whether a network can be cut behind its features; the ranges of a frozen backbone under QAT are still to find."""
+    """Whether a network can be cut behind its features; under QAT it cannot: the ranges of a frozen backbone change."""
     return not task.cfg.quantize.qat and any(layer.name == "features" for layer in network.layers)
 
 
@@ -120,7 +122,7 @@ def _with_statistics(task, state, trained, served, predictor, count, batches_fro
     steps = min(epoch_steps, steps_per_epoch(max(1, train.batch_norm_samples), train.batch_size))
     batches = batches_from(progress.epoch - progress.stage_epoch).map(lambda images, *_: images).take(steps)
     with user_errors():
-        sample = kept(batches, steps)
+        sample = first_batches(batches, steps)
     return Inputs(trained, predictor, count, epoch_steps, batches_from, validate, Statistics(served, layers), sample)
 
 
@@ -134,7 +136,7 @@ def sync_with_statistics(state: State, inputs: Inputs) -> None:
     if state.task.cfg.train.batch_norm_samples:
         inputs.statistics.update(inputs.sample)
     if not inputs.statistics.fit(inputs.sample[0], inputs.predictor):
-        warnings.warn(UNFIT, stacklevel=2)
+        warnings.warn(UNFIT_STATISTICS_WARNING, stacklevel=2)
 
 
 def keep_statistics(state: State, inputs: Inputs) -> None:

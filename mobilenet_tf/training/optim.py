@@ -1,4 +1,4 @@
-"""Optimisers, learning-rate schedules, what is trained and decayed, and the moving average of the weights."""
+"""Optimizers, learning-rate schedules, what is trained and decayed, and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from mobilenet_tf.models.graph import leaves, producer
 
-HORIZON = 0.1  # longest look back of a moving average, as a share of the steps of a stage
+HORIZON = 0.1  # the longest window of a moving average, as a share of the steps of a stage
 ENDPOINTS = ("s2", "s4", "s8", "s16")  # boundaries between the depths of a backbone, lowest first
 
 
@@ -37,7 +37,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def schedule(config, learning_rate: float, total: int, steps_per_epoch: int, batch_size: int):
-    """The learning rate over the `total` steps of one stage, as a Keras schedule of the optimiser's step.
+    """The learning rate over the `total` steps of one stage, as a Keras schedule of the optimizer's step.
 
     Args:
         config: a `config.Schedule` section.
@@ -67,7 +67,7 @@ def schedule(config, learning_rate: float, total: int, steps_per_epoch: int, bat
 
 
 def optimizer(config, learning_rate, network, *, layer_decay=1.0, decay_depthwise=False, clip_norm=None):
-    """A Keras optimiser with weight decay and learning-rate factors by variable.
+    """A Keras optimizer with weight decay and learning-rate factors by variable.
 
     Decay is decoupled (`w -= rate * decay * w`, as in AdamW) and spares BatchNorm, biases and, unless
     `decay_depthwise`, depthwise kernels. A layer of the backbone learns at `layer_decay ** depth` of the rate: see
@@ -79,7 +79,7 @@ def optimizer(config, learning_rate, network, *, layer_decay=1.0, decay_depthwis
         network: the model whose variables will be trained.
         clip_norm: largest global norm of the gradient, or None.
     """
-    keys = config.model_dump(exclude={"name", "weight_decay"})
+    options = config.model_dump(exclude={"name", "weight_decay"})
     base = {"sgd": keras.optimizers.SGD, "adamw": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}[
         config.name
     ]
@@ -96,7 +96,7 @@ def optimizer(config, learning_rate, network, *, layer_decay=1.0, decay_depthwis
             super().update_step(gradient, variable, rate)
 
     ByVariable.__name__ = base.__name__
-    return ByVariable(learning_rate=learning_rate, global_clipnorm=clip_norm, **keys)
+    return ByVariable(learning_rate=learning_rate, global_clipnorm=clip_norm, **options)
 
 
 def decayed_variables(network, *, depthwise: bool) -> list[keras.Variable]:
@@ -138,7 +138,7 @@ def set_trainable(network, train: str, *, freeze_batch_norm: bool = False) -> No
 
 
 def momenta(network: keras.Model) -> dict[keras.layers.Layer, float]:
-    """How slowly the layers that follow their inputs do so: BatchNormalization, the ranges of a rounded network."""
+    """The momenta of the layers with moving statistics: BatchNormalization, and the ranges of activations under QAT."""
     return {layer: layer.momentum for layer in leaves(network) if hasattr(layer, "momentum")}
 
 
@@ -170,8 +170,8 @@ class MovingAverage:
     def updater(self, trained: keras.Model, total: int) -> Callable[[], None]:
         """A function for the training graph: it takes the variables of `trained`, all or a part, into the average.
 
-        What a stage does not touch stands where it stands: of frozen layers, averaged weights and the statistics that
-        belong to them would drift apart.
+        The averages of variables that a stage does not change stay as they are. Otherwise the averaged weights of
+        frozen layers and their statistics would drift apart.
 
         Args:
             total: the optimizer steps of the stage.
@@ -196,5 +196,5 @@ class MovingAverage:
 
 
 def _moves(layer) -> bool:
-    """Whether training changes a layer's variables; frozen ranges of a rounded network follow their inputs still."""
+    """Whether training changes a layer's variables; under QAT the ranges of frozen layers follow their inputs too."""
     return layer.trainable or (hasattr(layer, "momentum") and not isinstance(layer, keras.layers.BatchNormalization))

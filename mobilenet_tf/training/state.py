@@ -1,4 +1,4 @@
-"""What a run carries from stage to stage: its networks, the moving average, where it stands, and its checkpoints."""
+"""The state of a run over its stages: the networks, the moving average, the progress and the checkpoints."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Progress:
         return cls(**{OLD_NAMES.get(key, key): value for key, value in stored.items()})
 
     def end_stage(self) -> None:
-        """Goes on to the next stage."""
+        """Moves on to the next stage."""
         self.stage, self.stage_epoch, self.step, self.wait = self.stage + 1, 0, 0, 0
 
 
@@ -47,7 +47,7 @@ class State:
     """The network that is trained, its float32 twin that is evaluated, saved and exported, and how far they are.
 
     Args:
-        network: as it is trained, perhaps in mixed precision or with the rounding of int8.
+        network: as it is trained, perhaps in mixed precision or prepared for QAT.
         serving: the same network in float32, which gets the averaged weights where there is an average.
     """
 

@@ -91,14 +91,14 @@ def _sources(task: Task) -> tuple[Source, Source]:
 
 
 # Where a run starts: from its own last checkpoint, else from `train.resume`, else from the network in `train.network`,
-# else from `model.weights`, else from scratch. `_start` answers the first two, `_networks` the others.
+# else from `model.weights`, else from scratch. `_start` handles the first two, `_networks` the others.
 
 
 def _start(folder: RunFolder, cfg: Config) -> Path | None:
     """The checkpoint to start from, if there is one. Raises UserError where `train.resume` names none."""
-    own, resume = folder.last_checkpoint, cfg.train.resume
-    if own.exists() or resume is None:
-        return own if own.exists() else None
+    last, resume = folder.last_checkpoint, cfg.train.resume
+    if last.exists() or resume is None:
+        return last if last.exists() else None
     other = resume if resume.suffix == ".npz" else RunFolder(resume).last_checkpoint
     if not other.exists():
         raise UserError(f"train.resume must be a run folder or a checkpoint .npz. Received: {resume}")
@@ -221,9 +221,9 @@ def _finish(state: State, data: Data) -> Run:
         calibrated.save(folder.config)
         metric, numbers = _validate(state, data)
     state.save_model(folder.model, data.source.classes)
-    taught = {"distill": files.read_json(folder.teacher)} if data.teacher else {}
+    teacher = {"distill": files.read_json(folder.teacher)} if data.teacher else {}
     seconds = round(state.progress.seconds, 1)
-    files.write_json(folder.metrics, {"validation": numbers, "train_seconds": seconds} | taught)
+    files.write_json(folder.metrics, {"validation": numbers, "train_seconds": seconds} | teacher)
     folder.plots.mkdir(exist_ok=True)
     viz.curves(folder.log, folder.plots / "curves.png")
     task.report(metric, data.validation.classes, folder.plots)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-RECENT = 40  # steps whose losses are kept on the device, to be looked at now and then
+RECENT_STEPS = 40  # whose losses are stored on the device and checked now and then
 
 
 class Trainer(keras.Model):
@@ -18,7 +18,7 @@ class Trainer(keras.Model):
     Args:
         network: images to raw outputs.
         loss: fn(targets, raw outputs) -> a scalar, or one number a sample.
-        distilled_loss: fn(images, targets, raw outputs) in its place, where a teacher looks at the images too.
+        distilled_loss: fn(images, targets, raw outputs), which replaces `loss` in distillation.
         after_step: runs in the graph after the weights have changed, such as the update of their moving average.
     """
 
@@ -33,7 +33,7 @@ class Trainer(keras.Model):
         self.network, self.loss_function, self.distilled_loss = network, loss, distilled_loss
         self.after_step = after_step
         # Rows of (step of the stage, its loss), the newest last; Keras logs the mean of the epoch alone.
-        self.recent_losses = tf.Variable(tf.zeros([RECENT, 2]), trainable=False)
+        self.recent_losses = tf.Variable(tf.zeros([RECENT_STEPS, 2]), trainable=False)
 
     def call(self, images, training=False):
         """Returns the network's raw outputs for images float32 [N, H, W, 3]."""

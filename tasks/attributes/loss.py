@@ -11,13 +11,13 @@ TINY = 1e-8  # the least base of a power: its gradient stays finite
 Elements = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (labels 0 or 1 [N, A], logits [N, A]) -> losses [N, A]
 
 
-def loss(name: str, **keys) -> Callable[[dict[str, tf.Tensor], tf.Tensor], tf.Tensor]:
+def loss(name: str, **options) -> Callable[[dict[str, tf.Tensor], tf.Tensor], tf.Tensor]:
     """The mean loss of the known labels: fn(targets, logits [N, A]) -> float32 scalar, 0 where none is known.
 
-    targets: "labels" [N, A], below 0 where not known, and "weights" [N, A] of the labels. `name` and keys are those of
-    LOSSES. Computed in float32 under mixed precision too.
+    targets: "labels" [N, A], below 0 where not known, and "weights" [N, A] of the labels. `name` and options are those
+    of LOSSES. Computed in float32 under mixed precision too.
     """
-    elements = LOSSES[name](**keys)
+    elements = LOSSES[name](**options)
 
     def mean(targets, logits):
         labels, logits = targets["labels"], tf.cast(logits, tf.float32)

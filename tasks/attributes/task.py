@@ -33,8 +33,8 @@ class Task(Inference, base.Task[Config]):
 
     def transform(self, training):
         """Sample -> Sample with a float32 image [H, W, 3] of the input size, in 0..255."""
-        size, keys = self.cfg.model.input_size, self.cfg.data
-        return augmentation(size, keys.augment) if training else transforms.resize(size, keys.crop_fraction)
+        size, options = self.cfg.model.input_size, self.cfg.data
+        return augmentation(size, options.augment) if training else transforms.resize(size, options.crop_fraction)
 
     def encode(self, source):
         """Batch of samples -> (images [N, H, W, 3], {"labels" [N, A], "weights" [N, A] of the labels})."""
@@ -48,8 +48,8 @@ class Task(Inference, base.Task[Config]):
 
     def model(self, source):
         """Images [N, H, W, 3] in 0..255 -> logits [N, A]."""
-        keys = self.cfg.model.model_dump(exclude={"backbone"})
-        return classifier(self.cfg.model.backbone, len(source.classes), **keys)
+        options = self.cfg.model.model_dump(exclude={"backbone"})
+        return classifier(self.cfg.model.backbone, len(source.classes), **options)
 
     def loss(self):
         return loss(**self.cfg.loss.model_dump(exclude={"positive_weights"}))

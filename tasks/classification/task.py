@@ -47,8 +47,8 @@ class Task(Inference, base.Task[Config]):
 
     def model(self, source):
         """Images [N, H, W, 3] in 0..255 -> logits [N, C]."""
-        keys = self.cfg.model.model_dump(exclude={"backbone"})
-        return classifier(self.cfg.model.backbone, len(source.classes), **keys)
+        options = self.cfg.model.model_dump(exclude={"backbone"})
+        return classifier(self.cfg.model.backbone, len(source.classes), **options)
 
     def loss(self):
         return loss(self.cfg.label_smoothing)

@@ -61,19 +61,19 @@ class Task(Inference, base.Task[Config]):
     def model(self, source):
         """Images [N, H, W, 3] in 0..255 -> {"embedding": [N, D]} and, for losses with centers, "cosines" [N, C]."""
         cfg = self.cfg
-        keys = cfg.model.model_dump(exclude={"backbone"})
-        return embedder(cfg.model.backbone, None if cfg.loss.name == "triplet" else len(source.classes), **keys)
+        options = cfg.model.model_dump(exclude={"backbone"})
+        return embedder(cfg.model.backbone, None if cfg.loss.name == "triplet" else len(source.classes), **options)
 
     def loss(self):
         """fn(labels int [N], raw) -> scalar or [N]."""
         name, margin = self.cfg.loss.name, self.cfg.loss.margin
-        keys = {"margin": MARGINS[name] if margin is None else margin}
-        return losses.LOSSES[name](**keys if name == "triplet" else keys | {"scale": self.cfg.loss.scale})
+        options = {"margin": MARGINS[name] if margin is None else margin}
+        return losses.LOSSES[name](**options if name == "triplet" else options | {"scale": self.cfg.loss.scale})
 
     def metric(self, source):
         """Of the listed pairs, or of pairs drawn from the split."""
-        keys = self.cfg.verification
-        return EmbeddingMetric(source.ground_truth, keys.pairs, keys.threshold)
+        options = self.cfg.verification
+        return EmbeddingMetric(source.ground_truth, options.pairs, options.threshold)
 
     def report(self, metric, classes, folder):
         return report(metric, classes, folder)

@@ -1,4 +1,4 @@
-"""What a segmenter is trained on and judged by: loss and the metric."""
+"""The loss of a segmentation model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mobilenet_tf.tasks.segmentation.model import AUXILIARY
 
 
 def loss(*, ohem_fraction: float | None = None, dice: float = 0.0, auxiliary: float = 0.4) -> Callable:
-    """fn(targets, raw) -> scalar: cross entropy over the pixels that count, plus `dice` times the Dice loss.
+    """fn(targets, raw) -> scalar: cross entropy over the pixels that are not ignored, plus `dice` times the Dice loss.
 
     targets: {"mask": uint8 [N, H, W], "weights": float32 [N, H, W], 0 where a pixel is ignored}.
     raw: logits [N, H, W, C], or a dict with "logits" and "auxiliary", whose loss counts `auxiliary` times.
@@ -40,8 +40,8 @@ def loss(*, ohem_fraction: float | None = None, dice: float = 0.0, auxiliary: fl
 def _hardest(losses, weights, share):
     losses, weights = tf.reshape(losses, [-1]), tf.reshape(weights, [-1])
     counted = tf.math.count_nonzero(weights, dtype=tf.float32)
-    kept, places = tf.math.top_k(losses, tf.cast(tf.math.ceil(share * counted), tf.int32), sorted=False)
-    return kept, tf.gather(weights, places)
+    hardest, indices = tf.math.top_k(losses, tf.cast(tf.math.ceil(share * counted), tf.int32), sorted=False)
+    return hardest, tf.gather(weights, indices)
 
 
 def _dice(labels, logits, counted):
@@ -57,6 +57,3 @@ def _dice(labels, logits, counted):
     return 1 - tf.math.divide_no_nan(
         tf.reduce_sum(present * 2 * overlap / (truth + predicted + 1)), tf.reduce_sum(present)
     )
-
-
-# Boundaries

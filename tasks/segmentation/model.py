@@ -57,8 +57,8 @@ def segmenter(
     image = keras.Input((None, None, 3), name="image")
     trunk = _backbone(backbone, alpha, output_stride, reduced_tail, last_convolution)
     maps = trunk(image)
-    keys = {"rates": RATES[output_stride] if rates is None else rates, "filters": filters, "separable": separable}
-    x = HEADS[head](maps, classes, pooling=pooling, dropout=dropout, **keys)
+    options = {"rates": RATES[output_stride] if rates is None else rates, "filters": filters, "separable": separable}
+    x = HEADS[head](maps, classes, pooling=pooling, dropout=dropout, **options)
     outputs = _to_image(x, image, LOGITS)
     if auxiliary:
         outputs = {LOGITS: outputs, AUXILIARY: _to_image(_fcn(maps["s16"], classes, dropout), image, AUXILIARY)}

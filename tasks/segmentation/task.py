@@ -58,12 +58,12 @@ class Task(Inference, base.Task[Config]):
 
     def model(self, source):
         """Images [N, H, W, 3] in 0..255 -> logits [N, H, W, C]; with an auxiliary classifier, a dict of two."""
-        keys = self.cfg.model.model_dump(exclude={"backbone", "input_size"})
-        return segmenter(self.cfg.model.backbone, len(source.classes), **keys)
+        options = self.cfg.model.model_dump(exclude={"backbone", "input_size"})
+        return segmenter(self.cfg.model.backbone, len(source.classes), **options)
 
     def loss(self):
-        keys = self.cfg.loss
-        return loss(ohem_fraction=keys.ohem_fraction, dice=keys.dice, auxiliary=keys.auxiliary)
+        options = self.cfg.loss
+        return loss(ohem_fraction=options.ohem_fraction, dice=options.dice, auxiliary=options.auxiliary)
 
     def metric(self, source):
         return SegmentationMetric(source.classes, self.cfg.data.resize)
@@ -80,11 +80,11 @@ class Task(Inference, base.Task[Config]):
 
     def tta(self, predictor):
         """The predictor, or one that averages over sizes, mirror images and windows."""
-        keys = self.cfg.tta
-        if keys.window:
-            predictor = tta.sliding_window(predictor, keys.window)
-        if keys.flip or keys.scales != [1.0]:
-            predictor = tta.several_views(predictor, keys.scales, keys.flip)
+        views = self.cfg.tta
+        if views.window:
+            predictor = tta.sliding_window(predictor, views.window)
+        if views.flip or views.scales != [1.0]:
+            predictor = tta.several_views(predictor, views.scales, views.flip)
         return predictor
 
     def distillation_loss(self):

@@ -9,9 +9,9 @@ from mobilenet_tf.models import builder, graph
 from mobilenet_tf.models.layers import BatchNormalization
 from mobilenet_tf.tasks.classification.task import task
 from mobilenet_tf.training import train as training
-from mobilenet_tf.training.batch_norm import Statistics, kept, trained_layers
+from mobilenet_tf.training.batch_norm import Statistics, first_batches, trained_layers
 from mobilenet_tf.training.evaluate import SAME_OUTPUT_WARNING
-from mobilenet_tf.training.inputs import UNFIT
+from mobilenet_tf.training.inputs import UNFIT_STATISTICS_WARNING
 from mobilenet_tf.training.train import train
 
 pytestmark = pytest.mark.usefixtures("few_rows")
@@ -82,11 +82,11 @@ def test_frozen_layers_and_weights_stay_and_nothing_happens_without_batches():
 
 def test_images_are_kept_as_bytes_up_to_a_limit(monkeypatch):
     batches = [images(4, seed) for seed in range(5)]
-    whole = kept(batches, 5)
+    whole = first_batches(batches, 5)
     assert len(whole) == 5 and whole[0].dtype == np.uint8 and np.abs(whole[0] - batches[0]).max() <= 0.5
-    assert kept([np.ones((4, 7), np.float32)], 1)[0].dtype == np.float32, "features"
-    monkeypatch.setattr("mobilenet_tf.training.batch_norm.BYTES", whole[0].nbytes + 1)
-    assert len(kept(batches, 5)) == 2
+    assert first_batches([np.ones((4, 7), np.float32)], 1)[0].dtype == np.float32, "features"
+    monkeypatch.setattr("mobilenet_tf.training.batch_norm.MAX_BYTES", whole[0].nbytes + 1)
+    assert len(first_batches(batches, 5)) == 2
 
 
 def test_what_a_stage_freezes_keeps_statistics_that_belong_to_its_weights(small_config, tmp_path, monkeypatch):
@@ -122,7 +122,7 @@ def test_moving_averages_that_lag_are_told(small_config, tmp_path):
     lagging = ["train.batch_norm_samples=0", "train.batch_norm_momentum=0.999", "train.stages.0.duration=40 steps"]
     with pytest.warns(UserWarning) as told:
         train(task, small_config(*lagging), tmp_path / "lagging")
-    assert {SAME_OUTPUT_WARNING, UNFIT} <= {str(warning.message) for warning in told}
+    assert {SAME_OUTPUT_WARNING, UNFIT_STATISTICS_WARNING} <= {str(warning.message) for warning in told}
     run = train(task, small_config(lagging[-1]), tmp_path / "found")
     inferred = keras_predictor(load_keras(run.folder / "model.keras"))(images(8))
     assert np.ptp(inferred, axis=0).max() > 0.1

@@ -111,8 +111,8 @@ def _indices_of(split: str, splits: list[str | None], has_label: np.ndarray, fra
     undivided = of_line == ""
     pool, wanted = (undivided, HELD_OUT) if undivided.any() else (of_line == "train", ["validation"])
     wanted = [name for name in wanted if name not in of_line]
-    labelled = np.flatnonzero(pool & has_label)
-    drawn = {name: labelled[indices] for name, indices in draw(len(labelled), wanted, fraction, seed).items()}
+    labeled = np.flatnonzero(pool & has_label)
+    drawn = {name: labeled[indices] for name, indices in draw(len(labeled), wanted, fraction, seed).items()}
     if split in wanted:
         return drawn[split]
     in_split = (of_line == split) | (pool if split == "train" else False)

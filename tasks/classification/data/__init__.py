@@ -1,4 +1,4 @@
-"""Labelled images from folders, CSV files, TensorFlow Datasets or the built-in scenes: one module a reader."""
+"""Labeled images from folders, CSV files, TensorFlow Datasets or the built-in scenes: one module a reader."""
 
 from __future__ import annotations
 

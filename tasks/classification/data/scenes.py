@@ -1,4 +1,4 @@
-"""The built-in scenes of one animal each, labelled with its breed."""
+"""The built-in scenes of one animal each, labeled with its breed."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from mobilenet_tf.tasks.classification.config import Data
 from mobilenet_tf.utils.errors import UserError
 
 
-def labelled_source(rows: Sequence[LabeledFile], data: Data, split: str, seed: int) -> Source:
+def labeled_source(rows: Sequence[LabeledFile], data: Data, split: str, seed: int) -> Source:
     """The Source of a split of a list. Raises UserError: no images, or classes that do not fit `data.classes`."""
     classes = _class_names(rows, data)
     chosen = _rows_of(rows, split, data.validation_fraction, seed)
