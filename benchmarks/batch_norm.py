@@ -29,7 +29,7 @@ from mobilenet_tf.training.train import Trainer
 
 DECAY = 0.998  # of the moving average of the weights, as in folder_v2
 MOMENTUM = 0.99
-STATISTICS_IMAGES = (250, 1000, 2000)  # numbers of images that statistics are computed on
+STATISTICS_IMAGES = (128, 500, 2000)  # numbers of images that statistics are computed on
 
 
 def experiment(root: Path, steps: int, size: int, weights: str | None, rate: float) -> None:
