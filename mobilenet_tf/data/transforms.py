@@ -44,7 +44,7 @@ def compose(ops: Sequence[Op]) -> Op:
 
 
 class Sampling(NamedTuple):
-    """How the pixels of a field are sampled: (values, size) -> values, the interpolation of a warp, and a fill value."""
+    """How the pixels of a field are sampled: (values, size) -> values, the interpolation of a warp, a fill value."""
 
     resize: Callable
     interpolation: str
