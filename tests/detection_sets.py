@@ -1,4 +1,4 @@
-"""Small data sets on disk in every format that detection reads: the same two pictures and three boxes."""
+"""Small data sets on disk in every format that detection reads: the same two images and three boxes."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def write_coco(root: Path, coco: dict | None = None, name="val2017") -> Path:
 
 
 def write_voc(root: Path, lists=("train", "val"), difficult=()) -> Path:
-    """One folder of Pascal VOC; boxes of these (picture, place) are difficult."""
+    """One folder of Pascal VOC; boxes of these (image, place) are difficult."""
     write_images(root / "JPEGImages")
     for name, height, width, boxes in IMAGES:
         objects = "".join(

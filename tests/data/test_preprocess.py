@@ -1,4 +1,4 @@
-"""Preprocessing in NumPy: the pictures of the evaluation, for every task."""
+"""Preprocessing in NumPy: the images of the evaluation, for every task."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_predict_sees_what_evaluation_sees(name, change):
         assert np.abs(got - np.asarray(want, np.float32)).max() < 1e-3, shape
 
 
-def test_both_show_a_picture_at_the_same_size():
+def test_both_show_an_image_at_the_same_size():
     for _ in range(60):
         size, whole = (tuple(map(int, rng.integers(1, 700, 2))) for _ in range(2))
         for resize in ("stretch", "letterbox", "pad"):

@@ -94,7 +94,7 @@ def test_classes_are_balanced_in_seeded_order():
     assert [scenes.render(0, index, 16)["label"] for index in range(count)] == labels[:count]
 
 
-def test_pictures_vary(singles):
+def test_images_vary(singles):
     images = np.stack([scene["image"] for scene in singles]).astype(float)
     assert images.mean((1, 2, 3)).std() > 15  # exposure
     assert images.mean((1, 2)).std(0).min() > 15  # color
@@ -186,7 +186,7 @@ def test_write_folder_holds_the_scenes_of_source(tmp_path):
 
 
 def test_raw_pixels_are_not_enough():
-    """Ridge regression on 32-pixel pictures, at its best regularisation, stays under 0.4 (chance: 0.1)."""
+    """Ridge regression on 32-pixel images, at its best regularization, stays under 0.4 (chance: 0.1)."""
 
     def pixels(split, count):
         drawn = [scenes.render(scenes.split_seed(0, split), index, 32) for index in range(count)]

@@ -1,4 +1,4 @@
-"""The pictures: what they show, that labels do not touch, that odd names and sizes pass, that files appear whole."""
+"""Plots and images: their content, that labels do not touch, that odd names and sizes pass, that files appear whole."""
 
 import csv
 import os
@@ -362,7 +362,7 @@ def test_sheet_refuses_nothing_and_mismatch(tmp_path):
             viz.sheet(images, captions, tmp_path / "sheet.png")
 
 
-def test_annotate_leaves_the_picture_and_adds_a_band():
+def test_annotate_leaves_the_image_and_adds_a_band():
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (300, 400, 3), np.uint8)
     before = image.copy()

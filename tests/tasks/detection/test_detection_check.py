@@ -132,7 +132,7 @@ def test_faults_become_a_few_warnings_before_training(tmp_path):
     assert all("annotation 20" in line for line in lines[:5])
 
 
-def test_missing_pictures_end_a_strict_run_and_all_of_them_any_run(tmp_path):
+def test_missing_images_end_a_strict_run_and_all_of_them_any_run(tmp_path):
     write_coco(tmp_path)
     (tmp_path / "val2017/a.png").unlink()
     with pytest.raises(UserError, match=r"a.png, image 11 must be an image that can be used. Received: no such file"):

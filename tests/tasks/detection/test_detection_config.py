@@ -68,7 +68,7 @@ def test_a_config_survives_saving(tmp_path):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_configs_take_a_real_step(name):
-    """On the built-in pictures at 32 px: the input, the network, the loss and its gradient are the config's."""
+    """On the built-in images at 32 px: the input, the network, the loss and its gradient are the config's."""
     small = ["data.root=somewhere", "model.weights=null", "model.input_size=[32, 32]", "model.alpha=0.35"]
     scenes = ["data.reader=scenes", "data.counts={train: 4, validation: 2, test: 2}"]
     cfg = config.load(name, [*small, *scenes])

@@ -94,7 +94,7 @@ def test_yolo_boxes_and_polygons(tmp_path, place):
     assert source.classes == NAMES and [c["id"] for c in source.ground_truth["categories"]] == [0, 1]
 
 
-def test_yolo_pictures_without_a_label_file_are_negatives(tmp_path):
+def test_yolo_images_without_a_label_file_are_negatives(tmp_path):
     write_yolo(tmp_path)
     (tmp_path / "labels/train/b.txt").unlink()
     found = samples(read("yolo", tmp_path, "train"))
@@ -111,7 +111,7 @@ def test_a_label_file_chooses_and_orders_classes(tmp_path):
     assert [sample["labels"].tolist() for sample in samples(source)] == [[0], [0]]
 
 
-def test_empty_pictures_leave_the_training_split_by_wish(tmp_path):
+def test_empty_images_leave_the_training_split_by_wish(tmp_path):
     coco = coco_dict()
     coco["annotations"] = coco["annotations"][:2]
     write_coco(tmp_path, coco, "train2017")

@@ -18,7 +18,7 @@ IMAGES = RNG.uniform(0, 255, (3, SIZE, SIZE, 3)).astype(np.float32)
 
 
 def detector(scores):
-    """A "detector" whose raw outputs are its pixels: what is found is different in every picture, without ties."""
+    """A "detector" whose raw outputs are its pixels: what is found is different in every image, without ties."""
     image = keras.Input((SIZE, SIZE, 3))
     rows = keras.layers.Reshape((COUNT, 12))(image)
     width = len(CLASSES) + (scores == "softmax")

@@ -1,4 +1,4 @@
-"""Detection's metric: COCO's numbers with the data set's own ids, Pascal VOC's, the results file and the pictures."""
+"""Detection's metric: COCO's numbers with the data set's own ids, Pascal VOC's, the results file and the images."""
 
 import contextlib
 import csv
@@ -158,7 +158,7 @@ def test_nothing_found_scores_zero_with_a_warning():
     assert numbers["AP"] == numbers["AR100"] == numbers["mAP_voc07"] == 0.0
 
 
-def test_only_the_pictures_that_were_seen_count():
+def test_only_the_images_that_were_seen_count():
     truth, _ = made_up()
     metric = DetectionMetric(CLASSES, truth)
     for sample in samples_of(truth)[:5]:
@@ -166,7 +166,7 @@ def test_only_the_pictures_that_were_seen_count():
     assert metric.result()["AP"] == 1.0 and metric.result()["count"] == 5
 
 
-def test_scores_are_computed_anew_after_another_picture():
+def test_scores_are_computed_anew_after_another_image():
     truth, _ = made_up()
     first, second = [sample for sample in samples_of(truth) if (sample["labels"] >= 0).sum() > 1][:2]
     metric = DetectionMetric(CLASSES, truth)
@@ -176,7 +176,7 @@ def test_scores_are_computed_anew_after_another_picture():
     assert metric.result()["AP"] < 1.0
 
 
-def test_unknown_pictures_and_none_at_all():
+def test_unknown_images_and_none_at_all():
     with pytest.raises(ValueError, match="id must be one of the annotations' images. Received: 5"):
         DetectionMetric(CLASSES, made_up(2)[0]).update(samples_of(made_up(2)[0])[0] | {"id": b"5"}, none_found({}))
     with pytest.raises(UserError, match="at least one sample"):
@@ -296,7 +296,7 @@ def test_agreement_of_two_predictions():
     assert agreement(first, {**first, "labels": [1, 0]}) == agreement(first, none_found({})) == 0.0
 
 
-def test_quality_of_one_picture():
+def test_quality_of_one_image():
     sample = samples_of(made_up()[0])[1]
     truth = {"boxes": sample["boxes"][:2], "labels": np.array([0, 1]), "crowd": np.array([False, False])}
     truth["boxes"] = np.array([[0, 0, 0.2, 0.2], [0.5, 0.5, 0.9, 0.9]])
@@ -331,7 +331,7 @@ def scored(cfg, source, predict) -> DetectionMetric:
 
 @pytest.mark.parametrize("resize", ["stretch", "letterbox"])
 def test_a_set_on_disk_scores_one_in_its_own_coordinates(tmp_path, resize):
-    """Predictions in the original picture; the input may be padded."""
+    """Predictions in the original image; the input may be padded."""
     cfg = small_config("data.reader=coco", f"data.root={write_coco(tmp_path)}", f"data.resize={resize}")
     source = task(cfg).source("validation")
     truth = scoring.by_image(coco_dict()["annotations"])
@@ -351,7 +351,7 @@ def test_a_set_on_disk_scores_one_in_its_own_coordinates(tmp_path, resize):
     assert rebuilt.result()["AP50"] == pytest.approx(1.0, abs=1e-9)
 
 
-def test_the_pictures_of_a_report(tmp_path):
+def test_the_images_of_a_report(tmp_path):
     cfg = small_config("metric.voc=true")
     source = task(cfg).source("validation")
     rng = np.random.default_rng(0)
@@ -390,7 +390,7 @@ def test_drawing_and_the_row_of_a_prediction():
     assert drawn.shape == image.shape and drawn[240, 320].any() and not drawn[100, 100].any()
 
 
-def test_untrained_predictions_decode_to_the_original_picture():
+def test_untrained_predictions_decode_to_the_original_image():
     cfg = small_config("data.resize=letterbox", "detections.score_threshold=0")
     network = task(cfg).model(task(cfg).source("validation"))
     raw = {key: value.numpy() for key, value in network(np.zeros((2, 64, 64, 3), np.float32)).items()}

@@ -156,7 +156,7 @@ def test_rectangles_and_v1s_odd_maps():
 
 @pytest.mark.parametrize("head", ["ssdlite", "fpnlite"])
 def test_an_anchor_looks_where_it_lies(head):
-    """What a spot of the picture changes most in the first map are the outputs whose anchors lie around it."""
+    """What a spot of the image changes most in the first map are the outputs whose anchors lie around it."""
     keras.utils.set_random_seed(0)  # of 24 random networks, 3 spread the change of a spot a little wider
     model = detector("mobilenet_v2", 2, input_size=(128, 192), alpha=0.35, head=head, fpn_channels=16)
     anchors = anchors_for("mobilenet_v2", input_size=(128, 192), head=head)

@@ -1,4 +1,4 @@
-"""Pictures and boxes move together: crops, zoom-out, flips, mosaics, padding; all repeatable from the seed."""
+"""Images and boxes move together: crops, zoom-out, flips, mosaics, padding; all repeatable from the seed."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ COLORS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.float32)
 
 
 def sample(seed=0, height=120, width=160, boxes=((0.1, 0.1, 0.5, 0.4), (0.6, 0.3, 0.9, 0.9), (0.2, 0.6, 0.5, 0.8))):
-    """A dark picture with a plain rectangle of its own color for every box."""
+    """A dark image with a plain rectangle of its own color for every box."""
     image = np.full((height, width, 3), 20, np.uint8)
     boxes = np.array(boxes, np.float32).reshape(-1, 4)
     for (y0, x0, y1, x1), color in zip(boxes * [height, width, height, width], COLORS, strict=False):
@@ -59,7 +59,7 @@ OPS = {
 
 
 @pytest.mark.parametrize("name", OPS)
-def test_boxes_lie_where_the_picture_shows_them(name):
+def test_boxes_lie_where_the_image_shows_them(name):
     op, results = OPS[name], []
     for seed in range(24):
         out = op(sample(seed))
@@ -93,7 +93,7 @@ def test_a_crop_keeps_boxes_by_their_center_and_overlaps_one():
     assert corners.min() >= 0 and corners.max() <= 1 + 1e-6
 
 
-def test_pictures_without_boxes_or_with_crowds_alone_pass():
+def test_images_without_boxes_or_with_crowds_alone_pass():
     for change in ({"boxes": ()}, {}):
         record = sample(**change)
         record["crowd"] = tf.ones_like(record["crowd"])
@@ -141,7 +141,7 @@ def batch_of(count=4):
     return {key: tf.stack([record[key] for record in records]) for key in records[0]}
 
 
-def test_mosaics_show_four_pictures_and_their_boxes():
+def test_mosaics_show_four_images_and_their_boxes():
     batch = batch_of() | {"mosaic": tf.constant([True, False, True, True])}
     out = augment.mosaic(batch)
     assert out["boxes"].shape == (4, 12, 4) and out["labels"].shape == out["crowd"].shape == (4, 12)
@@ -209,7 +209,7 @@ def test_configured_pipelines_give_batches_and_repeat(overrides):
 
 
 @pytest.mark.parametrize("shape", [(120, 160), (200, 50), (96, 96)])
-def test_padded_input_goes_back_to_the_original_picture(shape):
+def test_padded_input_goes_back_to_the_original_image(shape):
     cfg = small_config("data.resize=letterbox")
     record = sample(0, *shape)
     placed = task(cfg).transform(False)(record)
