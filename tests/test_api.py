@@ -96,6 +96,7 @@ def test_an_array_that_is_no_image_is_one_line(runs, array):
         model.predict("nowhere.jpg")
 
 
+@pytest.mark.slow
 def test_a_run_evaluates_and_exports_itself(runs, tmp_path):
     model = mobilenet_tf.load(runs / "classification")
     assert model.evaluate("validation", limit=8)["count"] == 8
@@ -117,6 +118,7 @@ sys.exit(any(name in sys.modules for name in ("tensorflow", "keras", "matplotlib
     assert subprocess.run([sys.executable, "-c", code], cwd="/").returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("imports", ["import mobilenet_tf, keras", "import keras, mobilenet_tf.models.layers"])
 def test_a_bare_keras_opens_our_files_once_this_package_is_imported(runs, imports):
     files = [str(runs / name / "model.keras") for name in (*TASKS, "classification_int8")]

@@ -67,6 +67,7 @@ def test_doctor_and_configs_report_as_json(capsys):
     assert shown["seed"] == 5 and shown["train"]["ema"] is None
 
 
+@pytest.mark.slow
 def test_cost_reports_the_paper_and_draws(capsys, tmp_path):
     numbers = json.loads(call(capsys, "cost", "mobilenet_v1", "--json", "--formulas", "3,512,512,14")[1])
     assert round(numbers["mult_adds"] / 1e6, 2) == 568.74
@@ -75,6 +76,7 @@ def test_cost_reports_the_paper_and_draws(capsys, tmp_path):
     assert code == 0 and "94.86" in out and Image.open(tmp_path / "grid.png").width > 400
 
 
+@pytest.mark.slow
 def test_evaluate_scores_a_run_and_keeps_the_numbers(capsys, small_run, tmp_path):
     run = shutil.copytree(small_run, tmp_path / "run")
     code, out, _ = call(capsys, "evaluate", run, "--json")
@@ -87,6 +89,7 @@ def test_evaluate_scores_a_run_and_keeps_the_numbers(capsys, small_run, tmp_path
     assert few["count"] == 10
 
 
+@pytest.mark.slow
 def test_export_verifies_every_file_and_fails_on_a_drop(capsys, small_run, tmp_path):
     run = shutil.copytree(small_run, tmp_path / "run")
     code, out, _ = call(capsys, "export", run, "--formats", "tflite,tflite_int8", "--json", "--allow-drop")
@@ -123,6 +126,7 @@ def test_old_names_of_options_still_work(command, names):
     assert [option for option in options if set(names) <= set(option.opts)]
 
 
+@pytest.mark.slow
 def test_analyze_ranks_the_layers_and_tries_the_worst_in_float(capsys, small_run, tmp_path, monkeypatch):
     from mobilenet_tf.export import sensitivity
 
@@ -137,6 +141,7 @@ def test_analyze_ranks_the_layers_and_tries_the_worst_in_float(capsys, small_run
     assert Image.open(tmp_path / "sensitivity.png").width > 800
 
 
+@pytest.mark.slow
 def test_a_drop_over_the_limit_is_exit_code_3(capsys, small_run, tmp_path, monkeypatch):
     from mobilenet_tf.export import verification
 

@@ -32,6 +32,7 @@ def test_committed_without_outputs(path):
         assert cell.cell_type != "code" or (not cell.outputs and cell.execution_count is None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs(path, tmp_path, monkeypatch):
     """Runs in an empty folder and on the headless backend; the timeout is for each cell, so also for a hang."""

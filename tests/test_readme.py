@@ -101,6 +101,7 @@ def test_pictures_are_seen_as_in_the_evaluation(photograph):
         assert np.abs(got - wanted).max() <= 1.01, (size, crop)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_classify(device, photograph, tmp_path):
     *found, path = exported("classification", tmp_path)
@@ -113,6 +114,7 @@ def test_classify(device, photograph, tmp_path):
     assert [float(score) for score in theirs.values()] == pytest.approx([float(v) for v in ours.values()], abs=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_detect(device, photograph, tmp_path):
     *found, path = exported("detection", tmp_path, ["export.outputs=detections", "model.scores=sigmoid"])
@@ -148,6 +150,7 @@ def alike(some, others, score, pixels) -> float:
     return same / max(len(some), len(others))
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_segment(device, photograph, tmp_path):
     image = images.read(photograph)
@@ -167,6 +170,7 @@ def test_segment(device, photograph, tmp_path):
         assert sum(float(line.split(": ")[1]) for line in lines) == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_attributes(device, photograph, tmp_path):
     thresholds = [0.2, 0.4, 0.6, 0.8]
@@ -182,6 +186,7 @@ def test_attributes(device, photograph, tmp_path):
         assert shown[2] == ("yes" if present else "no")
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_compare(device, photograph, tmp_path):
     cfg, task, model, path = exported("embedding", tmp_path, ["verification.threshold=0.25"])

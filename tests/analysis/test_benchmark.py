@@ -63,6 +63,7 @@ def test_files_take_turns():
     assert calls.count("a") == calls.count("b")
 
 
+@pytest.mark.slow
 def test_every_kind_side_by_side(files):
     results = compare(files.values(), threads=(1, 2), warmup=1, runs=3)
     assert [(r.file, r.threads) for r in results] == [

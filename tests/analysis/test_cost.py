@@ -180,6 +180,7 @@ def test_layer_formulas_agree_with_keras_layers():
     assert costs.formula_table([standard, separable]).row_count == 2
 
 
+@pytest.mark.slow
 def test_grid_has_the_papers_16_models_and_a_plot(tmp_path, monkeypatch):
     records = costs.grid()
     assert len(records) == 16

@@ -65,6 +65,7 @@ def files(model, tmp_path_factory):
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["keras", "tflite", "tflite_int8", "onnx"])
 def test_mult_adds_are_those_of_the_keras_model(files, model, kind):
     if kind not in files:

@@ -86,6 +86,7 @@ def expanded(small_config, tmp_path_factory):
     return cfg, path
 
 
+@pytest.mark.slow
 def test_a_pruned_network_is_fine_tuned_saved_and_resumed(expanded, tmp_path):
     whole, folder = expanded
     path = tmp_path / "pruned.keras"

@@ -185,6 +185,7 @@ def test_write_folder_holds_the_scenes_of_source(tmp_path):
             assert np.abs(decoded.astype(float) - scene["image"]).mean() < 8
 
 
+@pytest.mark.slow
 def test_raw_pixels_are_not_enough():
     """Ridge regression on 32-pixel images, at its best regularization, stays under 0.4 (chance: 0.1)."""
 

@@ -111,11 +111,13 @@ def score(predictor, images=TEST_IMAGES, labels=TEST_LABELS):
     return {"top1": float((predictor(images).argmax(-1) == labels).mean())}
 
 
+@pytest.mark.slow
 def test_the_reference_is_worth_comparing_with(reference):
     assert score(reference)["top1"] > 0.8
     assert np.ptp(reference(TEST_IMAGES)) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("format", "options", "limit"),
     [
@@ -266,6 +268,7 @@ def mobilenet():
     return told_apart(model, PATCHES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["tflite", "onnx"])
 def test_a_mobilenet_is_folded_and_gives_its_logits(mobilenet, tmp_path, format):
     if format == "onnx":
@@ -636,6 +639,7 @@ def test_a_drop_over_the_limit_fails(mode, model_has, file_has, ok):
     assert ("ok" if ok else "failed") in console.export_text()
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_a_real_network_on_photographs(real_data, tmp_path):
     """A MobileNetV2 1.0-160 for dog breeds, as float32 and as int8 with uint8 inputs, on COCO's photographs."""

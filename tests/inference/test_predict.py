@@ -67,6 +67,7 @@ def files(model, tmp_path_factory):
     return {**found, "keras": folder / "model.keras", "run": folder}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["keras", "run", "savedmodel", "tflite", "dynamic", "onnx", "onnx-dynamic"])
 @pytest.mark.parametrize("count", [1, 3])
 def test_formats_agree_with_keras(files, model, key, count):

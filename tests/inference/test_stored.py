@@ -29,6 +29,7 @@ def expected(stored: Path) -> dict:
     return json.loads((stored / "expected.json").read_text())
 
 
+@pytest.mark.slow
 def test_they_give_the_same_outputs(stored):
     for name, then in expected(stored).items():
         cfg = workflow.open_config(stored / name)
@@ -42,6 +43,7 @@ def test_they_give_the_same_outputs(stored):
             np.testing.assert_allclose(raw[key], value, atol=step, err_msg=f"{name} {key}")
 
 
+@pytest.mark.slow
 def test_they_are_scored_as_they_were(stored):
     for name, then in expected(stored).items():
         now = workflow.evaluate_model(stored / name)
@@ -51,6 +53,7 @@ def test_they_are_scored_as_they_were(stored):
         assert now["count"] == then["metrics"]["count"], name
 
 
+@pytest.mark.slow
 def test_they_are_inspected(stored):
     for name in expected(stored):
         inspection = workflow.inspect_model(stored / name)
@@ -58,6 +61,7 @@ def test_they_are_inspected(stored):
         assert inspection.outputs, name
 
 
+@pytest.mark.slow
 def test_they_predict(stored, tmp_path):
     Image.fromarray(picture()).save(tmp_path / "picture.png")
     for name in expected(stored):
@@ -65,6 +69,7 @@ def test_they_predict(stored, tmp_path):
         assert "error" not in row and len(row) > 1, name
 
 
+@pytest.mark.slow
 def test_they_are_exported_again(stored, tmp_path):
     [result] = workflow.export_run(stored / "classification", ["tflite"], folder=tmp_path)
     assert result.parity.max_diff < 1e-4
@@ -76,12 +81,14 @@ def train(stored, tmp_path, *overrides):
     return workflow.train_run("demo", [*plain, *small, *overrides], tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["model.weights", "distill.teacher", "train.network"])
 def test_training_starts_from_them(stored, tmp_path, key):
     run = train(stored, tmp_path, f"{key}={stored / 'classification' / 'model.keras'}")
     assert np.isfinite(run.metrics["log_loss"])
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(stored, tmp_path, capsys):
     values = yaml.safe_load((stored / "interrupted" / "config.yaml").read_text())
     cfg = config.override(values, [], "stored")
@@ -92,6 +99,7 @@ def test_an_interrupted_run_goes_on(stored, tmp_path, capsys):
     assert len(rows) == 5  # the header, one epoch of the head, three of all
 
 
+@pytest.mark.slow
 def test_training_resumes_from_a_stored_checkpoint(stored, tmp_path):
     with zipfile.ZipFile(ARCHIVES[0]) as file:  # as it was, whatever other tests made of the folder
         file.extractall(tmp_path)

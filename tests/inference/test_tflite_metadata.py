@@ -152,6 +152,7 @@ def as_image(mediapipe):
     return lambda image: mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_image_classifier(real_data, vision, as_image, tmp_path):
     """19 breeds of dogs, float32 and int8 with uint8 inputs and outputs."""
@@ -188,6 +189,7 @@ class Named:
         self.classes = [f"thing {i}" for i in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.parametrize("format", ["tflite", "tflite_int8"])
 def test_object_detector(real_data, vision, as_image, tmp_path, format):
@@ -218,6 +220,7 @@ def test_object_detector(real_data, vision, as_image, tmp_path, format):
     assert total > 10, "detections of several classes to compare"
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.parametrize(("format", "outputs"), [("tflite", "softmax"), ("tflite_int8", "logits")])
 def test_image_segmenter(real_data, vision, as_image, tmp_path, format, outputs):
@@ -281,6 +284,7 @@ def test_image_classifier_of_attributes(of_faces, vision, as_image):
     assert np.ptp(seen) > 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_image_embedder(of_faces, vision, as_image):
     path, photographs, ours = of_faces(embedding, tiny("embedding", *SMALLER, "train.batch_size=8"), [])

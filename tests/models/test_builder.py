@@ -97,6 +97,7 @@ def weighted_layers(model):
 # Parity with keras.applications ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, alpha", PAIRS)
 def test_parity_with_keras_applications(name, alpha):
     theirs = reference(name, alpha)
@@ -344,6 +345,7 @@ def test_backbone_mistakes_are_user_errors():
 # Export ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, expected",
     [

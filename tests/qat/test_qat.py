@@ -138,6 +138,7 @@ def steps_of(low, high) -> tuple[float, int]:
     return scale, int(np.floor(-128 - float(low) / scale + 0.5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["v3", "fpnlite"])
 def test_strip_gives_the_float_network_back(pair, images, name):
     network, trained = pair(name)
@@ -148,6 +149,7 @@ def test_strip_gives_the_float_network_back(pair, images, name):
     assert stripped.get_layer("backbone").output.keys() == network.get_layer("backbone").output.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "fpnlite"])  # like ssdlite, and slow
 def test_the_file_is_int8_and_follows_the_trained_network(pair, exported, images, monkeypatch, name):
     """The file may be off by twice what the trained network is where roundings near a border go either way.
@@ -238,6 +240,7 @@ def values(path, images) -> list[tuple[dict, np.ndarray]]:
     return [(detail, np.stack(each)) for detail, *each in zip(details, *rows, strict=True)]
 
 
+@pytest.mark.slow
 def test_calibration_leaves_rare_values_out_of_the_ranges(pair, images, tmp_path):
     network, _ = pair("v2")
     loud = np.concatenate([images, images])
@@ -362,6 +365,7 @@ def test_unknown_layers_are_named():
         prepare(keras.Model(x, keras.layers.Activation("elu", name="act")(x)))
 
 
+@pytest.mark.slow
 def test_a_run_trains_resumes_and_exports_without_calibration(small_config, tmp_path, capsys):
     from mobilenet_tf.tasks.classification.task import task
     from mobilenet_tf.training.evaluate import evaluation_inputs

@@ -89,6 +89,7 @@ def test_images_are_kept_as_bytes_up_to_a_limit(monkeypatch):
     assert len(first_batches(batches, 5)) == 2
 
 
+@pytest.mark.slow
 def test_what_a_stage_freezes_keeps_statistics_that_belong_to_its_weights(small_config, tmp_path, monkeypatch):
     """As the first of two stages left them, in the averaged network and in the live one."""
     all_then_head = "[{duration: 30 steps, learning_rate: 0.01}, {train: head, duration: 1, learning_rate: 0.1}]"
@@ -118,6 +119,7 @@ def statistics_of(model):
     return [v.numpy() for layer in norms(model) for v in (layer.moving_mean, layer.moving_variance)]
 
 
+@pytest.mark.slow
 def test_moving_averages_that_lag_are_told(small_config, tmp_path):
     lagging = ["train.batch_norm_samples=0", "train.batch_norm_momentum=0.999", "train.stages.0.duration=40 steps"]
     with pytest.warns(UserWarning) as told:

@@ -83,6 +83,7 @@ def test_cached_outputs_are_those_that_the_teacher_gives(teacher):
     assert targets["labels"].shape == (8, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["{train: head, augment: false}", "{train: all}"])
 def test_a_taught_run_names_its_teacher_and_its_score(small_run, small_config, tmp_path, stage):
     part = {"duration": "3 steps", "learning_rate": 0.01}

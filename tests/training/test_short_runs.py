@@ -56,6 +56,7 @@ def score_of(short: Short, folder, seed: int) -> float:
     return workflow.evaluate_model(folder / "run", split="test")[short.metric]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("task", RUNS)
 def test_two_colors_are_told_apart(task, seed, tmp_path):
@@ -63,6 +64,7 @@ def test_two_colors_are_told_apart(task, seed, tmp_path):
         assert score_of(RUNS[task], tmp_path, seed) >= RUNS[task].floor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_red_and_blue_by_the_whole_network(seed, tmp_path):
     """27 normalizations in a row: here statistics that lag make all answers one."""

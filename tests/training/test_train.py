@@ -41,6 +41,7 @@ def same(first, second, atol=0.0):
     return all(np.allclose(a, b, rtol=0, atol=atol) for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.slow
 def test_a_run_leaves_everything(small_run, small_config):
     for name in ("config.yaml", "log.csv", "model.keras", "metrics.json", "checkpoints/last.npz", "plots/curves.png"):
         assert (small_run / name).stat().st_size > 0, name
@@ -86,6 +87,7 @@ def run_killed(config_path, folder, epochs):
     process.wait()
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_to_the_result_of_an_uninterrupted_one(small_config, tmp_path):
     """kill -9 in the second stage; dropout, augmentation, EMA, Adam's moments and the warm-up all count."""
     stages = "[{duration: 2, learning_rate: 0.01, train: s16}, {duration: 25 steps, learning_rate: 0.005}]"
@@ -112,6 +114,7 @@ def test_a_killed_run_continues_to_the_result_of_an_uninterrupted_one(small_conf
     assert len(rows(tmp_path / "whole")) == 5  # 2 epochs of 10 steps, then 25 steps
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_without_augmentation_trains_on_features_computed_once(small_config, tmp_path, monkeypatch):
     stage = "train.stages=[{train: head, augment: false, duration: 3, learning_rate: 0.1}]"
     calls = []
@@ -130,6 +133,7 @@ def test_a_frozen_backbone_without_augmentation_trains_on_features_computed_once
     assert cached.metrics["log_loss"] == pytest.approx(plain.metrics["log_loss"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_head_stage_leaves_the_backbone_as_it_was(small_config, tmp_path):
     run = train(task, small_config("train.stages=[{train: head, duration: 1, learning_rate: 0.1}]"), tmp_path)
     keras.utils.set_random_seed(small_config().seed)
@@ -138,6 +142,7 @@ def test_the_head_stage_leaves_the_backbone_as_it_was(small_config, tmp_path):
         assert same(layer.get_weights(), other.get_weights()) == (layer.name != "logits"), layer.name
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_a_stage_and_the_best_model_is_kept(small_config, tmp_path, capsys):
     cfg = small_config(
         "train.patience=1", "train.stages.0.learning_rate=1e-9", "train.stages.0.duration=6", "train.ema=null"
@@ -148,6 +153,7 @@ def test_early_stopping_ends_a_stage_and_the_best_model_is_kept(small_config, tm
     assert run.metrics["top1"] == pytest.approx(max(float(row["val_top1"]) for row in rows(tmp_path)), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_of_equal_evaluations_the_later_is_kept(small_config, tmp_path, monkeypatch):
     """Small validation splits tie often; the network that was trained longer is the surer one."""
     scores = iter([0.5, 0.75, 0.75, 0.25])
@@ -160,6 +166,7 @@ def test_of_equal_evaluations_the_later_is_kept(small_config, tmp_path, monkeypa
     assert saved[:-1] == [1, 2, 3], "and the last is model.keras"
 
 
+@pytest.mark.slow
 def test_a_stage_whose_patience_was_out_when_the_run_was_killed_is_over(small_config, tmp_path, monkeypatch):
     cfg = small_config("train.patience=1", "train.stages.0.learning_rate=1e-9", "train.stages.0.duration=6")
 
@@ -176,6 +183,7 @@ def test_a_stage_whose_patience_was_out_when_the_run_was_killed_is_over(small_co
     assert rows(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_losses(small_config, tmp_path):
     cfg = small_config("train.stages.0.learning_rate=1e38", "train.stages.0.duration=5")
     with pytest.raises(UserError, match=r"the loss became (nan|inf) at step \d+ of stage 1 .*the last losses were: \d"):
@@ -183,6 +191,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_losses(small
     assert not (tmp_path / "model.keras").exists()
 
 
+@pytest.mark.slow
 def test_resuming_with_a_changed_model_is_refused_and_loses_nothing(small_config, tmp_path):
     train(task, small_config("train.stages.0.duration=1"), tmp_path)
     last = tmp_path / "checkpoints" / "last.npz"
@@ -192,6 +201,7 @@ def test_resuming_with_a_changed_model_is_refused_and_loses_nothing(small_config
     assert last.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_resume_continues_another_run(small_config, tmp_path, capsys):
     stage = "{duration: 1, learning_rate: 0.01}"
     one, two = f"train.stages=[{stage}]", f"train.stages=[{stage}, {stage}]"
@@ -221,6 +231,7 @@ def test_a_run_folder_that_cannot_be_written_is_one_line(small_config, tmp_path)
         train(task, small_config(), tmp_path / "file" / "run")
 
 
+@pytest.mark.slow
 def test_a_full_disk_on_checkpoint_keeps_the_old_one(small_config, tmp_path, monkeypatch):
     savez, calls = np.savez, []
 
@@ -236,6 +247,7 @@ def test_a_full_disk_on_checkpoint_keeps_the_old_one(small_config, tmp_path, mon
     assert checkpoint.load_state(tmp_path / "checkpoints" / "last.npz")["epoch"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_trains_and_saves_float32(small_config, tmp_path, precision):
     cfg = small_config(f"train.precision={precision}", "train.stages.0.duration=4 steps")
@@ -259,6 +271,7 @@ def test_the_stored_config_reads_as_yaml(small_run, small_config):
     assert yaml.safe_load((small_run / "config.yaml").read_text()) == small_config().to_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in config.shipped() if config.find(n).parent.name == task.name])
 def test_every_shipped_config_takes_a_real_step(name, tmp_path):
     """On the built-in pictures, without downloads and at a small size; all else is the config's."""

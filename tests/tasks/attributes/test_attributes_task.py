@@ -129,6 +129,7 @@ def scene_inputs(folder, split, count):
     return np.concatenate(evaluation_inputs(task(cfg), task(cfg).source(split), count))
 
 
+@pytest.mark.slow
 def test_a_run_tunes_its_thresholds_and_every_file_has_them(run):
     stored = yaml.safe_load((run / "config.yaml").read_text())
     assert len(stored["thresholds"]) == 3 and stored["thresholds"] != [0.5] * 3
@@ -151,6 +152,7 @@ def test_given_thresholds_stay():
     assert task(cfg).calibrate_thresholds(metric).thresholds is None
 
 
+@pytest.mark.slow
 def test_exports_say_what_the_model_says(run, tmp_path):
     results = workflow.export_run(run, ["tflite_int8", "onnx"], folder=tmp_path)
     assert [result.monitor[0] for result in results] == ["mean_ap"] * 2
@@ -195,6 +197,7 @@ def test_predictions_name_what_is_present(run, tmp_path):
     assert set(rows[0]["attributes"].split(", ")) - {""} == set(expected)
 
 
+@pytest.mark.slow
 def test_a_teacher_teaches_from_unlabelled_pictures_alone(run, tmp_path):
     """Half of the listed pictures have no label; with distill.weight=1 no label is used at all."""
     path = listing(tmp_path, 40, 20)
@@ -213,6 +216,7 @@ def test_a_teacher_teaches_from_unlabelled_pictures_alone(run, tmp_path):
     assert off < 0.5 * min(np.abs(fresh - teacher).mean(), alike), "more than the teacher's mean answer was learned"
 
 
+@pytest.mark.slow
 def test_unknown_labels_train_beside_known_ones(tmp_path):
     path = listing(tmp_path, 30, 20)
     overrides = [f"data={{reader: csv, root: {path}, validation_fraction: 0.4}}", "train.stages.0.duration=1"]

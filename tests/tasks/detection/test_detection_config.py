@@ -66,6 +66,7 @@ def test_a_config_survives_saving(tmp_path):
     assert isinstance(cfg.data.root, Path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_configs_take_a_real_step(name):
     """On the built-in images at 32 px: the input, the network, the loss and its gradient are the config's."""

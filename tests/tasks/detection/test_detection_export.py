@@ -63,6 +63,7 @@ def assert_found(raw, wanted):
         np.testing.assert_allclose(prediction["boxes"], want_boxes, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scores", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("format", ["savedmodel", "tflite", "onnx"])
 def test_every_format_finds_the_same(tmp_path, format, scores):

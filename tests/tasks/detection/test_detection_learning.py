@@ -17,6 +17,7 @@ from mobilenet_tf.training.train import Trainer
 OVERFIT_STEPS = (60, 20, 20)  # how far it has come is looked at after each
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_overfits_eight_photographs(real_data, tmp_path):
     root = real_data / "coco_mini"

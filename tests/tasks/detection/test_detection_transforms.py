@@ -171,6 +171,7 @@ def small_config(*overrides):
     return config.override(values, overrides, "small")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

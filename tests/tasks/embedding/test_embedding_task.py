@@ -113,6 +113,7 @@ def test_embeddings_have_unit_length_and_centres_stay_behind(backbone):
     assert "cosines" not in embedder(backbone, None, input_size=(32, 32)).output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["triplet", "arcface"])
 def test_each_loss_learns_a_handful_of_pictures(name):
     keras.utils.set_random_seed(0)
@@ -129,6 +130,7 @@ def test_each_loss_learns_a_handful_of_pictures(name):
     assert score(task(cfg), keras_predictor(model), [batch], task(cfg).metric(source))["roc_auc"] > 0.95
 
 
+@pytest.mark.slow
 def test_the_threshold_of_the_validation_split_travels(run):
     stored = artifact.read(run.folder)
     threshold = stored.config["verification"]["threshold"]
@@ -138,6 +140,7 @@ def test_the_threshold_of_the_validation_split_travels(run):
     assert len(stored.classes) == 5 and {p.name for p in (run.folder / "plots").iterdir()} >= {"roc.png", "curves.png"}
 
 
+@pytest.mark.slow
 def test_unseen_identities_are_scored(run, exported):
     numbers = workflow.evaluate_model(run.folder)
     assert numbers["count"] == 24 and numbers["pairs"] == 24 * 23 // 2

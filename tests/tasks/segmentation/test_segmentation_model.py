@@ -48,6 +48,7 @@ def small():
     return told_apart(evened(adjusted(lively(model), PATCHES), PATCHES), PATCHES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["mobilenet_v1", V2, V3, V3_SMALL])
 @pytest.mark.parametrize("head", HEADS)
 def test_logits_have_the_size_of_the_image(backbone, head):
@@ -222,6 +223,7 @@ def exported(model, folder, name, outputs="logits", **keys):
     return convert.export(model, folder / convert.FORMATS[name].filename, name, metadata=metadata, **keys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tflite", "onnx"])
 def test_logits_are_the_same_in_every_format(small, tmp_path, name):
     x = PATCHES[:1]
@@ -281,6 +283,7 @@ def test_windows_cover_a_large_picture():
 # Learning
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_overfits_four_street_scenes(real_data):
     overrides = ["input_size=[288, 384]", "head=deeplabv3plus", "alpha=0.35", "filters=64", "dropout=0", "weights=null"]
