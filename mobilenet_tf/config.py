@@ -289,6 +289,13 @@ class Model(Section):
             raise ValueError(specs.unknown_name(name))
         return name
 
+    @field_validator("weights")
+    @classmethod
+    def _weights_can_be_read(cls, weights: str | None) -> str | None:
+        if weights not in (None, "imagenet") and Path(weights).suffix not in (".h5", ".keras"):
+            raise ValueError("must be imagenet, null or the path of a .h5, .weights.h5 or .keras file")
+        return weights
+
 
 Counts = Annotated[dict[Split, int], Field(description="The number of images of each split; for data.reader=scenes")]
 

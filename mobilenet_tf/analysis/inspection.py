@@ -1,13 +1,13 @@
 """What is inside a model file: inputs, outputs, operations, quantization, size and cost by type, metadata.
 
-Imports TensorFlow only for the formats that need it.
+The module of each format, such as `inspect_tflite`, reads the file; it is imported when such a file is inspected, so
+that TensorFlow is imported only for the formats that need it.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,6 @@ import numpy as np
 
 from mobilenet_tf.inference import artifact
 from mobilenet_tf.inference.formats import KERAS, KINDS, resolve
-from mobilenet_tf.inference.metadata_storage import load_onnx
-from mobilenet_tf.inference.predict import load_keras, open_saved_model
-from mobilenet_tf.inference.tflite import POST_PROCESS, open_tflite, operators, tflite_outputs, tflite_schema
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError
 
@@ -137,232 +134,9 @@ def _sum(values: Iterable[int | None]) -> int | None:
     return sum(known) if len(known) == len(values) else None
 
 
-# TFLite
-
-
-def inspect_tflite(path: Path) -> dict[str, Any]:
-    """Returns the fields of `Inspection` that can be read from a .tflite file."""
-    from mobilenet_tf.inference import tflite_metadata
-
-    schema = tflite_schema()
-    interpreter = open_tflite(path)  # first, since it raises UserError where the file is damaged
-    model = schema.Model.GetRootAs(path.read_bytes(), 0)
-    types = {value: name.lower() for name, value in vars(schema.TensorType).items()}
-    rows = [
-        row
-        for i in range(model.SubgraphsLength())
-        for row in _graph_rows(model, model.Subgraphs(i), operators(model), types)
-    ]
-    builtin = vars(schema.BuiltinOperator)
-    inputs = {detail["name"]: detail for detail in interpreter.get_input_details()}
-    signatures = interpreter.get_signature_list()
-    if len(signatures) == 1:
-        inputs = interpreter.get_signature_runner(next(iter(signatures))).get_input_details()
-    return {
-        "inputs": [_detail(name, detail) for name, detail in inputs.items()],
-        "outputs": [_detail(name, detail) for name, detail in tflite_outputs(interpreter).items()],
-        "rows": rows,
-        "weights": _constants(model, types),
-        "unsupported_ops": sorted({row.type for row in rows if row.type not in builtin and row.type != POST_PROCESS}),
-        "tflite_metadata": tflite_metadata.read(path) is not None,
-    }
-
-
-def _graph_rows(model, graph, names, types) -> list[Operation]:
-    rows = []
-    for i in range(graph.OperatorsLength()):
-        op = graph.Operators(i)
-        tensors = [graph.Tensors(index) for index in op.InputsAsNumpy() if index >= 0] if op.InputsLength() else []
-        outputs = [graph.Tensors(op.Outputs(j)) for j in range(op.OutputsLength())]
-        constants = [tensor for tensor in tensors if model.Buffers(tensor.Buffer()).DataLength()]
-        scales = [_scales(tensor) for tensor in constants if types[tensor.Type()] in QUANTIZED]
-        name = names[op.OpcodeIndex()]
-        cost = TFLITE_COSTS.get(name)
-        rows.append(
-            Operation(
-                name=outputs[0].Name().decode().partition(";")[0] if outputs else name,
-                type=name,
-                dtype=types[outputs[0].Type()] if outputs else "",
-                bytes=sum(model.Buffers(tensor.Buffer()).DataLength() for tensor in constants),
-                mult_adds=cost([_shape(t) for t in tensors], _shape(outputs[0])) if cost else 0,
-                per_channel=max(scales) > 1 if scales and max(scales) else None,
-            )
-        )
-    return rows
-
-
-TFLITE_COSTS: dict[str, Callable] = {  # (shapes of the inputs, shape of the output) -> multiply-adds
-    "CONV_2D": lambda inputs, output: math.prod(output) * math.prod(inputs[1][1:]),
-    "DEPTHWISE_CONV_2D": lambda inputs, output: math.prod(output) * math.prod(inputs[1][1:3]),
-    "FULLY_CONNECTED": lambda inputs, output: math.prod(output) * inputs[1][1],
-    "TRANSPOSE_CONV": lambda inputs, output: math.prod(inputs[2][:-1]) * math.prod(inputs[1]),
-}
-
-
-def _shape(tensor) -> list[int]:
-    return tensor.ShapeAsNumpy().tolist() if tensor.ShapeLength() else []
-
-
-def _scales(tensor) -> int:
-    return tensor.Quantization().ScaleLength() if tensor.Quantization() else 0
-
-
-def _constants(model, types) -> dict[str, int]:
-    """Returns the bytes of the constants by type; each buffer counts once."""
-    buffers: dict[int, str] = {}
-    for i in range(model.SubgraphsLength()):
-        graph = model.Subgraphs(i)
-        tensors = (graph.Tensors(j) for j in range(graph.TensorsLength()))
-        buffers |= {tensor.Buffer(): types[tensor.Type()] for tensor in tensors}
-    total: Counter[str] = Counter()
-    for buffer, type_ in buffers.items():
-        total[type_] += model.Buffers(buffer).DataLength()
-    return {type_: size for type_, size in total.most_common() if size}
-
-
-def _detail(name, detail) -> Tensor:
-    signature = detail.get("shape_signature", detail["shape"])
-    signature = signature if len(signature) else detail["shape"]
-    scale, zero_point = detail["quantization"]
-    quantization = {"scale": float(scale), "zero_point": int(zero_point)} if scale else {}
-    return Tensor(name, _free(signature), np.dtype(detail["dtype"]).name, **quantization)
-
-
-def _free(shape) -> tuple[int | None, ...]:
+def free_shape(shape) -> tuple[int | None, ...]:
     """Returns a shape with None for each free size, which TFLite gives as a negative number."""
     return tuple(None if size is None or size < 0 else int(size) for size in shape)
-
-
-# ONNX
-
-
-def inspect_onnx(path: Path) -> dict[str, Any]:
-    """Returns the fields of `Inspection` that can be read from an ONNX file. Raises UserError where it is damaged."""
-    onnx, model = load_onnx(path)
-    if not model.graph.output:
-        raise UserError(f"{path} must be a whole ONNX model. Received: a graph without outputs")
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    known = {value.name: value for value in [*graph.input, *graph.value_info, *graph.output]}
-    shapes = {name: _dimensions(value) for name, value in known.items()}
-    shapes |= {name: tuple(tensor.dims) for name, tensor in constants.items()}
-
-    def dtype(number: int) -> str:
-        return onnx.helper.tensor_dtype_to_np_dtype(number).name if number else ""
-
-    sizes = {name: math.prod(t.dims) * np.dtype(dtype(t.data_type)).itemsize for name, t in constants.items()}
-    weights: Counter[str] = Counter()
-    for name, tensor in constants.items():
-        weights[dtype(tensor.data_type)] += sizes[name]
-
-    def tensor(value) -> Tensor:
-        return Tensor(value.name, _dimensions(value), dtype(value.type.tensor_type.elem_type))
-
-    rows = [
-        Operation(
-            name=node.output[0],
-            type=node.op_type,
-            dtype=dtype(known[node.output[0]].type.tensor_type.elem_type) if node.output[0] in known else "",
-            bytes=sum(sizes.get(name, 0) for name in node.input),
-            mult_adds=_onnx_cost(node, shapes),
-        )
-        for node in graph.node
-    ]
-    return {
-        "inputs": [tensor(value) for value in graph.input if value.name not in constants],
-        "outputs": [tensor(value) for value in graph.output],
-        "rows": rows,
-        "weights": dict(weights.most_common()),
-        "unsupported_ops": sorted({node.op_type for node in graph.node if node.domain not in ("", "ai.onnx")}),
-    }
-
-
-def _dimensions(value) -> tuple[int | None, ...]:
-    return tuple(size.dim_value or None for size in value.type.tensor_type.shape.dim)
-
-
-def _onnx_cost(node, shapes) -> int | None:
-    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
-        return 0
-    image, weight, output = (shapes.get(name) for name in (*node.input[:2], node.output[0]))
-    if image is None or weight is None or output is None or None in (*image[1:], *weight, *output[1:]):
-        return None
-    image, output = ([1, *shape[1:]] for shape in (image, output))  # of one image
-    if node.op_type == "Conv":
-        return math.prod(output) * math.prod(weight[1:])
-    if node.op_type == "ConvTranspose":
-        return math.prod(image[2:]) * math.prod(weight)
-    transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-    return math.prod(output) * weight[-1 if transposed else -2]
-
-
-# Keras and SavedModel
-
-
-def inspect_keras(path: Path, batches: Iterable[np.ndarray] | None = None) -> dict[str, Any]:
-    """Returns the fields of `Inspection` that can be read from a .keras file; for batches see `inspect`."""
-    from mobilenet_tf import qat
-    from mobilenet_tf.analysis import cost, dead_channels
-    from mobilenet_tf.models.graph import leaves
-
-    model, metadata = load_keras(path), artifact.read(path)
-    network = qat.strip(model) if qat.is_prepared(model) else model
-    try:
-        costs = {row.name: row.mult_adds for row in cost.cost(model, metadata and metadata.input_size).rows}
-    except UserError:  # the model takes images of any size
-        costs = None
-    weights: Counter[str] = Counter()
-    for variable in model.weights:
-        weights[variable.dtype] += _bytes(variable)
-    return {
-        "inputs": [Tensor(x.name, _free(x.shape), x.dtype) for x in model.inputs],
-        "outputs": [Tensor(x.name, _free(x.shape), x.dtype) for x in model.outputs],
-        "rows": [
-            Operation(
-                layer.name,
-                type(layer).__name__,
-                layer.compute_dtype,
-                sum(map(_bytes, layer.weights)),
-                None if costs is None else costs.get(layer.name, 0),
-            )
-            for layer in leaves(model)
-        ],
-        "weights": dict(weights.most_common()),
-        "dead_kernels": dead_channels.dead_kernels_by_layer(network),
-        "dead_channels": None if batches is None else dead_channels.dead_channels_by_layer(network, batches),
-    }
-
-
-def _bytes(variable) -> int:
-    import tensorflow as tf
-
-    return math.prod(variable.shape) * tf.as_dtype(variable.dtype).size
-
-
-def inspect_savedmodel(path: Path) -> dict[str, Any]:
-    """Returns the fields of `Inspection` that can be read from a SavedModel."""
-    import tensorflow as tf
-
-    _model, serve = open_saved_model(path)
-    graph = serve.graph.as_graph_def()
-    nodes = [node for function in graph.library.function for node in function.node_def]
-    weights: Counter[str] = Counter()
-    for variable in serve.variables:
-        weights[variable.dtype.name] += _bytes(variable)
-
-    def tensors(specs) -> list[Tensor]:
-        return [Tensor(name, _free(spec.shape), spec.dtype.name) for name, spec in specs.items()]
-
-    return {
-        "inputs": tensors(serve.structured_input_signature[1]),
-        "outputs": tensors(serve.structured_outputs),
-        "rows": [
-            Operation(node.name, node.op, tf.as_dtype(node.attr["T"].type).name, mult_adds=None)
-            for node in nodes
-            if node.attr["T"].type and "Call" not in node.op
-        ],
-        "weights": dict(weights.most_common()),
-    }
 
 
 # Tables for people
