@@ -292,7 +292,7 @@ class Model(Section):
     @field_validator("weights")
     @classmethod
     def _weights_can_be_read(cls, weights: str | None) -> str | None:
-        if weights not in (None, "imagenet") and Path(weights).suffix not in (".h5", ".keras"):
+        if weights and weights != "imagenet" and Path(weights).name == weights and not Path(weights).suffix:
             raise ValueError("must be imagenet, null or the path of a .h5, .weights.h5 or .keras file")
         return weights
 
