@@ -135,3 +135,11 @@ def test_every_class_that_registers_itself_is_among_those_that_are_imported():
             parts = path.relative_to(ROOT).with_suffix("").parts
             names.add(".".join(parts if parts[0] == "mobilenet_tf" else ("mobilenet_tf", *parts)))
     assert names == set(registration.MODULES)
+
+
+def test_the_old_place_of_train_works_and_says_where_it_is_now():
+    from mobilenet_tf.training.train import train
+
+    with pytest.warns(UserWarning, match="mobilenet_tf.training.train"):
+        from mobilenet_tf import train as old
+    assert old.train is train

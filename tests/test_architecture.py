@@ -30,6 +30,7 @@ ROOMS = {
     "tasks": ("config", "data", "inference", "models", "task", "training", "utils", "viz"),
     "workflow": ("analysis", "config", "data", "export", "inference", "prune", "task", "training", "utils", "viz"),
     "api": ("data", "export", "inference", "task", "utils", "workflow"),
+    "train": ("training",),
     "weights": ("models",),
     "demo": ("analysis", "data", "export", "utils", "workflow"),
     "doctor": ("utils",),
