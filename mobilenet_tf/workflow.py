@@ -5,6 +5,8 @@ from __future__ import annotations
 import glob
 import importlib
 import importlib.util
+import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -330,6 +332,7 @@ def predict_files(
         find_images(patterns),
     )
     assert predictor.metadata is not None  # open_config has read it
+    drawn = drawing_paths(paths, pictures) if pictures else {}
     classes, rows, first = predictor.metadata.classes, [], None
     for start in track(range(0, len(paths), BATCH), "predict"):
         loaded = {}
@@ -349,11 +352,36 @@ def predict_files(
                 prediction = inference.compare(first, prediction)
             rows.append({"file": str(path)} | inference.to_row(prediction, classes))
             if pictures:
-                pictures.mkdir(parents=True, exist_ok=True)
-                viz.save_image(inference.draw(image, prediction, classes), pictures / f"{path.stem}.png")
+                viz.save_image(inference.draw(image, prediction, classes), drawn[path])
     if inference.sort_by:
         rows.sort(key=lambda row: row.get(inference.sort_by, -np.inf), reverse=True)
     return rows
+
+
+def drawing_paths(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Returns where the drawn copy of each image goes: a .png below `folder`, in the subfolders that the images have.
+
+    Images that differ in their suffix alone keep it in the name of the copy.
+
+    Raises:
+        UserError: a copy would take the place of one of the images, or of another file that was not drawn here.
+    """
+    from mobilenet_tf import viz
+
+    resolved = {path: path.resolve() for path in paths}
+    root = Path(os.path.commonpath([path.parent for path in resolved.values()])) if paths else folder
+    stems = Counter(path.with_suffix("") for path in resolved.values())
+    copies = {}
+    for path, original in resolved.items():
+        name = original.relative_to(root)
+        copies[path] = folder / (name.with_suffix(".png") if stems[original.with_suffix("")] == 1 else f"{name}.png")
+    originals = set(resolved.values())
+    for copy in copies.values():
+        if copy.resolve() in originals:
+            raise UserError(f"drawn copies must not replace the images: choose another folder. Received: {copy}")
+        if copy.exists() and not viz.is_made_here(copy):
+            raise UserError(f"drawn copies must not replace other files: choose another folder. Received: {copy}")
+    return copies
 
 
 def inspect_model(model: Path, samples: Sequence[str] = ()) -> Inspection:

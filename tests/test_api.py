@@ -143,3 +143,29 @@ def test_the_old_place_of_train_works_and_says_where_it_is_now():
     with pytest.warns(UserWarning, match="mobilenet_tf.training.train"):
         from mobilenet_tf import train as old
     assert old.train is train
+
+
+@pytest.fixture
+def two_folders(image, tmp_path) -> Path:
+    """Images of equal names in two folders, and one that differs from another in its suffix alone."""
+    for name in ("a/x.png", "b/x.png", "b/x.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / name)
+    return tmp_path
+
+
+def test_drawn_copies_keep_the_folders_of_the_images(runs, two_folders, tmp_path):
+    file, drawn = runs / "classification" / "exports" / "model.tflite", tmp_path / "drawn"
+    for _ in range(2):  # copies may be drawn again
+        workflow.predict_files(file, [str(two_folders / "a"), str(two_folders / "b")], pictures=drawn)
+    names = {path.relative_to(drawn).as_posix() for path in drawn.rglob("*.*")}
+    assert names == {"a/x.png", "b/x.png.png", "b/x.jpg.png"}
+
+
+@pytest.mark.parametrize(("inputs", "folder"), [(["a"], "a"), (["b/x.jpg"], "b"), (["a/x.png"], "b")])
+def test_a_drawn_copy_never_replaces_what_was_not_drawn_here(runs, two_folders, inputs, folder):
+    before = {path: path.read_bytes() for path in two_folders.rglob("*.*")}
+    file = runs / "classification" / "exports" / "model.tflite"
+    with pytest.raises(UserError, match="choose another folder"):
+        workflow.predict_files(file, [str(two_folders / name) for name in inputs], pictures=two_folders / folder)
+    assert {path: path.read_bytes() for path in two_folders.rglob("*.*")} == before

@@ -173,7 +173,7 @@ def test_predict_takes_files_folders_and_globs(capsys, small_run, tmp_path):
     assert [row for row in rows if "error" in row][0]["file"] == str(broken)
     with open(tmp_path / "rows.csv") as file:
         assert len(list(csv.DictReader(file))) == 5
-    assert len(list((tmp_path / "drawn").glob("*.png"))) == 4
+    assert len(list((tmp_path / "drawn").rglob("*.png"))) == 4
     again = json.loads(call(capsys, "predict", small_run, str(pictures / "test" / "*" / "*.jpg"), "--json")[1])
     assert [row["file"] for row in again] == [row["file"] for row in rows if "error" not in row]
     code, _, err = call(capsys, "predict", small_run, tmp_path / "nothing*.jpg")

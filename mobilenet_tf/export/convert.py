@@ -105,7 +105,7 @@ def export(
     with _progress(f"export {path.name}") as say, tempfile.TemporaryDirectory() as folder:
         say("tracing the graph")
         saved = _trace(net, (batch, *metadata.input_size, 3), Path(folder) / "saved_model")
-        with files.replacing(path) as temporary:
+        with files.replacing(path, members=chosen.kind.members) as temporary:
             job = Job(calibration, inputs, float_layers, metadata.ending.has_post_process, say)
             with _naming_layers(net):
                 resolve(chosen.convert)(saved, temporary, job)

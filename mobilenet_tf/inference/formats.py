@@ -34,6 +34,7 @@ class Kind:
     load: str  # path -> the metadata as JSON, or None
     runtime: str  # () -> anything: imports what running such a file needs
     marker: str = ""  # the file by which a folder of this kind is recognized
+    members: tuple[str, ...] = ()  # all names that such a folder may hold
     threads: bool = False  # whether each file can be given its own number of threads
 
 
@@ -75,6 +76,8 @@ SAVED_MODEL = Kind(
     load=f"{STORAGE}:read_folder",
     runtime=f"{PREDICT}:import_keras",
     marker="saved_model.pb",
+    members=("saved_model.pb", "variables", "assets", "assets.extra", "fingerprint.pb", "keras_metadata.pb")
+    + ("verification.json",),
 )
 TFLITE = Kind(
     name="tflite",

@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,16 +33,25 @@ def temporary_path(path: str | Path) -> Path:
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, *, members: Collection[str] = ()) -> Iterator[Path]:
     """Yields a temporary path for a file or a folder that takes the place of `path` when the block succeeds.
 
-    Folders above `path` are made where they are missing. Raises UserError where `path` cannot be written.
+    Folders above `path` are made where they are missing.
+
+    Args:
+        members: all names that a folder of this kind may hold, where it is a folder that is to be replaced. A folder
+            that holds anything else stays as it is, and so does any folder where a file is to be written.
+
+    Raises:
+        UserError: a folder stands there that must stay, or `path` cannot be written.
     """
     path = Path(path)
     temporary = temporary_path(path)
     try:
+        _check_replaceable(path, members)
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        _check_replaceable(path, members)
         if path.is_dir():  # os.replace refuses to replace a folder that is not empty
             old = temporary_path(path)
             os.replace(path, old)
@@ -54,6 +63,19 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise UserError(f"{path} must be writable. Received: {error.strerror or error}") from error
     finally:
         _remove(temporary)
+
+
+def _check_replaceable(path: Path, members: Collection[str]) -> None:
+    if not path.is_dir():
+        return
+    if not members:
+        raise UserError(f"{path} must be a file or a new name. Received: a folder, which is left as it is")
+    others = sorted(entry.name for entry in path.iterdir() if entry.name not in members)
+    if others:
+        raise UserError(
+            f"{path} must be a new name, an empty folder or an earlier file of this kind. Received: a folder that also "
+            f"holds {', '.join(others[:3])}{', …' if len(others) > 3 else ''}, which is left as it is"
+        )
 
 
 def write_json(path: Path, values: dict) -> None:

@@ -7,7 +7,7 @@ No TensorFlow here; and importing this package does not import matplotlib, which
 from importlib import import_module
 
 NAMES = {
-    "base": ("COLORS", "INK", "MUTED", "PAPER", "CORRECT", "SKY", "INCORRECT", "save_image", "shorten"),
+    "base": ("COLORS", "INK", "MUTED", "PAPER", "CORRECT", "SKY", "INCORRECT", "is_made_here", "save_image", "shorten"),
     "images": ("Box", "annotate", "draw_boxes", "sheet", "thumbnail"),
     "plots": ("bars", "confused_pairs", "confusion", "curves", "distributions", "histograms", "precision_recall", "roc",
               "sensitivity"),

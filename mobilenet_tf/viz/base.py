@@ -12,6 +12,7 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.files import replacing
@@ -44,6 +45,8 @@ OTHER_SCRIPTS = (
 
 # --- files ---
 
+MADE_HERE = ("Software", "mobilenet_tf")  # a text in the PNG files that are written here
+
 
 def save_image(image: np.ndarray | Image.Image, path: str | Path) -> Path:
     """Write an image (uint8 [H, W, 3] or Pillow) atomically, in the format that the suffix of `path` names.
@@ -55,9 +58,21 @@ def save_image(image: np.ndarray | Image.Image, path: str | Path) -> Path:
     kind = IMAGE_FORMATS.get(path.suffix.lower())
     if kind is None:
         raise UserError(f"an image file's name must end in {', '.join(IMAGE_FORMATS)}. Received: {path}")
+    made_here = PngInfo()
+    made_here.add_text(*MADE_HERE)
     with replacing(path) as temporary:
-        drawing.save(temporary, format=kind, quality=92)
+        drawing.save(temporary, format=kind, quality=92, pnginfo=made_here)
     return path
+
+
+def is_made_here(path: str | Path) -> bool:
+    """Whether a file is a PNG that `save_image` wrote, and so may be written again."""
+    key, value = MADE_HERE
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return image.info.get(key) == value
+    except (OSError, SyntaxError, ValueError):
+        return False
 
 
 def as_pillow(image: np.ndarray) -> Image.Image:

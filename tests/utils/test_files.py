@@ -4,9 +4,12 @@ import os
 import re
 from pathlib import Path
 
+import pytest
+
 from mobilenet_tf import config
 from mobilenet_tf.training import checkpoint
 from mobilenet_tf.utils import files
+from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.run_folder import RunFolder
 
 
@@ -63,3 +66,38 @@ def test_a_run_folder_knows_its_files():
         "tensorboard": "tensorboard",
         "cache": "cache",
     }
+
+
+def test_a_folder_is_never_replaced_by_a_file(tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "thesis.txt").write_text("years of work")
+    for write in (lambda path: files.write_csv(path, [{"a": 1}]), lambda path: files.write_json(path, {})):
+        with pytest.raises(UserError, match="results must be a file or a new name. Received: a folder"):
+            write(tmp_path / "results")
+    assert (tmp_path / "results" / "thesis.txt").read_text() == "years of work"
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+def test_a_folder_is_replaced_only_where_it_holds_nothing_else(tmp_path):
+    target = tmp_path / "model"
+
+    def export():
+        with files.replacing(target, members=("saved_model.pb",)) as temporary:
+            temporary.mkdir()
+            (temporary / "saved_model.pb").write_text("new")
+
+    export()
+    (target / "saved_model.pb").write_text("old")
+    export()
+    assert (target / "saved_model.pb").read_text() == "new"
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"model must be a new name.*also holds notes\.txt"):
+        export()
+    assert (target / "notes.txt").read_text() == "mine" and list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_that_appears_meanwhile_stays(tmp_path):
+    with pytest.raises(UserError, match="a folder"), files.replacing(tmp_path / "x.csv") as temporary:
+        temporary.write_text("new")
+        (tmp_path / "x.csv").mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
