@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ UNFIT_STATISTICS_WARNING = (
     "the outputs differ much less between images in inference than in training: the statistics of the "
     "BatchNormalization layers do not fit the weights; set train.batch_norm_samples, or raise it"
 )
+
+TRAINING_FEATURES, VALIDATION_FEATURES = "train.npy", "validation.npy"  # in the cache of a run
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,8 @@ def feature_inputs(task: Task, data: Data, stage: Stage, state: State, cache: Pa
     state.sync_ema_weights()
     predictor = keras_predictor(served)
     cache.mkdir(exist_ok=True)
-    features = Features.compute(trunk, data.source, transform, cache / "train.npy", batch_size)
-    held_out = Features.compute(trunk, data.validation, transform, cache / "validation.npy", batch_size)
+    features = Features.compute(trunk, data.source, transform, cache / TRAINING_FEATURES, batch_size)
+    held_out = Features.compute(trunk, data.validation, transform, cache / VALIDATION_FEATURES, batch_size)
 
     def from_epoch(epoch):
         return features.training_batches(encode, start_epoch=epoch, **options)
@@ -96,6 +99,14 @@ def feature_inputs(task: Task, data: Data, stage: Stage, state: State, cache: Pa
         return score(task, predictor, held_out.batches(batch_size), task.metric(data.validation))
 
     return _with_statistics(task, state, head, served, predictor, len(features.rows), from_epoch, validate)
+
+
+def remove_features(cache: Path) -> None:
+    """Removes the files that `feature_inputs` wrote, and their folder where nothing else is in it."""
+    for name in (TRAINING_FEATURES, VALIDATION_FEATURES):
+        (cache / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        cache.rmdir()
 
 
 def has_features(task: Task, network: keras.Model) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +22,7 @@ from mobilenet_tf.training import checkpoint, distill, optim
 from mobilenet_tf.training.callbacks import AfterEpoch, FiniteLoss
 from mobilenet_tf.training.devices import device_settings
 from mobilenet_tf.training.evaluate import evaluate
-from mobilenet_tf.training.inputs import Data, keep_statistics, stage_inputs
+from mobilenet_tf.training.inputs import Data, keep_statistics, remove_features, stage_inputs
 from mobilenet_tf.training.state import State
 from mobilenet_tf.training.trainer import Trainer
 from mobilenet_tf.utils import files
@@ -52,7 +51,7 @@ def train(task: Callable[[Any], Task], cfg: Config, folder: Path | str) -> Run:
     Raises:
         UserError: an unusable folder, a checkpoint of another model, or a loss that is not finite.
     """
-    bound, run_folder = task(cfg), _prepare(RunFolder(Path(folder)), cfg)
+    bound, run_folder = task(cfg), _prepare(RunFolder(Path(folder)))
     keras.utils.set_random_seed(cfg.seed)
     precision, jit = device_settings("float32" if cfg.quantize.qat else cfg.train.precision, cfg.train.jit)
     source, validation = _sources(bound)
@@ -64,16 +63,23 @@ def train(task: Callable[[Any], Task], cfg: Config, folder: Path | str) -> Run:
     data, state = Data(source, validation, teacher), State(bound, run_folder, network, serving)
     if start:
         _restore(state, start)
+    cfg.save(run_folder.config)  # not before: a start that fails leaves an interrupted run as it was
     for index in range(state.progress.stage, len(cfg.train.stages)):
         resumed = start if index == state.progress.stage and state.progress.step else None
         _train_stage(state, data, index, jit, resumed)
     return _finish(state, data)
 
 
-def _prepare(folder: RunFolder, cfg: Config) -> RunFolder:
+def _prepare(folder: RunFolder) -> RunFolder:
+    """Makes the folder where it is missing. Raises UserError where it cannot be, or holds something else than a run."""
+    others = folder.other_files()
+    if others:
+        raise UserError(
+            "the run folder must be new, empty or that of an earlier run. "
+            f"Received: {folder.path}, which holds {', '.join(others[:3])}{', …' if len(others) > 3 else ''}"
+        )
     try:
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
-        cfg.save(folder.config)
     except OSError as error:
         raise UserError(f"the run folder must be writable: {error.strerror}. Received: {folder.path}") from None
     return folder
@@ -227,7 +233,7 @@ def _finish(state: State, data: Data) -> Run:
     folder.plots.mkdir(exist_ok=True)
     viz.curves(folder.log, folder.plots / "curves.png")
     task.report(metric, data.validation.classes, folder.plots)
-    shutil.rmtree(folder.cache, ignore_errors=True)
+    remove_features(folder.cache)
     for name, reason in [*data.source.corrupt.items(), *data.validation.corrupt.items()]:
         print(f"skipped {name}: {reason}")
     return Run(folder.path, state.serving, numbers)

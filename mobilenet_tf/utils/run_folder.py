@@ -12,6 +12,19 @@ class RunFolder:
 
     path: Path
 
+    def is_run(self) -> bool:
+        """Whether a training run has begun here."""
+        return self.config.is_file() and self.checkpoints.is_dir()
+
+    def other_files(self) -> list[str]:
+        """Returns the names of what stands here and is not a run's, hidden files aside; none where this is a run."""
+        if self.is_run() or not self.path.is_dir():
+            return []
+        begun = {self.checkpoints.name, self.cache.name, self.teacher.name}  # what a start leaves before the config
+        return sorted(
+            entry.name for entry in self.path.iterdir() if not entry.name.startswith(".") and entry.name not in begun
+        )
+
     @property
     def config(self) -> Path:
         """The resolved config of the run, as YAML."""

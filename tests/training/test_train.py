@@ -279,3 +279,36 @@ def test_every_shipped_config_takes_a_real_step(name, tmp_path):
     small = ["model.weights=null", "model.input_size=[32, 32]", "train.batch_size=4", "train.schedule.warmup=0"]
     run = train(task, config.load(name, [DATA, *small, *steps]), tmp_path)
     assert len(rows(tmp_path)) == len(steps) and np.isfinite(run.metrics["log_loss"])
+
+
+def test_a_folder_of_something_else_is_refused_and_stays(small_config, tmp_path):
+    (tmp_path / "cache").mkdir()
+    files = {"config.yaml": "mine: true", "cache/paid.bin": "expensive", "thesis.txt": "years of work"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=r"the run folder must be new, empty.*which holds config\.yaml, thesis\.txt"):
+        train(task, small_config(), tmp_path)
+    assert {name: (tmp_path / name).read_text() for name in files} == files
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_only_the_features_of_the_run_are_removed(small_config, tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "mine.bin").write_text("keep")
+    train(task, small_config("train.stages=[{train: head, augment: false, duration: 1, learning_rate: 0.1}]"), tmp_path)
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["mine.bin"]
+
+
+def test_a_start_that_fails_leaves_an_interrupted_run_as_it_was(small_config, tmp_path, monkeypatch):
+    def killed(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mobilenet_tf.training.state.Progress.end_stage", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(task, small_config(), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for change in ("model.alpha=0.5", "train.network=nowhere.keras", "data.reader=folder data.root=nowhere"):
+        with pytest.raises(UserError):
+            train(task, small_config(*change.split()), tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
