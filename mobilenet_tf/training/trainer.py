@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mobilenet_tf.models.graph import leaves
+
 RECENT_STEPS = 40  # whose losses are stored on the device and checked now and then
 
 
@@ -29,7 +31,8 @@ class Trainer(keras.Model):
         distilled_loss: Callable | None = None,
         after_step: Callable[[], None] | None = None,
     ):
-        super().__init__(name="trainer")
+        # By its policy Keras decides whether the loss must be scaled; the network casts its inputs itself.
+        super().__init__(name="trainer", dtype=_policy(network), autocast=False)
         self.network, self.loss_function, self.distilled_loss = network, loss, distilled_loss
         self.after_step = after_step
         # Rows of (step of the stage, its loss), the newest last; Keras logs the mean of the epoch alone.
@@ -57,3 +60,10 @@ class Trainer(keras.Model):
     def losses_so_far(self) -> list[tuple[int, float]]:
         """(step of the stage, its loss) of the last steps, the newest last. Waits for the device."""
         return [(int(step), float(loss)) for step, loss in np.asarray(self.recent_losses) if step]
+
+
+def _policy(network: keras.Model) -> str:
+    """The dtype policy of a network's layers: that of the model is the one at the time when it was put together."""
+    return (
+        "mixed_float16" if any(layer.dtype_policy.name == "mixed_float16" for layer in leaves(network)) else "float32"
+    )
