@@ -64,6 +64,5 @@ class Trainer(keras.Model):
 
 def _policy(network: keras.Model) -> str:
     """The dtype policy of a network's layers: that of the model is the one at the time when it was put together."""
-    return (
-        "mixed_float16" if any(layer.dtype_policy.name == "mixed_float16" for layer in leaves(network)) else "float32"
-    )
+    names = {layer.dtype_policy.name for layer in leaves(network)}
+    return "mixed_float16" if "mixed_float16" in names else "float32"

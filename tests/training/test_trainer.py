@@ -65,6 +65,7 @@ def test_every_stage_scales_the_loss(small_config, few_rows, tmp_path, monkeypat
     seen = []
     monkeypatch.setattr("mobilenet_tf.training.devices.computes", lambda dtype: True)
     monkeypatch.setattr(training, "_fit", lambda trainer, *_: seen.append(trainer.optimizer))
+    monkeypatch.setattr(training, "_finish", lambda *_: None)
     cfg = small_config(
         "train.precision=mixed_float16",
         f"train.stages=[{{train: {stage}, augment: true, duration: 1 step, learning_rate: 0.1}}]",
