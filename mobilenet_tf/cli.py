@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from mobilenet_tf.inference.formats import FORMATS, KINDS, suffixes
+from mobilenet_tf.utils.console import readable
 from mobilenet_tf.utils.errors import UserError
 
 app = typer.Typer(
@@ -46,13 +47,13 @@ def main() -> None:
     """Runs the command line; a user's mistake is one line on stderr and exit code 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     gc.set_threshold(100_000, 50, 100)  # garbage collection of traced networks took a seventh of the start-up time
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {readable(message)}\n"
     # An image over the size limit is refused with an error of our own, so that Pillow's warning says nothing new
     warnings.filterwarnings("ignore", message="Image size .* could be decompression bomb")
     try:
         app()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {readable(error)}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -404,10 +405,12 @@ def _print_numbers(title: str, numbers: dict) -> None:
 def _print_rows(rows: list[dict]) -> None:
     from rich.table import Table
 
+    from mobilenet_tf.utils.console import plain
+
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    table = Table(*columns)
+    table = Table(*map(plain, columns))
     for row in rows:
-        table.add_row(*(str(row.get(column, "")) for column in columns))
+        table.add_row(*(plain(row.get(column, "")) for column in columns))
     _print(table)
 
 

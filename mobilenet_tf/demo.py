@@ -11,6 +11,7 @@ from mobilenet_tf import workflow
 from mobilenet_tf.analysis import benchmark
 from mobilenet_tf.data import scenes
 from mobilenet_tf.export import convert, verification
+from mobilenet_tf.utils.console import plain
 
 
 def run(folder: Path) -> dict:
@@ -34,7 +35,7 @@ def run(folder: Path) -> dict:
     int8 = folder / "exports" / convert.FORMATS["tflite_int8"].filename
     rows = workflow.predict_files(int8, [str(images)], pictures=folder / "predictions")
     for row in rows:
-        console.print(f"{row['file']}: {row['label']} ({row['probability']:.0%})")
+        console.print(f"{plain(row['file'])}: {plain(row['label'])} ({row['probability']:.0%})")
 
     console.rule("5  benchmark")
     files = [folder / "exports" / result.file for result in results]
@@ -43,7 +44,7 @@ def run(folder: Path) -> dict:
 
     console.rule(f"done in {time.perf_counter() - started:.0f} s")
     for name, path in {"plots": folder / "plots", "annotated images": folder / "predictions", "model": int8}.items():
-        console.print(f"{name}: [bold]{path}[/bold]")
+        console.print(f"{name}: [bold]{plain(path)}[/bold]")
     return {
         "run": str(folder),
         "test": scores,

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -22,6 +21,7 @@ from mobilenet_tf.inference.formats import KINDS, TFLITE, resolve
 from mobilenet_tf.inference.predict import Predictor, load_predictor
 from mobilenet_tf.inference.tflite import open_tflite
 from mobilenet_tf.utils import files
+from mobilenet_tf.utils.console import plain
 from mobilenet_tf.utils.errors import UserError
 
 CALLS_PER_TURN = 10  # calls in a row before the next file has its turn
@@ -190,14 +190,14 @@ def warnings(results: Iterable[Latency]) -> list[str]:
 def table(results: Iterable[Latency]) -> Table:
     """Returns the latencies as a table, a row for each file and number of threads, with the warnings below."""
     results = list(results)
-    rendered = Table(title="Latency of one call", caption="\n".join(map(escape, warnings(results))) or None)
+    rendered = Table(title="Latency of one call", caption="\n".join(map(plain, warnings(results))) or None)
     rendered.caption_justify = "left"
     rendered.add_column("file", overflow="fold")
     for name in ("input", "threads", "MB", "median ms", "p90 ms"):
         rendered.add_column(name, justify="right")
     for r in results:
         rendered.add_row(
-            escape(r.file),
+            plain(r.file),
             "x".join(map(str, r.input_shape)),
             str(r.threads or "auto"),
             "-" if r.size is None else f"{r.size / 1e6:.2f}",

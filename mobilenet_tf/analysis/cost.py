@@ -13,6 +13,7 @@ from keras import layers
 from mobilenet_tf import qat
 from mobilenet_tf.models import builder, graph, specs
 from mobilenet_tf.utils import files
+from mobilenet_tf.utils.console import plain
 from mobilenet_tf.utils.errors import UserError
 
 GRID_SIZES = (128, 160, 192, 224)  # the resolutions of arXiv:1704.04861, Table 7
@@ -322,7 +323,7 @@ def table(cost: Cost, by_layer: bool = False):
     from rich.table import Table
 
     columns = ["layer", "type", "output"] if by_layer else ["type"]
-    title = f"{cost.name}, input {'x'.join(map(str, cost.input_shape))}"
+    title = plain(f"{cost.name}, input {'x'.join(map(str, cost.input_shape))}")
     out = Table(title=title, caption="mult-adds of convolutions and dense layers, for one image", show_footer=True)
     for i, column in enumerate(columns):
         out.add_column(column, footer="" if i else "total")
@@ -341,7 +342,7 @@ def table(cost: Cost, by_layer: bool = False):
     for labels, line in lines:
         share = 100 * line.mult_adds / max(1, cost.mult_adds)
         numbers = (f"{line.mult_adds / 1e6:,.2f}", f"{share:.2f}", f"{line.parameters:,}", f"{line.trainable:,}")
-        out.add_row(*labels, *numbers)
+        out.add_row(*map(plain, labels), *numbers)
     return out
 
 

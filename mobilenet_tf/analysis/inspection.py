@@ -17,6 +17,7 @@ import numpy as np
 from mobilenet_tf.inference import artifact
 from mobilenet_tf.inference.formats import KERAS, KINDS, resolve
 from mobilenet_tf.utils import files
+from mobilenet_tf.utils.console import plain
 from mobilenet_tf.utils.errors import UserError
 
 QUANTIZED = {"int4", "int8", "uint8", "int16"}
@@ -144,14 +145,13 @@ def free_shape(shape) -> tuple[int | None, ...]:
 
 def tables(inspection: Inspection, by_layer: bool = False) -> list:
     """Returns an inspection as `rich` tables: facts, operations by type or one by one, and dead channels."""
-    from rich.markup import escape
     from rich.table import Table
 
     facts = Table(
-        title=escape(f"{inspection.file}: {inspection.format}, {inspection.size / 1e6:.2f} MB"), show_header=False
+        title=plain(f"{inspection.file}: {inspection.format}, {inspection.size / 1e6:.2f} MB"), show_header=False
     )
     for name, value in _facts(inspection):
-        facts.add_row(name, escape(value))
+        facts.add_row(name, plain(value))
     result = [facts]
     columns = ["layer", "type", "output"] if by_layer else ["type", "count", "quantized"]
     costs = Table(*columns, title="Operations", show_footer=False)
@@ -163,7 +163,7 @@ def tables(inspection: Inspection, by_layer: bool = False) -> list:
         else [((type_, str(total.count), str(total.quantized)), total) for type_, total in inspection.by_type().items()]
     )
     for labels, line in lines:
-        costs.add_row(*map(escape, labels), f"{line.bytes / 1e3:,.1f}", _millions(line.mult_adds))
+        costs.add_row(*map(plain, labels), f"{line.bytes / 1e3:,.1f}", _millions(line.mult_adds))
     result.append(costs)
     dead = {
         "Depthwise kernels that do nothing": inspection.dead_kernels,
@@ -212,5 +212,5 @@ def _counts(title: str, rows: list[dict], by_layer: bool):
     table = Table("layer", *keys, title=title)
     total = {"name": "all", **{key: sum(row[key] for row in rows) for key in keys}}
     for row in [*(rows if by_layer else []), total]:
-        table.add_row(row["name"], *(str(row[key]) for key in keys))
+        table.add_row(plain(row["name"]), *(str(row[key]) for key in keys))
     return table

@@ -14,6 +14,7 @@ from mobilenet_tf.export.exporter import Exporter
 from mobilenet_tf.export.quantize import LayerError
 from mobilenet_tf.inference.predict import load_predictor
 from mobilenet_tf.utils import files
+from mobilenet_tf.utils.console import plain
 from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.progress import track
 
@@ -82,7 +83,7 @@ def tables(result: Sensitivity) -> list[Table]:
     layers = Table("layer", "operation", title="What int8 costs each layer alone")
     layers.add_column("error, LSB", justify="right")
     for error in result.layers[:TABLE_ROWS]:
-        layers.add_row(error.layer, error.operation, f"{error.rms_lsb:.2f}")
+        layers.add_row(plain(error.layer), plain(error.operation), f"{error.rms_lsb:.2f}")
     layers.caption = "root mean square error in LSB, the difference of adjacent int8 values; rounding alone makes 0.29"
     files = Table(title=f"The worst left in float32; the model's {result.metric} is {result.reference:.3f}")
     for header in ("layers in float32", result.metric, "drop", "MB"):

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from mobilenet_tf.inference.predict import Predictor
 from mobilenet_tf.inference.spread import Spread, leaves
 from mobilenet_tf.utils import files
+from mobilenet_tf.utils.console import plain
 from mobilenet_tf.utils.errors import UserError
 
 
@@ -209,5 +209,5 @@ def table(verifications: Iterable[Verification]) -> Table:
         result.add_column(name, justify=side, min_width=min_width, overflow="fold")
     for *cells, verdict in rows:
         color = "green" if verdict == "ok" else "red"
-        result.add_row(*map(escape, cells), f"[{color}]{verdict}[/]")
+        result.add_row(*map(plain, cells), f"[{color}]{verdict}[/]")
     return result

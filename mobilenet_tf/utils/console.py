@@ -1,4 +1,4 @@
-"""Suppresses what native code writes to the terminal."""
+"""What reaches the terminal: native logs are suppressed, names of strangers printed literally."""
 
 from __future__ import annotations
 
@@ -30,3 +30,15 @@ def _fileno(stream: Any) -> int | None:
         return stream.fileno()
     except (OSError, ValueError, AttributeError):  # a notebook's or a test's stand-in for stderr
         return None
+
+
+def readable(text: object) -> str:
+    """Returns text with characters that would steer the terminal written as escapes, such as \\x1b."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def plain(text: object) -> str:
+    """Returns text that is not ours, such as the name of a file or class, so that rich prints it literally."""
+    from rich.markup import escape
+
+    return escape(readable(text))

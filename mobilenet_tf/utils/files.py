@@ -90,7 +90,11 @@ def read_json(path: Path) -> dict:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping]) -> Path:
-    """Writes rows as a CSV table, atomically, and returns the path; the columns are the keys of all rows."""
+    """Writes rows as a CSV table, atomically, and returns the path; the columns are the keys of all rows.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe in front.
+    """
+    rows = [{key: _no_formula(value) for key, value in row.items()} for row in rows]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
     writer.writeheader()
@@ -98,6 +102,16 @@ def write_csv(path: Path, rows: Sequence[Mapping]) -> Path:
     with replacing(path) as temporary:
         temporary.write_bytes(text.getvalue().encode("utf-8", "replace"))  # file names may hold lone surrogates
     return path
+
+
+def _no_formula(value: object) -> object:
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def _remove(path: Path) -> None:

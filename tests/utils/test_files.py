@@ -101,3 +101,10 @@ def test_a_folder_that_appears_meanwhile_stays(tmp_path):
         temporary.write_text("new")
         (tmp_path / "x.csv").mkdir()
     assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
+
+
+def test_no_cell_of_a_table_is_a_formula(tmp_path):
+    path = files.write_csv(
+        tmp_path / "t.csv", [{"name": "=cmd()", "drop": "-0.25", "at": "@x", "n": -1, "plus": "+1e5"}]
+    )
+    assert path.read_text().splitlines()[1] == "'=cmd(),-0.25,'@x,-1,+1e5"
