@@ -30,7 +30,7 @@ from mobilenet_tf.config_errors import explain
 from mobilenet_tf.inference.endings import Ending
 from mobilenet_tf.inference.formats import FORMATS, InputType, unknown_format
 from mobilenet_tf.models import specs
-from mobilenet_tf.utils import files
+from mobilenet_tf.utils import files, strict_yaml
 from mobilenet_tf.utils.errors import UserError
 
 UNITS = ("epochs", "steps", "samples")
@@ -519,7 +519,7 @@ def load(name_or_path: str | Path, overrides: list[str] | tuple[str, ...] = ()) 
     """A validated config from a shipped name or a YAML path, with `a.b=value` overrides applied in order."""
     path = find(name_or_path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = strict_yaml.parse(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict) or "task" not in values:
@@ -550,7 +550,7 @@ def _override(values: dict, item: str) -> None:
     if not separator or not key:
         raise UserError(f"an override must look like key=value, for instance train.batch_size=16. Received: {item}")
     try:
-        value = yaml.safe_load(text)
+        value = strict_yaml.parse(text)
     except yaml.YAMLError:
         raise UserError(f"the value of {key} must be valid YAML. Received: {text}") from None
     if isinstance(value, str):  # YAML 1.1 reads 1e-3 as text

@@ -118,3 +118,31 @@ def test_every_shipped_config_is_valid(name):
     path = config.find(name)
     assert path.read_text().startswith("# "), "the header says what it is"
     assert config.load(name, ["data.root=."]).task == path.parent.name
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("task: classification\ntrain: {batch_size: 8}\ntrain: {batch_size: 9}", "train again in line 3"),
+        ("task: classification\ntrain: {batch_size: 8, batch_size: 9}", "batch_size again in line 2"),
+        ("a: &a [1]\n" + "b: [" + "*a, " * 200 + "]", "at most 100 aliases"),
+        ("task: " + "x" * 1_000_001, "at most 1,000,000 characters"),
+    ],
+    ids=["a section twice", "a key twice", "aliases", "length"],
+)
+def test_yaml_that_would_mislead_or_grow_is_one_line(tmp_path, text, message):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        config.load(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_merge_keys_are_no_repetition(tmp_path):
+    path = tmp_path / "merged.yaml"
+    stage = "{train: all, duration: 1, learning_rate: 0.1}"
+    path.write_text(
+        "task: classification\ndata: {reader: scenes}\ntrain:\n"
+        f"  stages: [&s {stage}, {{<<: *s, learning_rate: 0.2}}]\n"
+    )
+    assert [stage.learning_rate for stage in config.load(path).train.stages] == [0.1, 0.2]

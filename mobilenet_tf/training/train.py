@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -220,19 +221,21 @@ def _finish(state: State, data: Data) -> Run:
     folder, task = state.folder, state.task
     if folder.best_checkpoint.exists():
         state.serving.load_weights(folder.best_checkpoint)
+    else:
+        warnings.warn(f"{folder.best_checkpoint} is missing: the weights of the last epoch are saved", stacklevel=2)
     metric, numbers = _validate(state, data)
     calibrated = task.calibrate_thresholds(metric)
     if calibrated != task.cfg:
         task = state.task = type(task)(calibrated)
         calibrated.save(folder.config)
         metric, numbers = _validate(state, data)
-    state.save_model(folder.model, data.source.classes)
     teacher = {"distill": files.read_json(folder.teacher)} if data.teacher else {}
     seconds = round(state.progress.seconds, 1)
     files.write_json(folder.metrics, {"validation": numbers, "train_seconds": seconds} | teacher)
     folder.plots.mkdir(exist_ok=True)
     viz.curves(folder.log, folder.plots / "curves.png")
     task.report(metric, data.validation.classes, folder.plots)
+    state.save_model(folder.model, data.source.classes)  # last: a run with a model is finished
     remove_features(folder.cache)
     for name, reason in [*data.source.corrupt.items(), *data.validation.corrupt.items()]:
         print(f"skipped {name}: {reason}")

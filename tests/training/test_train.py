@@ -312,3 +312,22 @@ def test_a_start_that_fails_leaves_an_interrupted_run_as_it_was(small_config, tm
         with pytest.raises(UserError):
             train(task, small_config(*change.split()), tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_killed_while_it_draws_its_plots_is_finished_by_the_next_start(small_config, tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mobilenet_tf.viz.plots.curves", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(task, small_config("train.stages.0.duration=1"), tmp_path)
+    assert not (tmp_path / "model.keras").exists()
+    train(task, small_config("train.stages.0.duration=1"), tmp_path)
+    assert (tmp_path / "model.keras").exists() and (tmp_path / "plots" / "curves.png").exists()
+
+
+def test_missing_best_weights_are_told(small_config, tmp_path, monkeypatch):
+    monkeypatch.setattr("mobilenet_tf.training.callbacks.AfterEpoch.keep_best", lambda *_: None)
+    with pytest.warns(UserWarning, match=r"best\.keras is missing: the weights of the last epoch are saved"):
+        train(task, small_config("train.stages.0.duration=1"), tmp_path)
