@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import math
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from pydantic import (
 )
 
 from mobilenet_tf import migrations
-from mobilenet_tf.config_errors import explain
+from mobilenet_tf.config_errors import explain, types_of
 from mobilenet_tf.inference.endings import Ending
 from mobilenet_tf.inference.formats import FORMATS, InputType, unknown_format
 from mobilenet_tf.models import specs
@@ -89,6 +90,16 @@ class Section(BaseModel):
     """A part of a config: immutable, and strict about unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _expand_paths(cls, value: Any) -> Any:
+        """A path may begin with ~ and name environment variables."""
+        if isinstance(value, Path):
+            return Path(os.path.expandvars(os.path.expanduser(value)))
+        if isinstance(value, dict):
+            return {key: cls._expand_paths(each) for key, each in value.items()}
+        return value
 
 
 class SGD(Section):
@@ -520,7 +531,7 @@ def load(name_or_path: str | Path, overrides: list[str] | tuple[str, ...] = ()) 
     path = find(name_or_path)
     try:
         values = strict_yaml.parse(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict) or "task" not in values:
         raise UserError(f"{path} must be a mapping with a key 'task'. Received: {str(values)[:60]!r}")
@@ -549,13 +560,9 @@ def _override(values: dict, item: str) -> None:
     key, separator, text = item.partition("=")
     if not separator or not key:
         raise UserError(f"an override must look like key=value, for instance train.batch_size=16. Received: {item}")
-    try:
-        value = strict_yaml.parse(text)
-    except yaml.YAMLError:
-        raise UserError(f"the value of {key} must be valid YAML. Received: {text}") from None
-    if isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
-        value = _number(value)
-    *parents, last = migrations.current_key(key, values.get("task")).split(".")
+    key = migrations.current_key(key, values.get("task"))
+    value = _value(key, text, values.get("task", ""))
+    *parents, last = key.split(".")
     node: Any = values
     for depth, part in enumerate(parents):
         node = _child(node, part, ".".join(parents[: depth + 1]), item)
@@ -564,6 +571,22 @@ def _override(values: dict, item: str) -> None:
         node[int(last)] = value
     else:
         node[last] = value
+
+
+def _value(key: str, text: str, task: str) -> Any:
+    """The value of an override: the text as it stands where the key takes text or a path, else the YAML in it."""
+    types = types_of(key, schema(task)) if key != "task" else {str}
+    if text == "null" and type(None) in types:
+        return None
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    is_text = types and types <= {str, Path, type(None)} or Path in types and not text.startswith("[")
+    if is_text and not quoted:
+        return text
+    try:
+        value = strict_yaml.parse(text)
+    except (yaml.YAMLError, ValueError):  # ValueError: a number of thousands of digits, a date that does not exist
+        raise UserError(f"the value of {key} must be valid YAML. Received: {text[:200]}") from None
+    return _number(value) if isinstance(value, str) and not is_text else value  # YAML 1.1 reads 1e-3 as text
 
 
 def _child(node: Any, part: str, path: str, item: str) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -50,6 +51,29 @@ def _keys_of(location: Sequence[str | int], config: Section) -> Iterator[str]:
             annotations = mappings
         elif part == location[-1] and sections:  # a key that no section knows
             yield part
+
+
+def types_of(key: str, config: Section) -> set[Any]:
+    """The plain types that the value of a dotted key may have, such as {Path, NoneType}; choices have their type.
+
+    Empty where there is no such key.
+    """
+    annotations: list[Any] = [config]
+    for part in key.split("."):
+        if part.isdigit():
+            continue
+        sections = [section for annotation in annotations for section in _sections(annotation)]
+        fields = [section.model_fields[part].annotation for section in sections if part in section.model_fields]
+        annotations = fields or [values for annotation in annotations for values in _mapping_values(annotation)]
+    return {plain for annotation in annotations for plain in _plain_types(annotation)}
+
+
+def _plain_types(annotation: Any) -> list[Any]:
+    if get_origin(annotation) is Literal:
+        return [type(choice) for choice in get_args(annotation)]
+    if get_origin(annotation) in (Union, UnionType, Annotated):
+        return [plain for argument in get_args(annotation) for plain in _plain_types(argument)]
+    return [annotation]
 
 
 def _mapping_values(annotation: Any) -> list[Any]:

@@ -1,5 +1,7 @@
 """Configs: loading, overriding, validation with the nearest key, round trips."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -146,3 +148,32 @@ def test_merge_keys_are_no_repetition(tmp_path):
         f"  stages: [&s {stage}, {{<<: *s, learning_rate: 0.2}}]\n"
     )
     assert [stage.learning_rate for stage in config.load(path).train.stages] == [0.1, 0.2]
+
+
+@pytest.mark.parametrize(
+    "text", ["/x/photos #2", "2024", "[new]", "a: b", "2024-01-01", "1e3", "yes", "photos, old", "{x}", "- a", "*star"]
+)
+def test_a_path_or_a_text_is_taken_as_it_stands(text):
+    assert config.load("folder_v2", [f"data.root={text}"]).data.root == Path(text)
+    assert config.load("stanford_dogs_v2", [f"data.name={text}"]).data.name == text
+    classes = config.load("lraspp_scenes", [f"data.classes={text}"]).data.classes
+    assert classes == (["new"] if text == "[new]" else Path(text)), "a list of names is one too"
+
+
+def test_paths_know_the_home_and_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("PHOTOS", "/x/y")
+    assert config.load("folder_v2", ["data.root=~/photos"]).data.root == Path("/home/me/photos")
+    assert config.load("folder_v2", ["data.root=$PHOTOS/z"]).data.root == Path("/x/y/z")
+    assert config.load("folder_v2", ["data.root='/a b'"]).data.root == Path("/a b")
+    coco = config.load("ssdlite_mobilenet_v2_coco", ["data.root=.", "data.annotations.train=~/a #1.json"])
+    assert coco.data.annotations["train"] == Path("/home/me/a #1.json")
+
+
+def test_null_and_choices_stay_what_they_are():
+    assert config.load("demo", ["data.root=null", "model.weights=null", "train.ema=null"]).data.root is None
+    assert config.load("demo", ["train.jit=on"]).train.jit == "on"
+    assert config.load("demo", ["train.clip_norm=1e-3"]).train.clip_norm == 1e-3
+    with pytest.raises(UserError, match="the value of seed must be valid YAML") as caught:
+        config.load("demo", ["seed=" + "9" * 5000])
+    assert len(str(caught.value)) < 300
