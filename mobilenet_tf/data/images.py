@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from mobilenet_tf.utils.errors import UserError
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 MIN_SIDE = 4  # px
+MAX_BYTES = 2**29  # of a file
 MAX_PIXELS = 89_478_485  # Pillow's limit against decompression bombs
 
 ORIENTATION = 0x0112  # the EXIF tag: 1 for an image that is stored as it is shown
@@ -49,10 +51,24 @@ def displayed_size(path: str | os.PathLike) -> tuple[int, int]:
         return (width, height) if orientation(image) in TURNED else (height, width)
 
 
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """The bytes of an image file.
+
+    Raises OSError; UnreadableImageError for a pipe, device or socket, which could block, and for too large a file.
+    """
+    info = os.stat(path)
+    if not stat.S_ISREG(info.st_mode):
+        raise UnreadableImageError("a folder, pipe, device or socket, not a file")
+    if info.st_size > MAX_BYTES:
+        raise UnreadableImageError(f"{info.st_size:,} bytes, over the limit of {MAX_BYTES:,}")
+    with open(path, "rb") as file:
+        return file.read()
+
+
 def read(path: str | os.PathLike) -> np.ndarray:
     """Reads one image file -> uint8 [H, W, 3] RGB. Raises UserError that names the file and the reason."""
     try:
-        with open(path, "rb") as file, load_image(file.read()) as image:
+        with load_image(read_bytes(path)) as image:
             return np.array(apply_exif(image))
     except OSError as error:
         raise UserError(f"{path} must be an image file. Received: {error.strerror}") from None

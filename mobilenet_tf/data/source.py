@@ -94,8 +94,7 @@ def image_loader(count: int, corrupt: dict[str, str], *, on_corrupt: str = "skip
         name = name.decode()
         try:
             if not data:
-                with open(name, "rb") as file:
-                    data = file.read()
+                data = images.read_bytes(name)
             encoded, size = (data, plain[name]) if name in plain else image_decoding.normalize(data)
             if encoded is data:
                 plain[name] = size

@@ -19,6 +19,7 @@ from mobilenet_tf.utils.files import replacing
 
 MEMBER = "mobilenet_tf.json"  # the zip member, the file in assets.extra or the key in an ONNX file's metadata_props
 LABELS = "labels.txt"  # where MediaPipe and the TFLite Task Library look for class names, one a line
+MAX_BYTES = 2**26  # of metadata; a small file can inflate to a thousand times its size
 METADATA_PROPS = 14  # the number of that field in ONNX's ModelProto; within it 1 is the key and 2 the value
 
 
@@ -38,7 +39,12 @@ def read_zip(path: Path) -> bytes | None:
         return None
     try:
         with zipfile.ZipFile(path) as file:
-            return file.read(MEMBER) if MEMBER in file.namelist() else None
+            if MEMBER not in file.namelist():
+                return None
+            size = file.getinfo(MEMBER).file_size
+            if size > MAX_BYTES:
+                raise UserError(f"{path} must hold at most {MAX_BYTES:,} bytes of metadata. Received: {size:,}")
+            return file.read(MEMBER)
     except (zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} must hold its metadata whole. Received: {error}") from error
 

@@ -1,6 +1,7 @@
 """Decoding: every format and mode becomes the right RGB, and what cannot be used is refused with a reason."""
 
 import io
+import os
 import random
 import subprocess
 import sys
@@ -190,3 +191,18 @@ def test_image_files_are_found_by_their_suffix_at_any_depth(tmp_path):
         (tmp_path / name).write_bytes(b"")
     found = [str(path.relative_to(tmp_path)) for path in images.files_below(tmp_path)]
     assert found == ["a/c.jpeg", "a/d.webp", "b.GIF"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_what_could_block_is_refused_before_it_is_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path in (tmp_path / "pipe.jpg", "/dev/zero", tmp_path):
+        with pytest.raises(UserError, match="not a file"):
+            images.read(path)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
+    (tmp_path / "large.png").write_bytes(b"x" * 100)
+    monkeypatch.setattr(images, "MAX_BYTES", 99)
+    with pytest.raises(UserError, match="100 bytes, over the limit of 99"):
+        images.read(tmp_path / "large.png")

@@ -204,3 +204,12 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
 def test_artifact_and_predict_do_not_import_tensorflow():
     code = "import sys, mobilenet_tf.inference.predict; print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_metadata_that_inflates_without_end_is_one_line(tmp_path):
+    path = tmp_path / "bomb.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("mobilenet_tf.json", b" " * 70_000_000)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(UserError, match="at most 67,108,864 bytes of metadata"):
+        artifact.read(path)
