@@ -185,7 +185,7 @@ def test_a_table_has_the_columns_of_all_rows_and_takes_names_of_any_bytes(tmp_pa
 def test_a_folder_replaces_a_folder(tmp_path):
     path = tmp_path / "model"
     for text in ("old", "new"):
-        with replacing(path) as temporary:
+        with replacing(path, members=["file"]) as temporary:
             temporary.mkdir()
             (temporary / "file").write_text(text)
     assert (path / "file").read_text() == "new"
