@@ -22,6 +22,8 @@ def fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
             value |= (message[position] & 127) << shift
             more = message[position] > 127
             position, shift = position + 1, shift + 7
+            if shift > 70:  # of 64 bits; a longer one would cost quadratic time
+                raise ValueError("a number must have at most 10 bytes. Received: more")
         return value
 
     while position < len(message):
