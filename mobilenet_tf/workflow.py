@@ -195,6 +195,8 @@ def export_run(
     from mobilenet_tf.inference.predict import load_predictor
 
     names = list(formats or cfg.export.formats)
+    if not names:
+        raise UserError("export.formats must name a format, such as tflite. Received: none")
     for name in names:
         find_format(name, "formats")
     task, folder = find_task(cfg.task)(cfg), folder or exports_of(run)

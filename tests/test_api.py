@@ -104,6 +104,11 @@ def test_a_run_evaluates_and_exports_itself(runs, tmp_path):
     assert result.parity.max_diff < 1e-4 and (tmp_path / "model.tflite").is_file()
 
 
+def test_an_export_to_no_format_is_one_line(runs):
+    with pytest.raises(UserError, match="export.formats must name a format"):
+        workflow.export_run(runs / "classification", overrides=["export.formats=[]"])
+
+
 def test_what_is_no_model_of_ours_is_one_line(tmp_path):
     with pytest.raises(UserError, match="must exist"):
         mobilenet_tf.load(tmp_path / "nothing.tflite")
