@@ -6,6 +6,7 @@ import glob
 import importlib
 import importlib.util
 import os
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -354,7 +355,10 @@ def predict_files(
                 prediction = inference.compare(first, prediction)
             rows.append({"file": str(path)} | inference.to_row(prediction, classes))
             if pictures:
-                viz.save_image(inference.draw(image, prediction, classes), drawn[path])
+                try:
+                    viz.save_image(inference.draw(image, prediction, classes), drawn[path])
+                except UserError as error:  # the predictions are worth more than one drawing
+                    warnings.warn(str(error), stacklevel=2)
     if inference.sort_by:
         rows.sort(key=lambda row: row.get(inference.sort_by, -np.inf), reverse=True)
     return rows

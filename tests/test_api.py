@@ -174,3 +174,19 @@ def test_a_drawn_copy_never_replaces_what_was_not_drawn_here(runs, two_folders, 
     with pytest.raises(UserError, match="choose another folder"):
         workflow.predict_files(file, [str(two_folders / name) for name in inputs], pictures=two_folders / folder)
     assert {path: path.read_bytes() for path in two_folders.rglob("*.*")} == before
+
+
+def test_a_drawing_that_cannot_be_written_loses_no_prediction(runs, image, tmp_path, monkeypatch):
+    for name in "ab":
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    drawn = tmp_path / "drawn"
+    drawn.mkdir()
+    (drawn / "a.png").mkdir()  # in the way
+    monkeypatch.setattr("mobilenet_tf.viz.base.is_made_here", lambda path: True)
+    with pytest.warns(UserWarning, match=r"a\.png must be a file"):
+        rows = workflow.predict_files(
+            runs / "classification" / "exports" / "model.tflite",
+            [str(tmp_path / "a.png"), str(tmp_path / "b.png")],
+            pictures=drawn,
+        )
+    assert len(rows) == 2 and (drawn / "b.png").is_file()

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from mobilenet_tf.utils.errors import UserError
 
+NAME_TAIL = 50  # characters of a name that its temporary name keeps: file systems end at 255 bytes
+
 
 def size(path: str | Path) -> int:
     """Returns the size in bytes of a model file, or of all files in a model folder."""
@@ -29,7 +31,7 @@ def temporary_path(path: str | Path) -> Path:
     It keeps the suffix, from which Keras and others tell the format.
     """
     path = Path(path)
-    return path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    return path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name[-NAME_TAIL:]}")
 
 
 @contextmanager

@@ -108,3 +108,9 @@ def test_no_cell_of_a_table_is_a_formula(tmp_path):
         tmp_path / "t.csv", [{"name": "=cmd()", "drop": "-0.25", "at": "@x", "n": -1, "plus": "+1e5"}]
     )
     assert path.read_text().splitlines()[1] == "'=cmd(),-0.25,'@x,-1,+1e5"
+
+
+def test_the_longest_name_that_a_file_may_have_can_be_written(tmp_path):
+    for name in ("x" * 250 + ".json", "é" * 125 + ".json"):
+        files.write_json(tmp_path / name, {"a": 1})
+        assert files.read_json(tmp_path / name) == {"a": 1}
