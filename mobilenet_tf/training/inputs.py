@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import keras
@@ -134,7 +134,7 @@ def _with_statistics(task, state, trained, served, predictor, count, batches_fro
     batches = batches_from(progress.epoch - progress.stage_epoch).map(lambda images, *_: images).take(steps)
     with user_errors():
         sample = first_batches(batches, steps)
-    return Inputs(trained, predictor, count, epoch_steps, batches_from, validate, Statistics(served, layers), sample)
+    return replace(inputs, statistics=Statistics(served, layers), sample=sample)
 
 
 def sync_with_statistics(state: State, inputs: Inputs) -> None:
