@@ -320,6 +320,19 @@ class Data(Section):
     on_corrupt: OnCorrupt = Field(
         default="skip", description="Whether images that cannot be read are left out or end the run"
     )
+    encoding: str = Field(
+        default="utf-8",
+        description="The encoding of the tables, lists and label files of the data set that do not say it themselves",
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, name: str) -> str:
+        try:
+            "".encode(name)
+        except (LookupError, ValueError):
+            raise ValueError("must be an encoding that Python knows, such as utf-8, cp1252, latin-1 or gbk") from None
+        return name
 
     @model_validator(mode="after")
     def _has_root(self):

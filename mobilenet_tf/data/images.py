@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
@@ -56,13 +56,10 @@ def read_bytes(path: str | os.PathLike) -> bytes:
 
     Raises OSError; UnreadableImageError for a pipe, device or socket, which could block, and for too large a file.
     """
-    info = os.stat(path)
-    if not stat.S_ISREG(info.st_mode):
-        raise UnreadableImageError("a folder, pipe, device or socket, not a file")
-    if info.st_size > MAX_BYTES:
-        raise UnreadableImageError(f"{info.st_size:,} bytes, over the limit of {MAX_BYTES:,}")
-    with open(path, "rb") as file:
-        return file.read()
+    try:
+        return files.read_bytes(path, MAX_BYTES)
+    except ValueError as error:
+        raise UnreadableImageError(str(error)) from None
 
 
 def read(path: str | os.PathLike) -> np.ndarray:

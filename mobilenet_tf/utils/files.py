@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,21 @@ def temporary_path(path: str | Path) -> Path:
     """
     path = Path(path)
     return path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name[-NAME_TAIL:]}")
+
+
+def read_bytes(path: str | Path, limit: int) -> bytes:
+    """Returns the bytes of a file.
+
+    Raises OSError, and ValueError with the reason: a folder, or a pipe, device or socket, which could block; or a file
+    of more than `limit` bytes.
+    """
+    info = os.stat(path)
+    if not stat.S_ISREG(info.st_mode):
+        raise ValueError("a folder, pipe, device or socket, not a file")
+    if info.st_size > limit:
+        raise ValueError(f"{info.st_size:,} bytes, over the limit of {limit:,}")
+    with open(path, "rb") as file:
+        return file.read(limit)  # some files of the system say that they are empty, and never end
 
 
 @contextmanager

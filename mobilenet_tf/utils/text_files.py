@@ -1,0 +1,157 @@
+"""Text, JSON, XML and tables that other people made: read within bounds, with one line for each fault."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mobilenet_tf.utils import files
+from mobilenet_tf.utils.errors import UserError
+
+MAX_BYTES = 2**31  # the largest annotation files that are common have half of that
+MAX_XML_BYTES = 2**24  # of the annotations of one image
+UTF8 = "utf-8"
+# UTF-32 stands before UTF-16, whose mark it begins with
+MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16",
+         codecs.BOM_UTF16_BE: "utf-16"}  # fmt: skip
+DELIMITERS = ",;\t"
+XML_ENCODING = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
+XML_DECLARATION = re.compile(r"^\s*<\?xml.*?\?>", re.DOTALL)
+
+
+def read_text(path: str | Path, encoding: str = UTF8, *, option: str | None = "data.encoding") -> str:
+    """Returns the text of a file; a byte order mark says its encoding, else it is in `encoding`.
+
+    UTF-16 is known without a mark too. Line ends are those of the file.
+
+    Args:
+        option: the config key that sets the encoding, which the message names; None: there is none.
+
+    Raises:
+        UserError: no file, a folder, pipe or device, over 2 GiB, or bytes that are no text in that encoding. The
+            message names the line.
+    """
+    data = _read_bytes(path, MAX_BYTES)
+    name = next((name for mark, name in MARKS.items() if data.startswith(mark)), None)
+    return _decode(data, name or _utf16_without_mark(data) or encoding, path, option)
+
+
+def read_lines(path: str | Path, encoding: str = UTF8, *, option: str | None = "data.encoding") -> list[str]:
+    """Returns the lines of a text file without their ends and without blanks around them. Raises as `read_text`."""
+    return [line.strip() for line in re.split(r"\r\n|\r|\n", read_text(path, encoding, option=option).rstrip())]
+
+
+def read_json(path: str | Path, encoding: str = UTF8) -> Any:
+    """Returns the value in a JSON file, with NaN and infinity where it has them.
+
+    Raises:
+        UserError: as `read_text`; no JSON, with its line and column; too deeply nested.
+    """
+    try:
+        return json.loads(read_text(path, encoding))
+    except json.JSONDecodeError as error:
+        where = f"{path}, line {error.lineno}, column {error.colno}"
+        raise UserError(f"{where} must be JSON. Received: {error.msg}") from None
+    except (RecursionError, ValueError) as error:  # a number with over 4300 digits is a ValueError
+        reason = "too deeply nested" if isinstance(error, RecursionError) else str(error).partition(";")[0]
+        raise UserError(f"{path} must be JSON of plain values. Received: {reason}") from None
+
+
+def read_xml(path: str | Path) -> ElementTree.Element:
+    """Returns the root of an XML file, in the encoding that it declares. Entities of its own are not expanded.
+
+    Raises:
+        UserError: no file, over 16 MiB, no XML, an unknown encoding, entity declarations.
+    """
+    data = _read_bytes(path, MAX_XML_BYTES)
+    marked = next((name for mark, name in MARKS.items() if data.startswith(mark)), None) or _utf16_without_mark(data)
+    declared = XML_ENCODING.match(data)
+    name = marked or (declared[1].decode("ascii") if declared else UTF8)
+    text = XML_DECLARATION.sub("", _decode(data, name, path, None), count=1)  # the text is decoded already
+    if "<!ENTITY" in text:
+        raise UserError(f"{path} must be XML without entity declarations. Received: <!ENTITY")
+    try:
+        return ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} must be XML. Received: {error}") from None
+
+
+def read_table(path: str | Path, encoding: str = UTF8) -> tuple[list[str], Iterator[tuple[str, dict[str, str]]]]:
+    """Returns the columns of a CSV file, and its rows with where they stand: ("a.csv, line 2", {column: cell}).
+
+    The cells are parted by commas, semicolons or tabs, whichever the first line has most of. Blanks around the names
+    of the columns do not count, and missing cells are empty.
+
+    Raises:
+        UserError: as `read_text`; a column that is there twice; while reading: a row with more cells than columns.
+    """
+    text = read_text(path, encoding)
+    header = text.lstrip().partition("\n")[0]
+    delimiter = max(DELIMITERS, key=header.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    columns = next((names for line in _rows(reader, path) if any(names := [cell.strip() for cell in line])), [])
+    repeated = sorted({name for name in columns if name and columns.count(name) > 1})
+    if repeated:
+        raise UserError(f"{path} must have each column once. Received: {repeated[0]} more than once")
+    return columns, _cells(reader, columns, path)
+
+
+def _cells(reader: Any, columns: list[str], path: str | Path) -> Iterator[tuple[str, dict[str, str]]]:
+    for row in _rows(reader, path):
+        if not any(cell.strip() for cell in row):
+            continue
+        where = f"{path}, line {reader.line_num}"
+        if any(cell.strip() for cell in row[len(columns) :]):
+            raise UserError(f"{where} must have {len(columns)} cells, one a column. Received: {len(row)}")
+        row += [""] * (len(columns) - len(row))
+        yield where, dict(zip(columns, row, strict=False))
+
+
+def _rows(reader: Any, path: str | Path) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num} must be a row of a CSV table. Received: {error}") from None
+
+
+def _read_bytes(path: str | Path, limit: int) -> bytes:
+    try:
+        return files.read_bytes(path, limit)
+    except (OSError, ValueError) as error:  # a path with a NUL character is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} must be a text file that can be read. Received: {reason}") from None
+
+
+def _utf16_without_mark(data: bytes) -> str | None:
+    """Which UTF-16 a text is by its zero bytes: text in Latin letters has one in every second place."""
+    start = data[:1000]
+    if len(start) < 4 or 0 not in start:
+        return None
+    odd, even = start[1::2].count(0), start[::2].count(0)
+    if odd > 0.4 * len(start) and not even:
+        return "utf-16-le"
+    return "utf-16-be" if even > 0.4 * len(start) and not odd else None
+
+
+def _decode(data: bytes, encoding: str, path: str | Path, option: str | None) -> str:
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        context = data[max(0, error.start - 12) : error.start + 8].decode("latin-1")
+        hint = f"; save it as UTF-8, or set {option}, such as {option}=cp1252" if option else "; save it as UTF-8"
+        raise UserError(
+            f"{path}, line {line} must be text in {encoding.upper().removesuffix('-SIG')}. "
+            f"Received: byte 0x{data[error.start]:02x} in {context!r}{hint}"
+        ) from None
+    except (LookupError, UnicodeError) as error:
+        raise UserError(
+            f"{path} must be text in an encoding that Python knows. Received: {encoding}: {error}"
+        ) from None
