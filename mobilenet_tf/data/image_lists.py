@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 from mobilenet_tf.data.images import EXTENSIONS, files_below
 from mobilenet_tf.data.splits import SPLIT_NAMES, draw_by_class, parse_split
 from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.text_files import UTF8, listed_file, read_table
 
 
 class LabeledFile(NamedTuple):
@@ -45,32 +45,25 @@ def _folders(parent: Path) -> list[Path]:
     return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def read_csv(root: Path, column: str = "label") -> list[LabeledFile]:
+def read_csv(root: Path, column: str = "label", encoding: str = UTF8) -> list[LabeledFile]:
     """The images of a CSV file with the columns path, `column` and, if you like, split; paths are relative to it.
 
     Raises UserError: no such file or column, a path without a file, an empty label, an unknown split.
     """
     if not root.is_file():
         raise UserError(f"data.root must be a CSV file that exists. Received: {root}")
-    with open(root, newline="", encoding="utf-8-sig") as file:
-        table = csv.DictReader(file)
-        columns = table.fieldnames or []
-        if not {"path", column} <= set(columns):
-            received = ", ".join(columns) or "none"
-            raise UserError(f"{root} must have the columns path and {column}. Received: {received}")
-        rows = [_row(cells, root, column, f"{root}, line {table.line_num}") for cells in table]
+    rows = [_row(cells, root, column, where) for where, cells in read_table(root, ["path", column], encoding)]
     if not rows:
         raise UserError(f"{root} must have one image a line. Received: none")
     return rows
 
 
 def _row(cells: dict, root: Path, column: str, where: str) -> LabeledFile:
-    path = root.parent / (cells["path"] or "")
-    if not path.is_file():
-        raise UserError(f"{where}: path must be a file that exists. Received: {path}")
-    if not cells[column]:
+    path = listed_file(cells["path"], root.parent, f"{where}: path")
+    label = cells[column].strip()
+    if not label:
         raise UserError(f"{where}: {column} must not be empty. Received: {cells['path']}")
-    return LabeledFile(path, cells[column], parse_split(cells.get("split"), where))
+    return LabeledFile(path, label, parse_split(cells.get("split"), where))
 
 
 def divide(

@@ -6,19 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.text_files import UTF8, read_lines
 
 
-def read_class_names(path: str | Path) -> list[str]:
+def read_class_names(path: str | Path, encoding: str = UTF8) -> list[str]:
     """The class names in a text file, one a line; blank lines do not count.
 
     Raises UserError: the file cannot be read, has no name, or has one twice.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise UserError(f"data.classes must be a text file. Received: {path}: {reason}") from None
-    return check_class_names(lines, path)
+    return check_class_names(read_lines(path, encoding), path)
 
 
 def check_class_names(names: Sequence[str], where: str | Path) -> list[str]:

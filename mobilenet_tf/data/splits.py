@@ -34,11 +34,12 @@ def names_of(split: str) -> list[str]:
 
 def parse_split(name: str | None, where: str) -> Split | None:
     """The split that a cell of a table names, None for an empty cell. Raises UserError, saying `where` it stands."""
-    if not name:
+    if not name or not name.strip():
         return None
-    if name not in SPLIT_NAMES:
+    split = SPLIT_NAMES.get(name.strip().lower())
+    if split is None:
         raise UserError(f"{where}: split must be one of {', '.join(SPLIT_NAMES)}. Received: {name}")
-    return SPLIT_NAMES[name]
+    return split
 
 
 def draw(count: int, held_out: Sequence[str], fraction: float, seed: int) -> dict[str, np.ndarray]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import io
 import json
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,14 +84,17 @@ def read_xml(path: str | Path) -> ElementTree.Element:
         raise UserError(f"{path} must be XML. Received: {error}") from None
 
 
-def read_table(path: str | Path, encoding: str = UTF8) -> tuple[list[str], Iterator[tuple[str, dict[str, str]]]]:
-    """Returns the columns of a CSV file, and its rows with where they stand: ("a.csv, line 2", {column: cell}).
+def read_table(
+    path: str | Path, required: Sequence[str] = (), encoding: str = UTF8
+) -> list[tuple[str, dict[str, str]]]:
+    """Returns the rows of a CSV file with where they stand: ("a.csv, line 2", {column: cell}).
 
     The cells are parted by commas, semicolons or tabs, whichever the first line has most of. Blanks around the names
     of the columns do not count, and missing cells are empty.
 
     Raises:
-        UserError: as `read_text`; a column that is there twice; while reading: a row with more cells than columns.
+        UserError: as `read_text`; a required column that is missing, or one that is there twice; a row with more cells
+            than there are columns.
     """
     text = read_text(path, encoding)
     header = text.lstrip().partition("\n")[0]
@@ -100,7 +104,24 @@ def read_table(path: str | Path, encoding: str = UTF8) -> tuple[list[str], Itera
     repeated = sorted({name for name in columns if name and columns.count(name) > 1})
     if repeated:
         raise UserError(f"{path} must have each column once. Received: {repeated[0]} more than once")
-    return columns, _cells(reader, columns, path)
+    if not set(required) <= set(columns):
+        received = ", ".join(columns) or "none"
+        names = f"column{'s' if len(required) > 1 else ''} {' and '.join(required)}"
+        raise UserError(f"{path} must have the {names}. Received: {received}")
+    return list(_cells(reader, columns, path))
+
+
+def listed_file(name: str, folder: Path, where: str) -> Path:
+    """Returns the file that a list or table names, relative to `folder`; Windows's backslashes are understood.
+
+    Raises UserError, saying `where` the name stands, if there is no such file.
+    """
+    name = name.strip()
+    for path in (folder / name, folder / name.replace("\\", "/")) if name else ():
+        with contextlib.suppress(OSError, ValueError):  # a name that is too long, or has a NUL character
+            if path.is_file():
+                return path
+    raise UserError(f"{where} must be a file that exists. Received: {folder / name if name else 'nothing'}")
 
 
 def _cells(reader: Any, columns: list[str], path: str | Path) -> Iterator[tuple[str, dict[str, str]]]:

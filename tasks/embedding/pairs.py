@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import csv
+import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.text_files import UTF8, read_lines, read_table
+
+COUNT = re.compile("[0-9]{1,6}")
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Pairs:
     fold: np.ndarray | None = None
 
 
-def read_pairs(path: str | Path, labels: Mapping[Path, str], root: str | Path) -> Pairs:
+def read_pairs(path: str | Path, labels: Mapping[Path, str], root: str | Path, encoding: str = UTF8) -> Pairs:
     """The pairs of a list over the images in `labels` ({path: identity}), which lie below `root`.
 
     LFW's pairs.txt ("folds pairs" in its first line, e.g. 10 300) and pairsDevTrain.txt, pairsDevTest.txt ("pairs");
@@ -31,28 +35,23 @@ def read_pairs(path: str | Path, labels: Mapping[Path, str], root: str | Path) -
     Raises UserError with the line that is wrong, or names no image.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "no text"
-        raise UserError(f"data.pairs must be a text file. Received: {path}: {reason}") from None
     if path.suffix.lower() == ".csv":
-        return _read_csv(path, text, {os.path.abspath(p): str(p) for p in labels})
-    return _read_lfw(path, text, {p.stem: str(p) for p in labels}, root)
+        return _read_csv(path, encoding, {os.path.abspath(p): str(p) for p in labels})
+    return _read_lfw(path, encoding, {p.stem: str(p) for p in labels}, root)
 
 
-def _read_lfw(path, text, by_stem, root) -> Pairs:
-    lines = [line.split() for line in text.splitlines()]
+def _read_lfw(path, encoding, by_stem, root) -> Pairs:
+    lines = [line.split() for line in read_lines(path, encoding)]
     header, lines = (lines or [[]])[0], [line for line in lines[1:] if line]
-    if len(header) not in (1, 2) or not all(number.isdigit() for number in header):
+    if len(header) not in (1, 2) or not all(COUNT.fullmatch(number) for number in header):
         raise UserError(f"{path} must begin with LFW's header, '10 300' or '1000'. Received: {' '.join(header)[:40]!r}")
     numbers = [int(number) for number in header]
-    expected = 2 * int(np.prod(numbers))
-    if len(lines) != expected:
+    expected = 2 * math.prod(numbers)
+    if len(lines) != expected or not lines:
         raise UserError(f"{path} must have the {expected} pairs of its header. Received: {len(lines)}")
     first, second, same = [], [], []
     for row, line in enumerate(lines, 2):
-        if len(line) not in (3, 4) or not (line[1] + line[-1]).isdigit():
+        if len(line) not in (3, 4) or not all(COUNT.fullmatch(number) for number in (line[1], line[-1])):
             wanted = "'NAME NUMBER NUMBER' or 'NAME NUMBER NAME NUMBER'"
             raise UserError(f"{path}, line {row}: a pair must be {wanted}. Received: {' '.join(line)[:60]}")
         stems = [f"{line[0]}_{int(line[1]):04d}", f"{line[-2] if len(line) == 4 else line[0]}_{int(line[-1]):04d}"]
@@ -65,22 +64,19 @@ def _read_lfw(path, text, by_stem, root) -> Pairs:
     return Pairs(first, second, np.array(same), fold)
 
 
-def _read_csv(path, text, known) -> Pairs:
-    table = csv.DictReader(text.splitlines())
-    if not {"a", "b", "same"} <= set(table.fieldnames or []):
-        received = ", ".join(table.fieldnames or []) or "none"
-        raise UserError(f"{path} must have the columns a, b and same. Received: {received}")
+def _read_csv(path, encoding, known) -> Pairs:
     sides, same = {"a": [], "b": []}, []
-    for row in table:
-        where = f"{path}, line {table.line_num}"
+    for where, row in read_table(path, ["a", "b", "same"], encoding):
         for side, paths in sides.items():
-            image = os.path.abspath(path.parent / (row[side] or ""))
+            image = os.path.abspath(path.parent / row[side].strip())
             if image not in known:
                 raise UserError(f"{where}: {side} must be an image below data.root. Received: {row[side]}")
             paths.append(known[image])
-        if row["same"] not in ("0", "1"):
+        if row["same"].strip() not in ("0", "1"):
             raise UserError(f"{where}: same must be 1 or 0. Received: {row['same']}")
-        same.append(row["same"] == "1")
+        same.append(row["same"].strip() == "1")
+    if not same:
+        raise UserError(f"{path} must have one pair a line. Received: none")
     return Pairs(sides["a"], sides["b"], np.array(same, bool))
 
 

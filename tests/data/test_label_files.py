@@ -15,8 +15,8 @@ def test_names_come_in_the_order_of_their_lines_without_blanks(tmp_path):
 @pytest.mark.parametrize(
     "content, message",
     [
-        (None, "data.classes must be a text file. Received: .*labels.txt: No such file"),
-        (b"caf\xe9", "data.classes must be a text file. Received: .*labels.txt: not UTF-8"),
+        (None, "labels.txt must be a text file that can be read. Received: No such file"),
+        (b"caf\xe9", "labels.txt, line 1 must be text in UTF-8. Received: byte 0xe9"),
         (b" \n", "labels.txt must name the classes, one a line. Received: no name"),
         (b"a\nb\na\n", "labels.txt must name each class once. Received: a more than once"),
     ],

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from mobilenet_tf.utils.errors import UserError
-from mobilenet_tf.utils.text_files import read_json, read_lines, read_table, read_text, read_xml
+from mobilenet_tf.utils.text_files import listed_file, read_json, read_lines, read_table, read_text, read_xml
 
 
 def write(folder, data, name="file.txt"):
@@ -68,10 +68,8 @@ def test_xml_that_grows_or_is_none_is_refused(tmp_path):
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_tables_of_any_spreadsheet(tmp_path, delimiter):
     text = f"path{delimiter} label \r\n\r\na.jpg{delimiter}dog\r\nb.jpg\r\n"
-    columns, rows = read_table(write(tmp_path, text.encode()))
-    assert columns == ["path", "label"]
-    path = tmp_path / "file.txt"
-    assert list(rows) == [
+    path = write(tmp_path, text.encode())
+    assert read_table(path, ["path", "label"]) == [
         (f"{path}, line 3", {"path": "a.jpg", "label": "dog"}),
         (f"{path}, line 4", {"path": "b.jpg", "label": ""}),
     ]
@@ -80,10 +78,16 @@ def test_tables_of_any_spreadsheet(tmp_path, delimiter):
 def test_tables_with_faults(tmp_path):
     with pytest.raises(UserError, match="each column once. Received: path"):
         read_table(write(tmp_path, b"path,label,path\n"))
-    _, rows = read_table(write(tmp_path, b"path,label\na.jpg,dog,cat\n"))
+    with pytest.raises(UserError, match="must have the columns path and label. Received: path, name"):
+        read_table(write(tmp_path, b"path,name\n"), ["path", "label"])
     with pytest.raises(UserError, match="line 2 must have 2 cells, one a column. Received: 3"):
-        list(rows)
-    _, rows = read_table(write(tmp_path, b'path,label\n"' + b"x" * 200_000 + b'",dog\n'))
+        read_table(write(tmp_path, b"path,label\na.jpg,dog,cat\n"))
     with pytest.raises(UserError, match="must be a row of a CSV table"):
-        list(rows)
-    assert read_table(write(tmp_path, b""))[0] == []
+        read_table(write(tmp_path, b'path,label\n"' + b"x" * 200_000 + b'",dog\n'))
+    assert read_table(write(tmp_path, b"")) == []
+
+
+@pytest.mark.parametrize("name", ["", " ", "missing.jpg", "a\0b", "x" * 5000, "."])
+def test_files_that_a_list_names_must_exist(tmp_path, name):
+    with pytest.raises(UserError, match="line 7: path must be a file that exists"):
+        listed_file(name, tmp_path, "a.csv, line 7: path")

@@ -6,6 +6,7 @@ The archive is unpacked beside itself.
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -18,7 +19,10 @@ from mobilenet_tf.tasks.attributes.data.values import choose, parse
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.progress import track
+from mobilenet_tf.utils.text_files import read_lines
 
+COUNT = re.compile("[0-9]{1,9}")
+MAX_MEMBER_BYTES = 2**24  # an aligned image has some 10,000
 PARTITIONS = {"train": 0, "validation": 1, "test": 2}  # in list_eval_partition.txt
 
 
@@ -28,9 +32,9 @@ def read(data: Data, split: Split, seed: int, size: int) -> Source:
     if not root.is_dir():
         raise UserError(f"data.root must be CelebA's folder. Received: {root}")
     attribute_file, partition_file = root / "list_attr_celeba.txt", root / "list_eval_partition.txt"
-    known, rows = _attributes(attribute_file)
+    known, rows = _attributes(attribute_file, data.encoding)
     indices = choose(known, data.attributes, attribute_file)
-    partition = _partition(partition_file)
+    partition = _partition(partition_file, data.encoding)
     if odd := sorted(set(rows) ^ set(partition)):
         raise UserError(
             f"{partition_file} must list the images of {attribute_file}. Received: {odd[0]} in one of them only"
@@ -51,10 +55,10 @@ def read(data: Data, split: Split, seed: int, size: int) -> Source:
     return file_source(paths, {"attributes": values}, attributes, on_corrupt=data.on_corrupt)
 
 
-def _attributes(path: Path) -> tuple[list[str], dict[str, list[str]]]:
+def _attributes(path: Path, encoding: str) -> tuple[list[str], dict[str, list[str]]]:
     """(names, {file: values}): a line with the number of files, one with the names, one a file."""
-    lines = _lines(path)
-    if len(lines) < 2 or len(lines[0]) != 1 or not lines[0][0].isdigit():
+    lines = _lines(path, encoding)
+    if len(lines) < 2 or len(lines[0]) != 1 or not COUNT.fullmatch(lines[0][0]):
         raise UserError(f"{path} must start with the number of images and a line of names. Received: other lines")
     (count,), names, *rows = lines
     if len(rows) != int(count):
@@ -63,13 +67,19 @@ def _attributes(path: Path) -> tuple[list[str], dict[str, list[str]]]:
         if len(row) != len(names) + 1:
             expected = f"a file name and {len(names)} values"
             raise UserError(f"{path}, line {number}: must have {expected}. Received: {max(0, len(row) - 1)} values")
-    return names, {file: values for file, *values in rows}
+    return names, {_plain_name(file, path): values for file, *values in rows}
 
 
-def _partition(path: Path) -> dict[str, int]:
+def _plain_name(name: str, path: Path) -> str:
+    if name != Path(name).name:  # it would lead out of the folder of the images
+        raise UserError(f"{path} must name files of img_align_celeba/. Received: {name}")
+    return name
+
+
+def _partition(path: Path, encoding: str) -> dict[str, int]:
     """{file: 0, 1 or 2}."""
     partition = {}
-    for number, row in enumerate(_lines(path), 1):
+    for number, row in enumerate(_lines(path, encoding), 1):
         if len(row) != 2 or row[1] not in ("0", "1", "2"):
             expected = "a file name and 0 (train), 1 (validation) or 2 (test)"
             raise UserError(f"{path}, line {number}: must have {expected}. Received: {' '.join(row)[:60] or 'nothing'}")
@@ -77,11 +87,19 @@ def _partition(path: Path) -> dict[str, int]:
     return partition
 
 
-def _lines(path: Path) -> list[list[str]]:
+def _lines(path: Path, encoding: str) -> list[list[str]]:
     if not path.is_file():
         raise UserError(f"{path} must exist: it is one of CelebA's files. Received: no such file")
     _refuse_web_page(path)
-    return [line.split() for line in path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()]
+    return [line.split() for line in read_lines(path, encoding)]
+
+
+def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    with archive.open(member) as file:
+        data = file.read(MAX_MEMBER_BYTES + 1)  # the size that the archive states may be a lie
+    if len(data) > MAX_MEMBER_BYTES:
+        raise zipfile.BadZipFile(f"{member.filename} of over {MAX_MEMBER_BYTES:,} bytes")
+    return data
 
 
 def _refuse_web_page(path: Path) -> None:
@@ -105,9 +123,9 @@ def _image_folder(root: Path) -> Path:
     try:
         with zipfile.ZipFile(archive) as file, files.replacing(folder) as temporary:
             temporary.mkdir()
-            names = [name for name in file.namelist() if is_image_file(name)]
-            for name in track(names, f"unpack {archive.name}"):
-                (temporary / Path(name).name).write_bytes(file.read(name))
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            members = [member for member in file.infolist() if is_image_file(member.filename)]
+            for member in track(members, f"unpack {archive.name}"):
+                (temporary / Path(member.filename).name).write_bytes(_unpack(file, member))
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:  # or with a password
         raise UserError(f"{archive} must be a whole zip archive; download it again. Received: {error}") from None
     return folder

@@ -6,7 +6,6 @@ are relative to the file.
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,26 +17,24 @@ from mobilenet_tf.data.splits import HELD_OUT, SPLIT_NAMES, draw, parse_split
 from mobilenet_tf.tasks.attributes.config import Data
 from mobilenet_tf.tasks.attributes.data.values import choose, parse
 from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.text_files import listed_file, read_table
 
 
 class Line(NamedTuple):
-    """One line of a CSV file; `split` is None where it has none."""
+    """One line of a CSV file; `where` names file and line, `split` is None where it has none."""
 
     file: Path
-    number: int
+    where: str
     split: str | None
     cells: dict[str, str]
-
-    def __str__(self) -> str:
-        return f"{self.file}, line {self.number}"
 
 
 def read(data: Data, split: Split, seed: int, size: int) -> Source:
     """The Source of a split. Splits that are missing are drawn: see `_indices_of`."""
-    known, lines = _all_lines(data.path)
+    known, lines = _all_lines(data.path, data.encoding)
     names = [known[index] for index in choose(known, data.attributes, data.root)]
     cells = [[_whole_number(line.cells[name]) for name in names] for line in lines]
-    values = parse(cells, names, [str(line) for line in lines])
+    values = parse(cells, names, [line.where for line in lines])
     has_label = np.any(values >= 0, axis=1)
     chosen = _indices_of(split, [line.split for line in lines], has_label, data.validation_fraction, seed)
     if not len(chosen):
@@ -46,12 +43,12 @@ def read(data: Data, split: Split, seed: int, size: int) -> Source:
     return file_source(paths, {"attributes": values[chosen]}, names, on_corrupt=data.on_corrupt)
 
 
-def _all_lines(root: Path) -> tuple[list[str], list[Line]]:
+def _all_lines(root: Path, encoding: str) -> tuple[list[str], list[Line]]:
     """(names of the attributes, the lines of all files)."""
     names, lines = None, []
     files = _csv_files(root)
     for file, split in files.items():
-        columns, more = _lines_of(file, split)
+        columns, more = _lines_of(file, split, encoding)
         if names is not None and sorted(columns) != sorted(names):
             odd = sorted(set(columns) ^ set(names))
             raise UserError(
@@ -73,20 +70,15 @@ def _csv_files(root: Path) -> dict[Path, str | None]:
     return files
 
 
-def _lines_of(file: Path, split_of_file: str | None) -> tuple[list[str], list[Line]]:
+def _lines_of(file: Path, split_of_file: str | None, encoding: str) -> tuple[list[str], list[Line]]:
     """(names of the attributes, the lines of a file)."""
-    with open(file, newline="", encoding="utf-8-sig") as text:
-        table = csv.DictReader(text, restval="")
-        columns = table.fieldnames or []
-        if "path" not in columns:
-            raise UserError(f"{file} must have the columns path and one an attribute. Received: {', '.join(columns)}")
-        lines = []
-        for cells in table:
-            split = parse_split(split_of_file or cells.get("split"), f"{file}, line {table.line_num}")
-            lines.append(Line(file, table.line_num, split, cells))
+    lines = [
+        Line(file, where, parse_split(split_of_file or cells.get("split"), where), cells)
+        for where, cells in read_table(file, ["path"], encoding)
+    ]
     if not lines:
         raise UserError(f"{file} must have one image a line. Received: none")
-    return [column for column in columns if column not in ("path", "split")], lines
+    return [column for column in lines[0].cells if column and column not in ("path", "split")], lines
 
 
 def _whole_number(cell: str) -> str:
@@ -95,10 +87,7 @@ def _whole_number(cell: str) -> str:
 
 
 def _path(line: Line) -> Path:
-    path = line.file.parent / line.cells["path"]
-    if not line.cells["path"] or not path.is_file():
-        raise UserError(f"{line}: path must be a file that exists. Received: {path}")
-    return path
+    return listed_file(line.cells["path"], line.file.parent, f"{line.where}: path")
 
 
 def _indices_of(split: str, splits: list[str | None], has_label: np.ndarray, fraction: float, seed: int) -> np.ndarray:

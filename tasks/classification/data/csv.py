@@ -11,4 +11,4 @@ from mobilenet_tf.tasks.classification.data.labeled_files import labeled_source
 
 def read(data: Data, split: Split, seed: int, size: int) -> Source:
     """The Source of a split."""
-    return labeled_source(read_csv(data.path), data, split, seed)
+    return labeled_source(read_csv(data.path, encoding=data.encoding), data, split, seed)

@@ -28,7 +28,7 @@ def labeled_source(rows: Sequence[LabeledFile], data: Data, split: str, seed: in
 def _class_names(rows: Sequence[LabeledFile], data: Data) -> list[str]:
     """The names in the label file, or those of the training rows, sorted; all rows must have one of them."""
     training = [row for row in rows if row.split in ("train", None)] or rows
-    names = read_class_names(data.classes) if data.classes else sorted({row.label for row in training})
+    names = read_class_names(data.classes, data.encoding) if data.classes else sorted({row.label for row in training})
     known = set(names)
     for row in rows:
         if row.label not in known:

@@ -24,7 +24,7 @@ def read(data: Data, split: Split, seed: int, size: int) -> Source:
     if features is None or not {"image", "label"} <= set(features) or not hasattr(features["label"], "names"):
         raise UserError(f"data.name must be a classification set with image and label. Received: {data.name}")
     classes = check_class_count(features["label"].names, str(data.name))
-    if data.classes and read_class_names(data.classes) != classes:
+    if data.classes and read_class_names(data.classes, data.encoding) != classes:
         raise UserError(f"{data.classes} must name the classes of {data.name} in its order. Received: other names")
     if data.box_crop and _boxes_of(features) is None:
         received = f"{data.name} has {', '.join(features)}"

@@ -53,7 +53,7 @@ def examine(data: Data, split: str, *, seed: int = 0, size: int = 128) -> tuple[
     if isinstance(annotations, Source):
         return annotations, []
     if data.classes:
-        annotations = _with_classes(annotations, read_class_names(data.classes), data.classes)
+        annotations = _with_classes(annotations, read_class_names(data.classes, data.encoding), data.classes)
     annotations, findings = validation.checked(annotations, on_corrupt=data.on_corrupt)
     if split == "train" and not annotations.coco["annotations"]:
         received = f"{len(annotations.paths)} images, no box"

@@ -11,4 +11,4 @@ from mobilenet_tf.tasks.embedding.data.identities import identity_source
 
 def read(data: Data, split: Split, seed: int, size: int) -> Source:
     """The Source of a split."""
-    return identity_source(read_csv(data.path, "identity"), data, split, seed)
+    return identity_source(read_csv(data.path, "identity", data.encoding), data, split, seed)

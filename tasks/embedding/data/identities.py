@@ -25,7 +25,7 @@ def identity_source(rows: Sequence[LabeledFile], data: Data, split: str, seed: i
     held_out: dict[str, HeldOut] = data.held_out.model_dump()
     if not data.pairs:
         return _source(rows_of(rows, data, held_out, split, seed), data, split)
-    pairs = read_pairs(data.pairs, {row.path: row.label for row in rows}, data.path)
+    pairs = read_pairs(data.pairs, {row.path: row.label for row in rows}, data.path, data.encoding)
     in_pairs = set(pairs.first) | set(pairs.second)
     held_out["test"] = sorted({row.label for row in rows if str(row.path) in in_pairs})
     chosen = rows_of(rows, data, held_out, split, seed)

@@ -79,7 +79,7 @@ def table(root: Path, rows: list[str], header: str = "path,Bald,Smiling", name: 
         if row.partition(",")[0].endswith(".png"):
             picture(root / row.partition(",")[0])
     path = root / name
-    path.write_text("\n".join([header, *rows]) + "\n")
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     return path
 
 
@@ -224,7 +224,8 @@ def test_csv_mistakes_are_named_in_one_line(tmp_path, expected):
 def test_columns_and_splits_that_do_not_fit(tmp_path):
     assert says(message_of("csv", table(tmp_path, ["a.png"], "path"), "train"), "at least one attribute")
     assert says(
-        message_of("csv", table(tmp_path, ["a.png,1"], "file,Bald"), "train"), "columns path and one an attribute"
+        message_of("csv", table(tmp_path, ["a.png,1"], "file,Bald"), "train"),
+        "must have the column path. Received: file",
     )
     dev = table(tmp_path, ["a.png,1,dev"], "path,Bald,split")
     assert says(message_of("csv", dev, "train"), "t.csv, line 2: split must be one of .*Received: dev")
@@ -244,3 +245,23 @@ def test_faces(real_data):
     assert labels(sources["test"]).sum(0).tolist() == [50, 0, 29, 2, 86, 77, 56, 76]
     (batch, *_) = evaluation_batches(sources["test"], transforms.resize(64), batch_size=32)
     assert batch["image"].shape == (32, 64, 64, 3) and not sources["test"].corrupt
+
+
+def test_excels_tables_are_read(tmp_path):
+    """Semicolons, a byte order mark, capitals in the splits; other encodings by data.encoding."""
+    path = table(tmp_path, ["a.png,1,Train", "b.png,0,TRAIN ", "c.png,1,Val", "d.png,0,test"], "path,Bärtig,split")
+    text = path.read_text(encoding="utf-8").replace(",", ";")
+    path.write_text(text, encoding="utf-8-sig")
+    np.testing.assert_array_equal(labels(read("csv", path, "train")), [[1], [0]])
+    path.write_text(text, encoding="cp1252")
+    assert says(message_of("csv", path, "train"), "t.csv, line 1 must be text in UTF-8.*data.encoding")
+    assert read("csv", path, "test", encoding="cp1252").classes == ["Bärtig"]
+
+
+def test_a_celeba_archive_unpacks_within_bounds(tmp_path, monkeypatch):
+    monkeypatch.setattr("mobilenet_tf.tasks.attributes.data.celeba.MAX_MEMBER_BYTES", 10)
+    root = celeba(tmp_path, folder=False)
+    with zipfile.ZipFile(root / "img_align_celeba.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("000001.jpg", bytes(11))
+    assert says(message_of("celeba", root, "train"), "whole zip archive.*000001.jpg of over 10 bytes")
+    assert not (root / "img_align_celeba").exists()

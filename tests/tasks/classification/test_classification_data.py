@@ -172,7 +172,7 @@ ERRORS = {
     "labels must have every class. Received: .*b/000.png of unknown class 'b'": unknown_class,
     "labels must only name classes of .*Received: c, without images": unused_class,
     "labels must name each class once. Received: a more than once": double_class,
-    "data.classes must be a text file. Received: .*labels: No such file": no_label_file,
+    "labels must be a text file that can be read. Received: No such file": no_label_file,
     "must have every class. Received: .*c/000.png of unknown class 'c'": test_only_class,
     "must have the columns path and label. Received: file, label": csv_with("file,label\n1.png,a\n"),
     "t.csv, line 3: path must be a file that exists. Received: .*2.png": csv_with("path,label\n1.png,a\n2.png,b\n"),
