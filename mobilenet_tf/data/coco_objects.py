@@ -47,8 +47,9 @@ def object_mask(segmentation: Any, height: int, width: int) -> np.ndarray:
     outlines = [outline for outline in polygons(segmentation, height, width) if len(outline) >= 6]
     if not outlines:
         return np.zeros((height, width), bool)
-    from pycocotools import mask as native
+    from pycocotools import mask
 
+    native: Any = mask  # the stubs know no lists of floats
     return native.decode(native.merge(native.frPyObjects(outlines, height, width))).astype(bool)
 
 
