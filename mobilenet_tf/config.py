@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -33,8 +34,11 @@ from mobilenet_tf.inference.formats import FORMATS, InputType, unknown_format
 from mobilenet_tf.models import specs
 from mobilenet_tf.utils import files, strict_yaml
 from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.text_files import read_text
 
 UNITS = ("epochs", "steps", "samples")
+MAX_NUMBER = 2**32 - 1  # of whole numbers, such as seeds: what NumPy and TensorFlow take
+MAX_FLOAT = 3e38  # what float32 holds
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,10 @@ class Duration:
         try:
             if match is None:
                 raise ValueError
-            return cls(float(match[1]), (match[2] or "epoch") + "s")
+            amount = float(match[1])
+            if amount > MAX_NUMBER:
+                raise ValueError
+            return cls(amount, (match[2] or "epoch") + "s")
         except ValueError:
             raise ValueError(
                 "must be a number of epochs, steps or samples such as '20 epochs' or '500 steps'"
@@ -70,7 +77,30 @@ class Duration:
 
 Split = Literal["train", "validation", "test"]
 OnCorrupt = Literal["skip", "error"]  # what happens to images that cannot be read
+
+
+def _is_longer_than_zero(duration: Duration) -> Duration:
+    if duration.amount == 0:
+        raise ValueError("must be longer than 0")
+    return duration
+
+
 Length = Annotated[Duration, BeforeValidator(Duration.parse), PlainSerializer(str)]
+PositiveLength = Annotated[Length, AfterValidator(_is_longer_than_zero)]
+
+
+def _ascending(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError("must be the smaller number and then the larger one")
+    return pair
+
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ascending)]  # the smallest and the largest
+ShareRange = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
+Side = Annotated[int, Field(ge=1, le=8192)]  # in pixels
+Size = Annotated[tuple[Side, Side], BeforeValidator(lambda size: (size, size) if isinstance(size, int) else size)]
 
 
 # What several sections have in the same words
@@ -89,7 +119,19 @@ Flip = Annotated[bool, Field(description="Whether half of the training images ar
 class Section(BaseModel):
     """A part of a config: immutable, and strict about unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _bounded(cls, value: Any) -> Any:
+        """Numbers are those that 32 bits hold."""
+        if isinstance(value, list | tuple | dict):
+            for each in value.values() if isinstance(value, dict) else value:
+                cls._bounded(each)
+        too_large = MAX_NUMBER if isinstance(value, int) else MAX_FLOAT
+        if isinstance(value, int | float) and abs(value) > too_large:
+            raise ValueError(f"must be a number of at most {too_large:g}")
+        return value
 
     @field_validator("*", mode="after")
     @classmethod
@@ -162,7 +204,7 @@ class Exponential(WarmUp):
 
     name: Literal["exponential"] = "exponential"
     rate: float = Field(default=0.98, gt=0, le=1, description="The factor")
-    every: Length = Field(
+    every: PositiveLength = Field(
         default=Duration(1), description="How long it takes the learning rate to fall by the factor once"
     )
     staircase: bool = Field(default=True, description="Whether it falls in steps instead of continuously")
@@ -214,7 +256,7 @@ class Stage(Section):
 class Train(Section):
     """How the network is trained."""
 
-    batch_size: int = Field(default=32, ge=1, description="The number of images in a step")
+    batch_size: int = Field(default=32, ge=1, le=65536, description="The number of images in a step")
     stages: list[Stage] = Field(min_length=1, description="The stages of the training, one after the other")
     optimizer: Optimizer = Field(default=SGD(), description="The optimizer: sgd, adamw or rmsprop, with its options")
     schedule: Schedule = Field(default=Cosine(), description="How the learning rate changes within a stage")
@@ -285,8 +327,12 @@ class Model(Section):
     """The network."""
 
     backbone: str = Field(default="mobilenet_v2", description=f"The network, of {', '.join(specs.NETS)}")
-    alpha: float = Field(default=1.0, gt=0, description="The width: a factor of the number of channels of every layer")
-    input_size: tuple[int, int] = Field(default=(224, 224), description="The height and width of the input in pixels")
+    alpha: float = Field(
+        default=1.0, gt=0, le=16, description="The width: a factor of the number of channels of every layer"
+    )
+    input_size: Size = Field(
+        default=(224, 224), description="The height and width of the input in pixels; one number for both"
+    )
     weights: str | None = Field(
         default="imagenet",
         description="The weights to start from: imagenet for Keras's published ones, the path of a .h5, .weights.h5 or "
@@ -308,7 +354,10 @@ class Model(Section):
         return weights
 
 
-Counts = Annotated[dict[Split, int], Field(description="The number of images of each split; for data.reader=scenes")]
+Counts = Annotated[
+    dict[Split, Annotated[int, Field(ge=0)]],
+    Field(description="The number of images of each split; for data.reader=scenes"),
+]
 
 
 class Data(Section):
@@ -372,16 +421,16 @@ class DataWithSplits(Data):
 class Augment(Section):
     """Random changes of a training image; null or zero turns one off."""
 
-    crop_scale: tuple[float, float] | None = Field(
+    crop_scale: ShareRange | None = Field(
         default=(0.35, 1.0), description="The smallest and largest area of the random crop as a share of the image"
     )
-    crop_ratio: tuple[float, float] = Field(
+    crop_ratio: PositiveRange = Field(
         default=(0.75, 4 / 3), description="The smallest and largest width of that crop in units of its height"
     )
     flip: Flip = True
     color_jitter: ColorJitter = 0.0
     rand_augment_layers: int = Field(
-        default=0, ge=0, description="The number of RandAugment's operations for each image"
+        default=0, ge=0, le=100, description="The number of RandAugment's operations for each image"
     )
     rand_augment_magnitude: float = Field(
         default=9.0, ge=0, le=10, description="The strength of RandAugment's operations"
@@ -543,7 +592,9 @@ def load(name_or_path: str | Path, overrides: list[str] | tuple[str, ...] = ()) 
     """A validated config from a shipped name or a YAML path, with `a.b=value` overrides applied in order."""
     path = find(name_or_path)
     try:
-        values = strict_yaml.parse(path.read_text(encoding="utf-8"))
+        values = strict_yaml.parse(read_text(path, option=None))
+    except UserError:
+        raise
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict) or "task" not in values:

@@ -54,6 +54,17 @@ def test_what_is_saved_loads_as_the_same_config(tmp_path):
         ("train.optimizer.nme=adamw", "unknown key train.optimizer.nme (nearest: train.optimizer.name"),
         ("data.augment.mixpu=1", "nearest: data.augment.mixup"),
         ("qqq=1", "known here: data, distill, export, label_smoothing, model, quantize, seed, task, train)"),
+        ("seed=4294967296", "seed must be a number of at most 4.29497e+09. Received: 4294967296"),
+        ("model.alpha=.inf", "model.alpha must be a finite number"),
+        ("model.alpha=1e400", "model.alpha must be"),
+        ("train.stages.0.duration=1e400 epochs", "train.stages.0.duration must be a number of epochs"),
+        ("train.stages.0.learning_rate=.nan", "train.stages.0.learning_rate must be"),
+        ("train.schedule={name: exponential, every: 0}", "train.schedule.every must be longer than 0"),
+        ("data.augment.crop_scale=[5, 1]", "data.augment.crop_scale.0 must be less than or equal to 1. Received: 5"),
+        ("data.augment.crop_scale=[0.9, 0.1]", "data.augment.crop_scale must be the smaller number and then the larger"),
+        ("data.counts={train: -1}", "data.counts.train must be greater than or equal to 0"),
+        ("model.input_size=[-32, 32]", "model.input_size.0 must be greater than or equal to 1"),
+        ("model.input_size=100000", "model.input_size.0 must be less than or equal to 8192"),
         ("model.alpha=-1", "model.alpha must be greater than 0. Received: -1"),
         ("train.stages.0.duration=5 parsecs", "train.stages.0.duration must be a number of epochs, steps or samples"),
         ("train.stages.7.learning_rate=1", "train.stages.7 must be an index from 0 to 0"),
@@ -177,3 +188,37 @@ def test_null_and_choices_stay_what_they_are():
     with pytest.raises(UserError, match="the value of seed must be valid YAML") as caught:
         config.load("demo", ["seed=" + "9" * 5000])
     assert len(str(caught.value)) < 300
+
+
+def test_one_number_is_a_square(tmp_path):
+    assert load(tmp_path, "model.input_size=96").model.input_size == (96, 96)
+
+
+WRONG = ["-1", "0", "1e400", ".nan", "-.inf", str(2**70), "9" * 5000, "x", "[]", "{}", "null", "true", "2020-01-01",
+         "[5, 1]", "[-1, -1]", "[[[]]]", "{a: {b: 1}}", "!!python/name:os.system"]  # fmt: skip
+
+
+@pytest.mark.parametrize("task", ["classification", "detection", "segmentation", "attributes", "embedding"])
+def test_no_value_of_any_key_ends_in_a_traceback(task):
+    """Each key gets each wrong value: it is refused in one line, or makes a config that can be stored."""
+    values = {**MINIMAL, "task": task, "data": {"reader": "scenes", "augment": {"flip": False}}}
+    plain = config.override(values, (), "mine")
+    for key in _keys(plain.to_dict()):
+        for value in WRONG:
+            try:
+                cfg = config.override(values, (f"{key}={value}",), "mine")
+            except UserError as error:
+                assert "\n" not in str(error), key
+            else:
+                assert config.override(cfg.to_dict(), (), "stored") == cfg, (key, value)
+
+
+def _keys(values, prefix=""):
+    for key, value in values.items():
+        yield prefix + key
+        if isinstance(value, dict):
+            yield from _keys(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            yield f"{prefix}{key}.0"
+            if value and isinstance(value[0], dict):
+                yield from _keys(value[0], f"{prefix}{key}.0.")

@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 from mobilenet_tf import config
 from mobilenet_tf.inference.endings import LOGITS, SIGMOID
 
-Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -55,7 +54,7 @@ class CrossEntropy(config.Section):
     """Binary cross entropy."""
 
     name: Literal["cross_entropy"] = "cross_entropy"
-    positive_weights: Literal["balanced"] | list[Positive] | None = Field(
+    positive_weights: Literal["balanced"] | list[config.Positive] | None = Field(
         default=None,
         description="The weights of the positive labels, one an attribute; balanced: the number of negatives over that "
         "of positives in the train split; null: 1",

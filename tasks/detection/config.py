@@ -19,8 +19,8 @@ class Anchors(config.Section):
         description="How anchors are laid out. ssd: scales at equal distances; tf: the same with three small boxes on "
         "the first map; fpn: octaves of scale x stride; custom: `boxes`; null: what belongs to the head",
     )
-    scales: tuple[float, float] = Field(default=(0.2, 0.95), description="ssd, tf: the first and the last scale")
-    ratios: list[float] | None = Field(
+    scales: config.PositiveRange = Field(default=(0.2, 0.95), description="ssd, tf: the first and the last scale")
+    ratios: list[config.Positive] | None = Field(
         default=None, min_length=1, description="The ratios; null: 1, 2, 1/2, 3 and 1/3, or 1, 2 and 1/2 for fpn"
     )
     interpolated: bool = Field(
@@ -32,8 +32,8 @@ class Anchors(config.Section):
         description="ssd, tf: the side that longer sides are cut to, 1 in torchvision; null cuts none",
     )
     anchor_scale: float = Field(default=4.0, gt=0, description="fpn: the side of the smallest anchor in strides")
-    octaves: int = Field(default=2, ge=1, description="fpn: the number of scales in an octave")
-    boxes: list[list[tuple[float, float]]] | None = Field(
+    octaves: int = Field(default=2, ge=1, le=10, description="fpn: the number of scales in an octave")
+    boxes: list[list[tuple[config.Positive, config.Positive]]] | None = Field(
         default=None,
         description="custom: for each map the height and width of each anchor, as shares of the input's shorter side",
     )
@@ -49,7 +49,9 @@ class Anchors(config.Section):
 class Model(config.Model):
     """The network: a backbone, feature maps and the heads on them."""
 
-    input_size: tuple[int, int] = Field(default=(320, 320), description="The height and width of the input in pixels")
+    input_size: config.Size = Field(
+        default=(320, 320), description="The height and width of the input in pixels; one number for both"
+    )
     head: Literal["ssdlite", "ssd", "fpnlite"] = Field(
         default="ssdlite",
         description="The heads and further maps. ssdlite: of separable convolutions; ssd: of plain 3x3 convolutions; "
@@ -67,7 +69,7 @@ class Model(config.Model):
         "entropy on hard negatives; sigmoid: trained by the focal loss",
     )
     anchors: Anchors = Anchors()
-    variances: tuple[float, float] = Field(
+    variances: tuple[config.Positive, config.Positive] = Field(
         default=(0.1, 0.2), description="The variances of the box coder for centers and sizes"
     )
 
@@ -124,7 +126,7 @@ class Augment(config.Section):
         default=4.0, ge=1, description="The largest side of that canvas as a multiple of the image's"
     )
     iou_crop: float = Field(default=1.0, ge=0, le=1, description="The probability of SSD's crop by overlap with a box")
-    scale_crop: tuple[float, float] | None = Field(
+    scale_crop: config.PositiveRange | None = Field(
         default=None,
         description="The smallest and largest factor of the input size that images are scaled to, then cropped or "
         "padded; in place of zoom_out and iou_crop",

@@ -14,7 +14,7 @@ from mobilenet_tf.inference.endings import Ending
 class Model(config.Model):
     """The network: a backbone and a dense layer, whose output is scaled to length 1."""
 
-    dimension: int = Field(default=128, ge=2, description="The number of values of an embedding")
+    dimension: int = Field(default=128, ge=2, le=65536, description="The number of values of an embedding")
     batch_norm: bool = Field(default=True, description="Whether BatchNorm follows the dense layer")
     dropout: config.Dropout = 0.0
 
@@ -22,16 +22,16 @@ class Model(config.Model):
 class Augment(config.Augment):
     """Random changes of a training image; a null, zero or false turns one off."""
 
-    crop_scale: tuple[float, float] | None = Field(
+    crop_scale: config.ShareRange | None = Field(
         default=(0.6, 1.0), description="The smallest and largest area of the random crop as a share of the image"
     )
-    crop_ratio: tuple[float, float] = Field(
+    crop_ratio: config.PositiveRange = Field(
         default=(0.85, 1.18), description="The smallest and largest width of that crop in units of its height"
     )
 
 
 Unseen = Annotated[
-    float | list[str] | None,
+    Annotated[float, Field(ge=0, lt=1)] | list[str] | None,
     Field(
         description="The identities of the split that training never sees: their names, or their share of all, drawn "
         "by the seed; 0: none, so the split has other images of the training identities; null: 0.1 where the data has "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -14,8 +14,9 @@ from mobilenet_tf.inference.endings import LOGITS, SOFTMAX, Ending, last_axis
 class Model(config.Model):
     """The network: a backbone and the head that classifies every pixel."""
 
-    input_size: tuple[int, int] = Field(
-        default=(513, 513), description="The height and width in pixels that evaluation and exports use"
+    input_size: config.Size = Field(
+        default=(513, 513),
+        description="The height and width in pixels that evaluation and exports use; one number for both",
     )
     head: Literal["deeplabv3", "deeplabv3plus", "lraspp"] = Field(
         default="deeplabv3", description="The head; lraspp is the smallest, and V3's own"
@@ -23,13 +24,13 @@ class Model(config.Model):
     output_stride: Literal[32, 16, 8] = Field(
         default=16, description="The stride of the backbone's last feature map; a lower one is more exact and slower"
     )
-    rates: list[int] | None = Field(
+    rates: list[Annotated[int, Field(ge=1, le=1000)]] | None = Field(
         default=None,
         description="The dilation rates of the ASPP; null: 6, 12, 18 at output stride 16, twice that at 8; []: none, "
         "which is R-ASPP",
     )
     filters: int | None = Field(
-        default=None, ge=1, description="The channels of the head; null: 256, or 128 for lraspp"
+        default=None, ge=1, le=65536, description="The channels of the head; null: 256, or 128 for lraspp"
     )
     separable: bool = Field(
         default=False, description="Whether the 3x3 convolutions of the head are depthwise separable"
@@ -42,7 +43,7 @@ class Model(config.Model):
         default=None,
         description="Whether the backbone keeps the 1x1 convolution after its last block; null: V3 has it, V2 does not",
     )
-    pooling: tuple[int, int, int] | None = Field(
+    pooling: tuple[config.Side, config.Side, config.Side] | None = Field(
         default=None,
         description="lraspp: the window, vertical and horizontal stride of its pooling; null pools globally",
     )
@@ -55,10 +56,10 @@ class Model(config.Model):
 class Augment(config.Section):
     """Random changes of a training image and its mask; a null, zero or false turns one off."""
 
-    scale: tuple[float, float] = Field(
+    scale: config.PositiveRange = Field(
         default=(0.5, 2.0), description="The smallest and largest size, as multiples of the size in evaluation"
     )
-    crop: tuple[int, int] | None = Field(
+    crop: config.Size | None = Field(
         default=None, description="The height and width in pixels of the training crop; null: model.input_size"
     )
     flip: config.Flip = True
@@ -96,7 +97,7 @@ class Data(config.DataWithSplits):
 class Loss(config.Section):
     """What a segmenter is trained on."""
 
-    class_weights: Literal["median"] | list[float] | None = Field(
+    class_weights: Literal["median"] | list[Annotated[float, Field(ge=0)]] | None = Field(
         default=None,
         description="The weights of the classes, one each; median: the median frequency of all classes over the "
         "class's own, counted in the masks; null: 1",
@@ -114,11 +115,11 @@ class Loss(config.Section):
 class TTA(config.Section):
     """Test-time augmentation: the views of an image that `evaluate` averages over; by default one, the whole image."""
 
-    scales: list[float] = Field(
+    scales: list[config.Positive] = Field(
         default=[1.0], min_length=1, description="The sizes to average over, as multiples of model.input_size"
     )
     flip: bool = Field(default=False, description="Whether the mirror image is averaged over too")
-    window: tuple[int, int] | None = Field(
+    window: config.Size | None = Field(
         default=None,
         description="The height and width of windows that a larger model.input_size is predicted by; null predicts the "
         "whole image at once",
