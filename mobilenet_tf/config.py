@@ -6,15 +6,17 @@ A config is one YAML file; each task extends the sections below with its own key
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import importlib
 import math
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import yaml
+from PIL import ImageColor
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -76,7 +78,15 @@ class Duration:
 
 
 Split = Literal["train", "validation", "test"]
+SPLIT_READERS = ("tfds", "scenes", "celeba", "cityscapes")  # readers of data that always has splits of its own
 OnCorrupt = Literal["skip", "error"]  # what happens to images that cannot be read
+
+
+class Rendering(NamedTuple):
+    """How pixels that are not plain 8-bit RGB become so; see `data.pixels.to_rgb`."""
+
+    background: str = "white"
+    bit_depth: int | None = None
 
 
 def _is_longer_than_zero(duration: Duration) -> Duration:
@@ -293,6 +303,11 @@ class Train(Section):
     jit: Literal["auto", "on", "off"] = Field(
         default="auto", description="Whether XLA compiles the training step; auto: on a GPU alone"
     )
+    monitor: str | None = Field(
+        default=None,
+        description="The metric of the validation split that picks the best epoch and judges exported files; null: the "
+        "task's first one",
+    )
     evaluate_every: int = Field(
         default=1, ge=1, description="The epochs from one evaluation on the validation split to the next"
     )
@@ -365,14 +380,45 @@ class Data(Section):
 
     reader: str = Field(description="The format of the data set; scenes: the built-in drawings, which need no files")
     root: Path | None = Field(default=None, description="The folder or file of the data set")
+    split_file: Path | None = Field(
+        default=None,
+        description="A JSON file {train: [...], validation: [...], test: [...]} of image paths from data.root, for data "
+        "that has no splits of its own; null draws them. A run keeps what it drew in splits.json",
+    )
     counts: Counts = {"train": 800, "validation": 100, "test": 200}
     on_corrupt: OnCorrupt = Field(
         default="skip", description="Whether images that cannot be read are left out or end the run"
+    )
+    background: str = Field(
+        default="white", description="The color behind transparent images: a name such as black, or #rrggbb"
+    )
+    bit_depth: int | None = Field(
+        default=None,
+        ge=8,
+        le=16,
+        description="The number of bits that the values of 16-bit images use, such as 12 for many microscopes; null: "
+        "what a TIFF says, or the smallest of 8, 10, 12, 14 and 16 that holds the values of an image",
     )
     encoding: str = Field(
         default="utf-8",
         description="The encoding of the tables, lists and label files of the data set that do not say it themselves",
     )
+
+    @field_validator("background")
+    @classmethod
+    def _known_color(cls, color: str) -> str:
+        try:
+            red_green_blue = ImageColor.getrgb(color)
+        except ValueError:
+            red_green_blue = ()
+        if len(red_green_blue) != 3:
+            raise ValueError("must be the name of a color, such as white, or #rrggbb")
+        return color
+
+    @property
+    def rendering(self) -> Rendering:
+        """How the images are read."""
+        return Rendering(self.background, self.bit_depth)
 
     @field_validator("encoding")
     @classmethod
@@ -387,6 +433,15 @@ class Data(Section):
     def _has_root(self):
         if self.reader not in ("tfds", "scenes") and self.root is None:
             raise ValueError(f"data.root must be set for data.reader={self.reader}: add data.root=PATH")
+        return self
+
+    @model_validator(mode="after")
+    def _has_paths_to_list(self):
+        if self.split_file and self.reader in SPLIT_READERS:
+            raise ValueError(
+                f"data.split_file must be null for data.reader={self.reader}, which has splits of its own. "
+                f"Received: {self.split_file}"
+            )
         return self
 
     @property
@@ -408,7 +463,8 @@ class DataWithSplits(Data):
         default=0.1,
         gt=0,
         lt=1,
-        description="The share of train that becomes validation where there is no validation split",
+        description="The share of each split that is drawn from train: validation and test where there is neither, "
+        "validation alone where there is a test split",
     )
 
     @model_validator(mode="after")
@@ -476,6 +532,11 @@ class Export(Section):
         lt=100,
         description="Clip the activation ranges of tflite_int8 files to this percentile; null uses min/max",
     )
+    dynamic_batch: bool = Field(
+        default=False,
+        description="Whether files take any number of images at once; else they take one, as every delegate of a phone "
+        "does. A SavedModel always takes any number",
+    )
     parity_samples: int = Field(
         default=64,
         ge=1,
@@ -510,6 +571,9 @@ class Export(Section):
 class Config(Section):
     """What every experiment has. Tasks narrow `model`, `data` and `export`."""
 
+    # What `train.monitor` may name, the default first; * stands for the name of a class
+    monitors: ClassVar[dict[str, Literal["max", "min"]]] = {}
+
     task: str = Field(description="The name of the task")
     seed: int = Field(
         default=0, ge=0, description="The seed of all random draws: weights, order, augmentation, drawn splits"
@@ -520,6 +584,19 @@ class Config(Section):
     distill: Distill = Distill()
     quantize: Quantize = Quantize()
     export: Export = Export()
+
+    @property
+    def monitor(self) -> tuple[str, Literal["max", "min"]]:
+        """The metric that picks the best epoch, and whether the highest or the lowest is the best."""
+        chosen = self.train.monitor or next(iter(self.monitors))
+        return chosen, next(mode for name, mode in self.monitors.items() if fnmatch.fnmatchcase(chosen, name))
+
+    @model_validator(mode="after")
+    def _known_monitor(self):
+        chosen = self.train.monitor
+        if chosen and not any(fnmatch.fnmatchcase(chosen, name) for name in self.monitors):
+            raise ValueError(f"train.monitor must be one of {', '.join(self.monitors)}. Received: {chosen}")
+        return self
 
     @model_validator(mode="after")
     def _int8_options(self):

@@ -80,8 +80,12 @@ class Task(Inference[C], Protocol[C]):
     """The part of a task that training, evaluation and export need besides `Inference`."""
 
     name: ClassVar[str]
-    monitor: ClassVar[tuple[str, str]]  # the metric that picks the best checkpoint, and "max" or "min"
     closed_set: ClassVar[bool] = True  # whether all splits have the classes of the training split
+
+    @property
+    def monitor(self) -> tuple[str, str]:
+        """The metric that picks the best checkpoint, and "max" or "min"."""
+        return self.cfg.monitor
 
     @abstractmethod
     def source(self, split: str) -> Source:

@@ -53,7 +53,10 @@ def test_what_is_saved_loads_as_the_same_config(tmp_path):
         ("train.optimzer.name=adamw", "unknown key train.optimzer (nearest: train.optimizer"),
         ("train.optimizer.nme=adamw", "unknown key train.optimizer.nme (nearest: train.optimizer.name"),
         ("data.augment.mixpu=1", "nearest: data.augment.mixup"),
-        ("qqq=1", "known here: data, distill, export, label_smoothing, model, quantize, seed, task, train)"),
+        (
+            "qqq=1",
+            "known here: class_weights, data, distill, export, label_smoothing, model, quantize, seed, task, train)",
+        ),
         ("seed=4294967296", "seed must be a number of at most 4.29497e+09. Received: 4294967296"),
         ("model.alpha=.inf", "model.alpha must be a finite number"),
         ("model.alpha=1e400", "model.alpha must be"),
@@ -61,7 +64,7 @@ def test_what_is_saved_loads_as_the_same_config(tmp_path):
         ("train.stages.0.learning_rate=.nan", "train.stages.0.learning_rate must be"),
         ("train.schedule={name: exponential, every: 0}", "train.schedule.every must be longer than 0"),
         ("data.augment.crop_scale=[5, 1]", "data.augment.crop_scale.0 must be less than or equal to 1. Received: 5"),
-        ("data.augment.crop_scale=[0.9, 0.1]", "data.augment.crop_scale must be the smaller number and then the larger"),
+        ("data.augment.crop_scale=[0.9, 0.1]", "data.augment.crop_scale must be the smaller number and then"),
         ("data.counts={train: -1}", "data.counts.train must be greater than or equal to 0"),
         ("model.input_size=[-32, 32]", "model.input_size.0 must be greater than or equal to 1"),
         ("model.input_size=100000", "model.input_size.0 must be less than or equal to 8192"),
@@ -188,6 +191,26 @@ def test_null_and_choices_stay_what_they_are():
     with pytest.raises(UserError, match="the value of seed must be valid YAML") as caught:
         config.load("demo", ["seed=" + "9" * 5000])
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.monitor=AP", "train.monitor must be one of top1, top5, macro_f1, .*. Received: AP"),
+        ("data.sampling=balanced", "data.sampling=balanced needs data.reader=folder or csv; class_weights=balanced"),
+        ("class_weights=[1, -1]", "class_weights.*greater than 0"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(tmp_path, override, message):
+    with pytest.raises(UserError, match=message):
+        load(tmp_path, override)
+
+
+def test_the_monitored_metric_and_its_direction(tmp_path):
+    assert load(tmp_path).monitor == ("top1", "max")
+    assert load(tmp_path, "train.monitor=log_loss").monitor == ("log_loss", "min")
+    segmentation = MINIMAL | {"task": "segmentation"}
+    assert load(tmp_path, "train.monitor=iou_cat", values=segmentation).monitor == ("iou_cat", "max")
 
 
 def test_one_number_is_a_square(tmp_path):

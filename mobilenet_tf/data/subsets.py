@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mobilenet_tf.data.sampling import column
 from mobilenet_tf.data.source import Source, user_errors
 
 
@@ -21,7 +22,7 @@ def stratified(source: Source, count: int) -> Source:
     if label is None or label.shape.rank or not label.dtype.is_integer or count >= source.count:
         return subset(source, count)
     with user_errors():
-        labels = np.array([int(item["label"]) for item in source.items])
+        labels = column(source, "label")
     order = np.random.default_rng(0).permutation(len(labels))
     rank = np.empty(len(labels), int)  # of each sample among those of its label
     for value in np.unique(labels):

@@ -60,6 +60,7 @@ class Exporter:
             name,
             metadata=self.metadata,
             calibration=self.calibration if needs else None,
+            dynamic_batch=options.dynamic_batch,
             inputs=options.inputs if options.inputs in chosen.input_types else "float32",
             float_layers=options.float_layers if float_layers is None else float_layers,
         )

@@ -39,6 +39,17 @@ class Data(config.DataWithSplits):
         description="The part of the shorter side that evaluation crops from the center; null resizes the whole image",
     )
     augment: config.Augment = config.Augment(crop_scale=(0.7, 1.0))
+    sampling: Literal["natural", "balanced"] = Field(
+        default="natural",
+        description="How often training images come. natural: each once an epoch; balanced: those with a rare "
+        "label more often, sqrt(0.5 / its share) times, in an epoch of the same length",
+    )
+
+    @model_validator(mode="after")
+    def _draws_files(self):
+        if self.sampling == "balanced" and self.reader not in ("celeba", "csv"):
+            raise ValueError(f"data.sampling=balanced needs data.reader=celeba or csv. Received: {self.reader}")
+        return self
 
     @model_validator(mode="after")
     def _mirrored(self):
@@ -90,6 +101,10 @@ class Export(config.Export):
 
 class Config(config.Config):
     """An experiment with attributes."""
+
+    monitors = {
+        "mean_ap": "max", "mean_auc": "max", "accuracy": "max", "balanced_accuracy": "max", "f1": "max",
+    }  # fmt: skip
 
     task: Literal["attributes"] = "attributes"
     model: Model = Model()

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from mobilenet_tf import task as base
-from mobilenet_tf.data import transforms
+from mobilenet_tf.data import sampling, transforms
 from mobilenet_tf.data.augment import augmentation
 from mobilenet_tf.data.source import Source
 from mobilenet_tf.models.heads import classifier
@@ -25,7 +25,6 @@ class Task(Inference, base.Task[Config]):
     """Several yes-or-no labels an image."""
 
     name = "attributes"
-    monitor = ("mean_ap", "max")
 
     def source(self, split):
         """The samples of a split: "id", "image" uint8 [H, W, 3], "attributes" float32 [A], below 0 where not known."""
@@ -45,6 +44,12 @@ class Task(Inference, base.Task[Config]):
             return batch["image"], {"labels": labels, "weights": tf.where(labels > 0, positive, 1.0)}
 
         return encoded
+
+    def sampler(self):
+        """Images with a rare label more often, where `data.sampling` says so."""
+        if self.cfg.data.sampling == "natural":
+            return None
+        return lambda items, seed: sampling.weighted_order(sampling.attribute_weights(items["attributes"]), seed)
 
     def model(self, source):
         """Images [N, H, W, 3] in 0..255 -> logits [N, A]."""

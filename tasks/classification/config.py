@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mobilenet_tf import config
 from mobilenet_tf.inference.endings import LOGITS, SOFTMAX
@@ -50,6 +50,20 @@ class Data(config.DataWithSplits):
         description="The part of the shorter side that evaluation crops from the center; null resizes the whole image",
     )
     augment: Augment = Augment()
+    sampling: Literal["natural", "balanced"] = Field(
+        default="natural",
+        description="How often training images come. natural: each once an epoch; balanced: every class equally "
+        "often, in an epoch of the same length",
+    )
+
+    @model_validator(mode="after")
+    def _draws_files(self):
+        if self.sampling == "balanced" and self.reader not in ("folder", "csv"):
+            raise ValueError(
+                "data.sampling=balanced needs data.reader=folder or csv; class_weights=balanced goes with all. "
+                f"Received: {self.reader}"
+            )
+        return self
 
 
 class Export(config.Export):
@@ -63,6 +77,10 @@ class Export(config.Export):
 class Config(config.Config):
     """A classification experiment."""
 
+    monitors = {
+        "top1": "max", "top5": "max", "macro_f1": "max", "balanced_accuracy": "max", "log_loss": "min", "ece": "min",
+    }  # fmt: skip
+
     task: Literal["classification"] = "classification"
     model: Model = Model()
     data: Data
@@ -70,3 +88,14 @@ class Config(config.Config):
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="The share of each label that is spread over all classes"
     )
+    class_weights: Literal["balanced"] | list[config.Positive] | None = Field(
+        default=None,
+        description="The weights of the classes in the loss, one each; balanced: the inverse of a class's share of the "
+        "training images; null: 1",
+    )
+
+    @model_validator(mode="after")
+    def _balanced_once(self):
+        if self.class_weights == "balanced" and self.data.sampling == "balanced":
+            raise ValueError("class_weights must be null with data.sampling=balanced, which does the same")
+        return self

@@ -12,6 +12,7 @@ from mobilenet_tf.utils.errors import UserError
 def loss(label_smoothing: float = 0.0) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Categorical cross entropy: fn(targets [N, C] one-hot or soft, logits [N, C]) -> float32 [N].
 
+    The sum of a sample's targets is its weight, 1 unless classes are weighted.
     Computed in float32 under mixed precision too. Smoothing as in Szegedy et al. 2016, section 7.
     Raises UserError unless 0 <= label_smoothing < 1.
     """
@@ -21,7 +22,8 @@ def loss(label_smoothing: float = 0.0) -> Callable[[tf.Tensor, tf.Tensor], tf.Te
     def cross_entropy(targets, logits):
         targets, logits = tf.cast(targets, tf.float32), tf.cast(logits, tf.float32)
         classes = tf.cast(tf.shape(logits)[-1], tf.float32)
-        smoothed = targets * (1 - label_smoothing) + label_smoothing / classes
-        return tf.nn.softmax_cross_entropy_with_logits(smoothed, logits)
+        weights = tf.reduce_sum(targets, -1)
+        smoothed = targets / weights[:, None] * (1 - label_smoothing) + label_smoothing / classes
+        return weights * tf.nn.softmax_cross_entropy_with_logits(smoothed, logits)
 
     return cross_entropy

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 from mobilenet_tf import task as base
-from mobilenet_tf.data import transforms
+from mobilenet_tf.data import sampling, transforms
 from mobilenet_tf.data.augment import augmentation
+from mobilenet_tf.data.source import Source
 from mobilenet_tf.models.heads import classifier
 from mobilenet_tf.tasks.classification import data
 from mobilenet_tf.tasks.classification.config import Config
@@ -16,13 +18,13 @@ from mobilenet_tf.tasks.classification.loss import loss
 from mobilenet_tf.tasks.classification.metric import ClassificationMetric
 from mobilenet_tf.tasks.classification.report import report
 from mobilenet_tf.training.distill import divergence
+from mobilenet_tf.utils.errors import UserError
 
 
 class Task(Inference, base.Task[Config]):
     """One class an image."""
 
     name = "classification"
-    monitor = ("top1", "max")
 
     def source(self, split):
         """The samples of a split: "id", "image" uint8 [H, W, 3], "label" int32."""
@@ -36,8 +38,20 @@ class Task(Inference, base.Task[Config]):
         return augmentation(size, self.cfg.data.augment)
 
     def encode(self, source):
-        """Batch of samples -> (images [N, H, W, 3], one-hot labels [N, C])."""
-        return lambda batch: (batch["image"], tf.one_hot(batch["label"], len(source.classes)))
+        """Batch of samples -> (images [N, H, W, 3], one-hot labels times the weights of their classes [N, C])."""
+        weights = tf.constant(_class_weights(self.cfg.class_weights, source), tf.float32)
+        return lambda batch: (batch["image"], tf.one_hot(batch["label"], len(source.classes)) * weights)
+
+    def sampler(self):
+        """Every class equally often, where `data.sampling` says so."""
+        if self.cfg.data.sampling == "natural":
+            return None
+
+        def order(items, seed):
+            labels = items["label"]
+            return sampling.weighted_order(sampling.class_weights(labels, labels.max() + 1)[labels], seed)
+
+        return order
 
     def mix(self):
         """Mixup or cutmix: one of them a batch where both are on."""
@@ -68,6 +82,19 @@ class Task(Inference, base.Task[Config]):
 
     def distillation_loss(self):
         return divergence(self.cfg.distill.temperature)
+
+
+def _class_weights(chosen, source: Source) -> np.ndarray:
+    """The weight of each class [C]."""
+    if chosen is None:
+        return np.ones(len(source.classes))
+    if chosen == "balanced":
+        return sampling.class_weights(sampling.column(source, "label"), len(source.classes))
+    if len(chosen) != len(source.classes):
+        raise UserError(
+            f"class_weights must have one number for each of the {len(source.classes)} classes. Received: {len(chosen)}"
+        )
+    return np.array(chosen)
 
 
 task = Task

@@ -210,6 +210,11 @@ class Export(config.Export):
 class Config(config.Config):
     """A detection experiment."""
 
+    monitors = {
+        "AP": "max", "AP50": "max", "AP75": "max", "AP_small": "max", "AP_medium": "max", "AP_large": "max",
+        "mAP_voc07": "max", "mAP_voc12": "max",
+    }  # fmt: skip
+
     task: Literal["detection"] = "detection"
     model: Model = Model()
     data: Data

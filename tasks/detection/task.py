@@ -23,7 +23,6 @@ class Task(Inference, base.Task[Config]):
     """Labeled boxes in an image."""
 
     name = "detection"
-    monitor = ("AP", "max")
 
     def source(self, split):
         """The samples of a split: "id", "image" uint8 [H, W, 3], "boxes" float32 [N, 4], "labels" int32, "crowd"."""

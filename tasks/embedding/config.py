@@ -136,6 +136,11 @@ class Export(config.Export):
 class Config(config.Config):
     """An embedding experiment."""
 
+    monitors = {
+        "roc_auc": "max", "accuracy": "max", "eer": "min", "recall_at_1": "max", "recall_at_5": "max",
+        "recall_at_10": "max",
+    }  # fmt: skip
+
     task: Literal["embedding"] = "embedding"
     model: Model = Model()
     data: Data

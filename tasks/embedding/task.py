@@ -20,7 +20,6 @@ class Task(Inference, base.Task[Config]):
     """A vector an image, near to those of other images of the same identity."""
 
     name = "embedding"
-    monitor = ("roc_auc", "max")
     closed_set = False
 
     def source(self, split):

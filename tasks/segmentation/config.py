@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from mobilenet_tf import config
 from mobilenet_tf.inference.endings import LOGITS, SOFTMAX, Ending, last_axis
@@ -66,6 +67,25 @@ class Augment(config.Section):
     color_jitter: config.ColorJitter = 0.0
 
 
+def _mask_value(value: object) -> object:
+    """The key of `data.values`: a whole number, also as text, or a color."""
+    if isinstance(value, bool) or value is None:
+        raise ValueError("must be a number or a color such as '#ff0000'")
+    if isinstance(value, str):
+        if re.fullmatch(r"#[0-9a-fA-F]{6}", value):
+            return value.lower()
+        if not value.isdecimal():
+            raise ValueError("must be a number or a color such as '#ff0000'")
+        value = int(value[:6])
+    if not isinstance(value, int) or not 0 <= value < 2**16:
+        raise ValueError("must be a whole number from 0 to 65535")
+    return value
+
+
+MaskValue = Annotated[int | str, BeforeValidator(_mask_value)]
+UnknownValues = Literal["error", "ignore", "nearest"]
+
+
 class Data(config.DataWithSplits):
     """Images with a class for every pixel."""
 
@@ -78,13 +98,27 @@ class Data(config.DataWithSplits):
         description="The names of the classes, or a label file with one a line; of COCO, the categories to use, the "
         "rest being background",
     )
+    values: dict[MaskValue, str] = Field(
+        default={},
+        description="What the values of masks stand for, such as {0: background, 255: object}; a color is a text such "
+        "as '#ff0000', the name ignore leaves pixels out; for data.reader=folder and voc",
+    )
     mask_colors: Path | None = Field(
         default=None,
-        description="The CSV file with columns red, green, blue, name, where masks are color images; for "
-        "data.reader=folder",
+        description="The file that says so: CSV with the columns red, green, blue, name (or value, name), or CVAT's "
+        "labelmap.txt; for data.reader=folder and voc",
     )
-    annotations: Literal["instances", "panoptic"] = Field(
-        default="instances", description="Which of COCO's annotations are read"
+    unknown_values: UnknownValues = Field(
+        default="error",
+        description="What becomes of pixels whose value stands for no class, as soft edges and JPEG make them. ignore: "
+        "they do not count; nearest: they take the class of the nearest value or color",
+    )
+    annotations: Literal["instances", "panoptic"] | dict[config.Split, Path] = Field(
+        default="instances",
+        description="Which of COCO's annotations are read, or the JSON files of the splits, relative to data.root",
+    )
+    images: dict[config.Split, Path] = Field(
+        default={}, description="The image folders of the splits, relative to data.root; for data.reader=coco"
     )
     resize: Literal["stretch", "letterbox", "pad"] = Field(
         default="letterbox",
@@ -92,6 +126,14 @@ class Data(config.DataWithSplits):
         "aspect ratio is kept and the rest is gray; pad: the size is kept too, unless it is larger",
     )
     augment: Augment = Augment()
+
+    @model_validator(mode="after")
+    def _has_one_table(self):
+        if self.values and self.reader not in ("folder", "voc"):
+            raise ValueError(f"data.values goes with folder and voc. Received: data.reader={self.reader}")
+        if self.values and self.mask_colors:
+            raise ValueError(f"data.mask_colors must be null where data.values is set. Received: {self.mask_colors}")
+        return self
 
 
 class Loss(config.Section):
@@ -139,6 +181,11 @@ class Export(config.Export):
 
 class Config(config.Config):
     """A segmentation experiment."""
+
+    monitors = {
+        "miou": "max", "frequency_weighted_iou": "max", "pixel_accuracy": "max", "mean_accuracy": "max",
+        "boundary_f": "max", "iou_*": "max",
+    }  # fmt: skip
 
     task: Literal["segmentation"] = "segmentation"
     model: Model = Model()

@@ -24,7 +24,6 @@ class Task(Inference, base.Task[Config]):
     """One class a pixel."""
 
     name = "segmentation"
-    monitor = ("miou", "max")
 
     def source(self, split):
         """The samples of a split: "id", "image" uint8 [H, W, 3], "mask" uint8 [H, W]."""

@@ -5,12 +5,11 @@ A label is 1, 0 or UNKNOWN; an image may have no known label at all.
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 
 from mobilenet_tf.data.readers import reader_table
-from mobilenet_tf.data.source import AUTOTUNE, Source
+from mobilenet_tf.data.sampling import column
+from mobilenet_tf.data.source import Source
 from mobilenet_tf.data.splits import check_split
 from mobilenet_tf.tasks.attributes.config import Data
 
@@ -29,8 +28,4 @@ def read(data: Data, split: str, *, seed: int = 0, size: int = 96) -> Source:
 
 def labels(source: Source) -> np.ndarray:
     """All labels of a Source, float32 [count, A]; no image is decoded for them, but scenes are drawn."""
-    records = source.items
-    if "attributes" not in cast(dict, records.element_spec):
-        records = records.map(source.load, num_parallel_calls=AUTOTUNE)
-    batches = records.map(lambda record: record["attributes"]).batch(1024)
-    return np.concatenate(list(batches.as_numpy_iterator()))
+    return column(source, "attributes")

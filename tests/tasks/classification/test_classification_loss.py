@@ -484,3 +484,20 @@ def test_draw_shows_the_three_most_probable(classes, monkeypatch):
     assert out.dtype == np.uint8 and out.shape[0] > 260 and out.shape[1:] == (300, 3)
     np.testing.assert_array_equal(out[:260], image)
     assert [name for name, _ in seen[0][1]] == [f"class {i}" for i in reversed(range(classes))][:3]
+
+
+def test_the_sum_of_the_targets_is_the_weight_of_the_sample():
+    """A class of weight 3 counts three times, smoothed or blended with another one too."""
+    logits = tf.constant(np.random.default_rng(0).normal(size=(4, 3)), tf.float32)
+    labels, weights = tf.one_hot([0, 1, 2, 1], 3), np.array([1, 3, 0.5], np.float32)
+    for smoothing in (0.0, 0.1):
+        plain, weighted = loss(smoothing)(labels, logits), loss(smoothing)(labels * weights, logits)
+        np.testing.assert_allclose(weighted, plain * np.array([1, 3, 0.5, 3]), rtol=1e-5)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        value = tf.reduce_sum(loss()(labels * weights, logits))
+    expected = (tf.nn.softmax(logits) - labels) * np.array([[1], [3], [0.5], [3]])
+    np.testing.assert_allclose(tape.gradient(value, logits), expected, rtol=1e-4, atol=1e-6)
+    half = 0.5 * (labels[:1] + labels[1:2]) * weights  # mixup of classes 0 and 1
+    sides = [loss()(labels[i : i + 1] * weights, logits[:1]) for i in (0, 1)]
+    np.testing.assert_allclose(loss()(half, logits[:1]), 0.5 * (sides[0] + sides[1]), rtol=1e-5)
