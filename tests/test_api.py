@@ -1,5 +1,6 @@
 """`mobilenet_tf.load`: typed results, the same as those of the commands; and files that a bare Keras opens."""
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -12,6 +13,7 @@ from PIL import Image
 import mobilenet_tf
 from mobilenet_tf import registration, workflow
 from mobilenet_tf.data import scenes
+from mobilenet_tf.inference.predict import load_predictor
 from mobilenet_tf.utils.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -102,6 +104,47 @@ def test_a_run_evaluates_and_exports_itself(runs, tmp_path):
     assert model.evaluate("validation", limit=8)["count"] == 8
     [result] = model.export(["tflite"], tmp_path)
     assert result.parity.max_diff < 1e-4 and (tmp_path / "model.tflite").is_file()
+
+
+READERS = {"classification": "folder", "detection": "voc", "segmentation": "folder", "attributes": "csv",
+           "embedding": "folder"}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_a_float_file_needs_no_images_of_the_training(runs, task, tmp_path, capsys):
+    """As on a machine that has the run alone: the file is written, and what could not be measured is said."""
+    gone = [f"data.reader={READERS[task]}", f"data.root={tmp_path / 'gone'}"]
+    with pytest.warns(UserWarning, match="no metric is measured.*drawn scenes alone: set data.root=PATH"):
+        [result] = workflow.export_run(runs / task, ["tflite"], overrides=gone, folder=tmp_path / "out")
+    assert result.verdict == "unproven" and result.parity.max_diff < 1e-3 and not result.ok
+    assert (tmp_path / "out" / "model.tflite").is_file()
+    assert "no metric measured" in (tmp_path / "out" / "report.html").read_text()
+    assert json.loads((tmp_path / "out" / "model.tflite.json").read_text())["drop"] is None
+
+
+@pytest.mark.filterwarnings("ignore:.*no metric is measured")
+def test_an_int8_file_without_the_images_of_the_training_is_one_line(runs, tmp_path):
+    gone = ["data.reader=folder", f"data.root={tmp_path / 'gone'}"]
+    with pytest.raises(UserError, match="data.root must be a folder that exists"):
+        workflow.export_run(runs / "classification", ["tflite", "tflite_int8"], overrides=gone, folder=tmp_path / "out")
+    assert not (tmp_path / "out").exists(), "the images are missed before anything is written"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tflite", "onnx"])
+def test_the_batch_size_of_a_file_can_be_free(runs, tmp_path, name):
+    [result] = workflow.export_run(
+        runs / "classification", [name], overrides=["export.dynamic_batch=true"], folder=tmp_path
+    )
+    assert result.ok
+    predictor = load_predictor(tmp_path / f"model.{name}")
+    images = np.random.default_rng(0).uniform(0, 255, (3, *predictor.input_size, 3)).astype(np.float32)
+    assert predictor(images).shape[0] == 3
+    if name == "onnx":
+        onnx = pytest.importorskip("onnx")
+        dimension = onnx.load(tmp_path / "model.onnx").graph.input[0].type.tensor_type.shape.dim[0]
+        assert dimension.dim_param and not dimension.dim_value
 
 
 def test_an_export_to_no_format_is_one_line(runs):

@@ -14,9 +14,8 @@ def column(source: Source, name: str) -> np.ndarray:
     records: Any = source.items
     if name not in records.element_spec:
         records = records.map(source.load, num_parallel_calls=AUTOTUNE)
-    return np.concatenate(
-        list(records.map(lambda record: tf.convert_to_tensor(record[name])).batch(1024).as_numpy_iterator())
-    )
+    batches = records.map(lambda record: record[name]).batch(1024)
+    return np.concatenate(list(batches.as_numpy_iterator()))
 
 
 def weighted_order(weights: np.ndarray, seed: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ from typing import Any
 import numpy as np
 
 from mobilenet_tf import qat
+from mobilenet_tf.data import scenes
+from mobilenet_tf.data.source import Source
 from mobilenet_tf.data.subsets import stratified
 from mobilenet_tf.export import convert, verification
 from mobilenet_tf.inference import artifact, spread
 from mobilenet_tf.inference.predict import Predictor, keras_predictor, load_keras, load_predictor
 from mobilenet_tf.task import Task
 from mobilenet_tf.training.evaluate import evaluate, evaluation_inputs
+from mobilenet_tf.utils.errors import UserError
 
 
 class Exporter:
@@ -28,13 +32,31 @@ class Exporter:
         assert metadata is not None, f"{file} has no metadata"
         classes = metadata.classes if task.closed_set else []  # those of an open set matter in training only
         self.metadata = dataclasses.replace(metadata, outputs=cfg.export.outputs, classes=classes)
-        self.validation = task.source("validation")
-        self.images = np.concatenate(evaluation_inputs(task, self.validation, cfg.export.parity_samples))
+        self.validation = self._validation()
+        source = self.validation or scenes.source("validation", cfg.export.parity_samples, max(cfg.model.input_size))
+        self.images = np.concatenate(evaluation_inputs(task, source, cfg.export.parity_samples))
         self.network = load_keras(file)
         self.model = task.serving_model(self.network)
         self.reference = keras_predictor(self.model, self.metadata)
         self.is_qat = qat.is_prepared(self.network)
         self._references: dict[bool, tuple[Predictor, dict]] = {}
+
+    def _validation(self) -> Source | None:
+        """The validation split; None, with a warning, where its images are not on this machine."""
+        try:
+            return self.task.source("validation")
+        except UserError as error:
+            warnings.warn(
+                f"{error}; without the validation split no metric is measured, and files are compared with the model "
+                f"on {self.cfg.export.parity_samples} drawn scenes alone: set data.root=PATH",
+                stacklevel=3,
+            )
+            return None
+
+    def needs_calibration(self, name: str) -> bool:
+        """Whether a file of that format is calibrated on images of the training split."""
+        chosen = convert.FORMATS[name]
+        return chosen.needs_calibration and not (chosen.keeps_qat and self.is_qat)
 
     @cached_property
     def calibration(self) -> list[np.ndarray]:
@@ -53,7 +75,7 @@ class Exporter:
         """Exports to the format of that name and returns the path; `float_layers` overrides the config's."""
         chosen, options = convert.FORMATS[name], self.cfg.export
         by_percentile = chosen.keeps_qat and options.calibration_percentile and float_layers is None
-        needs = chosen.needs_calibration and not (chosen.keeps_qat and (self.is_qat or by_percentile))
+        needs = self.needs_calibration(name) and not by_percentile
         return convert.export(
             self.percentile_model if by_percentile else self.model,
             path,
@@ -66,7 +88,9 @@ class Exporter:
         )
 
     def score(self, predictor: Predictor) -> dict[str, Any]:
-        """Returns the task's metrics on `export.verify_samples` of the validation split."""
+        """Returns the task's metrics on `export.verify_samples` of the validation split; none where it is not here."""
+        if self.validation is None:
+            return {}
         return evaluate(self.task, predictor, self.validation, limit=self.cfg.export.verify_samples)
 
     def reference_for(self, name: str) -> tuple[Predictor, dict[str, Any]]:

@@ -98,11 +98,10 @@ def write(
     """Writes the page as a single file and returns its path; `examples` are rows of (caption, data URL)."""
     header, *rows = columns(verifications)
     first = verifications[0]
-    metric = first.monitor[0]
     text = PAGE.substitute(
         title=escape(title),
         about=escape(
-            f"Model: {metric} {first.reference[metric]:.4f}. A file fails when it loses more than {first.max_drop}. "
+            f"Model: {first.reference_score}. A file fails when it loses more than {first.max_drop}. "
             f"Latency: median of {RUNS} calls, batch 1. Peak memory: of a process that loads the file and runs it once."
         ),
         header="".join(f"<th>{escape(name)}</th>" for name in header),

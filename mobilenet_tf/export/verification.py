@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -89,10 +90,18 @@ class Verification:
 
     @property
     def drop(self) -> float:
-        """How much worse the file is than the model, in the metric's unit; negative when it is better."""
+        """How much worse the file is than the model in the metric; negative when it is better, NaN if unmeasured."""
         name, mode = self.monitor
+        if not self.reference:
+            return math.nan
         worse = self.reference[name] - self.candidate[name]
         return float(worse if mode == "max" else -worse)
+
+    @property
+    def reference_score(self) -> str:
+        """The metric of the model that decides, as text."""
+        name = self.monitor[0]
+        return f"{name} {self.reference[name]:.4f}" if self.reference else "no metric measured"
 
     @property
     def ok(self) -> bool:
@@ -101,14 +110,16 @@ class Verification:
 
     @property
     def verdict(self) -> str:
-        """Either "ok", "failed", or "unproven" where the model's outputs differ too little from image to image."""
+        """Either "ok", "failed", or "unproven": no metric was measured, or the outputs are alike for all images."""
+        if not self.reference:
+            return UNPROVEN
         if self.drop <= self.max_drop + 1e-9:  # 1.0 - 0.98 is a little more than 0.02
             return "ok" if self.parity.agreement is not None else UNPROVEN
         return "failed"
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything, with the verdict, as plain types for JSON."""
-        values = {**asdict(self), "drop": self.drop, "ok": self.ok}
+        values = {**asdict(self), "drop": self.drop if self.reference else None, "ok": self.ok}
         return json.loads(json.dumps(values, default=lambda value: value.tolist()))  # numpy's scalars and arrays
 
 
@@ -182,8 +193,8 @@ def columns(verifications: Iterable[Verification]) -> list[list[str]]:
             [
                 v.file,
                 f"{v.size / 1e6:.2f}",
-                f"{v.candidate[v.monitor[0]]:.3f}",
-                f"{v.drop:+.3f}",
+                f"{v.candidate[v.monitor[0]]:.3f}" if v.candidate else "-",
+                f"{v.drop:+.3f}" if v.reference else "-",
                 "-" if v.parity.agreement is None else f"{v.parity.agreement:.1%}",
                 *("-" if time is None else f"{time:.2f}" for time in times),
                 "-" if v.peak_memory is None else f"{v.peak_memory / 1e6:.1f}",
@@ -199,8 +210,7 @@ def table(verifications: Iterable[Verification]) -> Table:
     verifications = list(verifications)
     title = "Exported files"
     if verifications:
-        metric = verifications[0].monitor[0]
-        title = f"Exported files against the model, {metric} {verifications[0].reference[metric]:.3f}"
+        title = f"Exported files against the model, {verifications[0].reference_score}"
     header, *rows = columns(verifications)
     result = Table(title=title, box=None, padding=(0, 1, 0, 0))
     for name, *cells in zip(header, *rows, strict=True):
