@@ -15,6 +15,7 @@ from mobilenet_tf.data.images import MAX_PIXELS
 
 REACH = 2  # sides of the image by which a polygon may leave it
 MAX_OUTLINE = 2**24  # steps of a fifth of a pixel that pycocotools walks along a polygon: 64 MiB of them
+UNKNOWN_SIDE = 2**15  # px of an image of which nothing is known
 MAX_DIGITS = 7  # of five bits in a compressed run length: over the largest image
 
 
@@ -51,6 +52,41 @@ def object_mask(segmentation: Any, height: int, width: int) -> np.ndarray:
 
     native: Any = mask  # the stubs know no lists of floats
     return native.decode(native.merge(native.frPyObjects(outlines, height, width))).astype(bool)
+
+
+def outline_box(segmentation: Any, height: int | None, width: int | None) -> list[float]:
+    """Returns the box x, y, width, height in pixels around an object.
+
+    Args:
+        segmentation: as `object_mask` has it.
+        height, width: those of the image; None where they are not known.
+
+    Raises:
+        ValueError: as `object_mask`; an object without any pixel or point.
+    """
+    if isinstance(segmentation, dict):
+        sides = segmentation.get("size")
+        if height is None or width is None:
+            height, width = (_whole(side) for side in sides) if isinstance(sides, list) and len(sides) == 2 else (0, 0)
+        return _box_of_runs(run_lengths(segmentation, height, width), height)
+    outlines = polygons(segmentation, height or UNKNOWN_SIDE, width or UNKNOWN_SIDE)
+    points = np.array([value for outline in outlines for value in outline]).reshape(-1, 2)
+    if not len(points):
+        raise ValueError("no point")
+    low, high = points.min(0), points.max(0)
+    return [*low.tolist(), *(high - low).tolist()]
+
+
+def _box_of_runs(runs: Sequence[int], height: int) -> list[float]:
+    ends = np.cumsum(runs, dtype=np.int64)
+    inside = (np.arange(len(runs)) % 2 == 1) & (np.asarray(runs) > 0)
+    first, last = (ends - runs)[inside], ends[inside] - 1  # pixels, column by column
+    if not len(first):
+        raise ValueError("no pixel")
+    left, right = first[0] // height, last[-1] // height
+    crosses = bool((first // height != last // height).any())  # a run that goes on at the top of the next column
+    top, bottom = (0, height - 1) if crosses else ((first % height).min(), (last % height).max())
+    return [float(value) for value in (left, top, right - left + 1, bottom - top + 1)]
 
 
 def polygons(segmentation: Any, height: int, width: int) -> list[list[float]]:
