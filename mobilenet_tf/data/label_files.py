@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mobilenet_tf.utils.class_names import check_characters
 from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.text_files import UTF8, read_lines
 
@@ -18,13 +19,17 @@ def read_class_names(path: str | Path, encoding: str = UTF8) -> list[str]:
 
 
 def check_class_names(names: Sequence[str], where: str | Path) -> list[str]:
-    """The names without blanks around them. Raises UserError, saying `where` they stand: no name, or one twice."""
+    """The names without blanks around them.
+
+    Raises UserError, saying `where` they stand: no name, one twice, or one with a line break or control character.
+    """
     names = [name.strip() for name in names if name.strip()]
     if not names:
         raise UserError(f"{where} must name the classes, one a line. Received: no name")
     if len(set(names)) < len(names):
         repeated = next(name for name in names if names.count(name) > 1)
         raise UserError(f"{where} must name each class once. Received: {repeated} more than once")
+    check_characters(names, where)
     return names
 
 

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,12 @@ from typing import Any
 from mobilenet_tf.inference import endings
 from mobilenet_tf.inference.formats import KINDS, find_kind, resolve, suffixes
 from mobilenet_tf.inference.metadata_storage import MEMBER
+from mobilenet_tf.utils.class_names import check_characters
 from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.run_folder import RunFolder
+
+MAX_TEXT = 1000  # characters of a name
+MAX_SIDE = 2**14  # pixels
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,9 @@ class Metadata:
     outputs: str = "logits"  # what the model ends in, by name; see `ending`
     version: str = field(default_factory=lambda: package_version("mobilenet_tf"))
 
+    def __post_init__(self):
+        check_characters(self.classes, "the metadata")
+
     @property
     def ending(self) -> endings.Ending:
         """What the model ends in; of an unknown name it is an ending with nothing but the name."""
@@ -41,13 +50,67 @@ class Metadata:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Metadata:
-        """Reads what `to_json` wrote. Raises UserError on anything else; fields of later versions are left out."""
+        """Reads what `to_json` wrote; fields of later versions are left out.
+
+        Raises UserError on anything else: no JSON object, or a field that is missing or that `FIELDS` does not allow.
+        """
         try:
-            fields = {k: v for k, v in json.loads(text).items() if k in cls.__dataclass_fields__}
-            pairs = {k: tuple(fields[k]) for k in ("input_size", "input_range") if k in fields}
-            return cls(**{**fields, **pairs})
-        except (ValueError, TypeError, AttributeError) as error:
+            fields = json.loads(text, parse_constant=_refuse)
+            if not isinstance(fields, dict):
+                raise ValueError(f"a {type(fields).__name__} instead of an object")
+            fields = {key: FIELDS[key](fields[key]) for key in FIELDS if key in fields}
+            if missing := [key for key in REQUIRED if key not in fields]:
+                raise ValueError(f"no {missing[0]}")
+            return cls(**fields)
+        except UserError:
+            raise
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{MEMBER} must hold the metadata of a mobilenet_tf model. Received: {error}") from error
+
+
+# What each field of a file's metadata must be; each returns the value or raises ValueError
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant}, which is no number")
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or len(value) > MAX_TEXT:
+        raise ValueError(f"{name} that is no text of up to {MAX_TEXT} characters")
+    return value
+
+
+def _classes(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError("classes that are no list of names")
+    return value
+
+
+def _pair(name: str, least: int, value: Any) -> tuple[int, int]:
+    numbers = value if isinstance(value, list) else []
+    whole = all(type(number) is int and least <= number <= MAX_SIDE for number in numbers)
+    if len(numbers) != 2 or not whole:
+        raise ValueError(f"{name} that is no pair of whole numbers from {least} to {MAX_SIDE}")
+    return numbers[0], numbers[1]
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("a config that is no object")
+    return value
+
+
+REQUIRED = ("task", "classes", "input_size")
+FIELDS: dict[str, Callable[[Any], Any]] = {
+    "task": partial(_text, "a task"),
+    "classes": _classes,
+    "input_size": partial(_pair, "an input_size", 1),
+    "input_range": partial(_pair, "an input_range", -MAX_SIDE),
+    "config": _object,
+    "outputs": partial(_text, "outputs"),
+    "version": partial(_text, "a version"),
+}
 
 
 def locate(path: str | Path) -> tuple[Path, str]:

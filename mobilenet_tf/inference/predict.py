@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from mobilenet_tf.inference.tflite import open_tflite, tflite_outputs
 from mobilenet_tf.registration import register
 from mobilenet_tf.utils.console import quiet
 from mobilenet_tf.utils.errors import UserError, missing_extra
+from mobilenet_tf.utils.file_kinds import what_is
+from mobilenet_tf.utils.keras_files import open_hdf5
 
 Raw = np.ndarray | list[np.ndarray] | dict[str, np.ndarray]
 Shape = tuple[int | None, ...]
@@ -81,17 +84,23 @@ def keras_predictor(model: Any, metadata: Metadata | None = None) -> Predictor:
 
 
 def load_keras(path: str | Path) -> Any:
-    """Loads a .keras file in safe mode, with this package's layers. Raises UserError when it cannot be."""
+    """Loads a .keras file in safe mode, with this package's layers.
+
+    Raises UserError when it cannot be, or when it would run code, read other files or inflate to far more than it is:
+    see `keras_files.check_archive` and `check_hdf5`.
+    """
+    path = Path(path)
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} must be a whole Keras model. Received: {what_is(path)}")
+    with open_hdf5(path):
+        pass
     import_keras()
     import keras
 
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        with quiet():  # native code logs what a damaged file makes it do
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # zipfile, h5py, json and Keras each raise their own
-        if "lambda" in str(error).lower():
-            raise UserError(
-                f"{path} must not hold a Lambda layer: it would run code from the file. Received: a Lambda"
-            ) from error
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"{path} must be a whole Keras model. Received: {type(error).__name__}: {reason}") from error
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import io
-import json
 import re
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import ml_dtypes
 import numpy as np
 
 from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.file_kinds import (
+    HDF5,
+    KERAS,
+    MISSING,
+    ONNX,
+    SAFETENSORS,
+    SAVED_MODEL,
+    TFLITE,
+    TORCH,
+    WEB_PAGE,
+    what_is,
+)
+from mobilenet_tf.utils.keras_files import damaged, open_hdf5
 
 
 @dataclass(frozen=True)
@@ -36,50 +45,52 @@ class StoredLayer:
 
 
 def values(tensor) -> np.ndarray:
-    """A stored tensor as an array."""
-    if tensor.attrs.get("dtype") == "bfloat16":
-        return np.array(tensor, dtype=ml_dtypes.bfloat16)
-    return np.asarray(tensor)
+    """A stored tensor as an array. Raises UserError where it is damaged or holds no numbers."""
+    try:
+        array = np.asarray(tensor)
+        if tensor.attrs.get("dtype") == "bfloat16":
+            array = array.view(ml_dtypes.bfloat16)
+        return array.astype(np.float32) if array.dtype.kind not in "biu" else array
+    except Exception as error:  # what h5py raises for a damaged file depends on the byte
+        reason = " ".join(str(error).split())
+        raise UserError(f"weights must be whole tensors of numbers. Received: {tensor.name}: {reason}") from error
 
 
 @contextmanager
 def open_weights(path: Path) -> Iterator[list[StoredLayer]]:
     """The layers with weights in a `.h5`, `.weights.h5` or `.keras` file, in the file's order, while it is open.
 
-    Raises UserError for a file that is missing, is none of these, is damaged, or is a `.keras` file with a Lambda.
+    Raises UserError for a file that is missing, is none of these, or is damaged, with what it is and what to do; and
+    for one that reads other files or holds code: see `keras_files.open_hdf5`.
     """
-    if not path.is_file():
-        raise UserError(f'weights must be "imagenet", a .h5, .weights.h5 or .keras file, or None. Received: {path}')
-    try:
-        with h5py.File(_unpacked(path) if zipfile.is_zipfile(path) else path, "r") as file:
+    kind = what_is(path)
+    if kind not in (HDF5, KERAS):
+        raise UserError(
+            f'weights must be "imagenet", a .h5, .weights.h5 or .keras file, or None; '
+            f"{path.name} {kind if kind == MISSING else f'is {kind}'}{_advice(path, kind)}. Received: {path}"
+        )
+    with open_hdf5(path, "weights") as file:
+        try:
             stored = list(_layers(file))
-            if not stored:
-                raise UserError(f"weights must be a Keras weight file with layers in it. Received: {path}")
-            yield stored
-    except (OSError, KeyError, zipfile.BadZipFile, json.JSONDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"weights must be a readable Keras weight file ({reason}). Received: {path}") from error
+        except Exception as error:  # what h5py raises for a damaged file depends on the byte
+            raise damaged(path, error, "weights") from error
+        if not stored:
+            raise UserError(f"weights must be a Keras weight file with layers in it. Received: {path}")
+        yield stored
 
 
-def _unpacked(path: Path) -> io.BytesIO:
-    """The HDF5 part of a `.keras` archive."""
-    with zipfile.ZipFile(path) as archive:
-        if "Lambda" in _class_names(json.loads(archive.read("config.json"))):
-            raise UserError(
-                "weights must be a .keras file without Lambda layers, which hold code; its weights alone, saved as "
-                f".weights.h5, will load. Received: {path}"
-            )
-        return io.BytesIO(archive.read("model.weights.h5"))
-
-
-def _class_names(config) -> Iterator[str]:
-    if isinstance(config, dict):
-        if isinstance(config.get("class_name"), str):
-            yield config["class_name"]
-        config = list(config.values())
-    if isinstance(config, list):
-        for part in config:
-            yield from _class_names(part)
+def _advice(path: Path, kind: str) -> str:
+    """What to do about a file of another kind."""
+    if kind.startswith((TORCH, SAFETENSORS)):
+        return (
+            ": convert a checkpoint of torchvision by mobilenet_tf.weights.from_torchvision, save the model that it "
+            "returns as .keras, and give that to train.network"
+        )
+    if kind == WEB_PAGE:
+        return ": download the file itself"
+    if kind in (TFLITE, SAVED_MODEL, ONNX):
+        return ": take the .keras file that it was exported from"
+    return f": take {path / 'model.keras'}" if (path / "model.keras").is_file() else ""
 
 
 def _layers(file) -> Iterator[StoredLayer]:
