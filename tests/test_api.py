@@ -147,6 +147,14 @@ def test_the_batch_size_of_a_file_can_be_free(runs, tmp_path, name):
         assert dimension.dim_param and not dimension.dim_value
 
 
+@pytest.mark.parametrize("name", ["tflite", "onnx"])
+def test_a_detector_that_decodes_its_boxes_takes_one_image(runs, tmp_path, name):
+    with pytest.raises(UserError, match=f"export.outputs must be raw for a {name} file.*Received: detections"):
+        workflow.export_run(
+            runs / "detection", [name], overrides=["export.dynamic_batch=true"], folder=tmp_path / "out"
+        )
+
+
 def test_an_export_to_no_format_is_one_line(runs):
     with pytest.raises(UserError, match="export.formats must name a format"):
         workflow.export_run(runs / "classification", overrides=["export.formats=[]"])

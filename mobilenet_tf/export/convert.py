@@ -94,6 +94,7 @@ def export(
     _check_calibration_is_given(calibration, chosen, model)
     _check_float_layers(float_layers, chosen, model)
     _check_inputs(inputs, chosen)
+    _check_batch(dynamic_batch, chosen, metadata)
     _check_input_size(model, metadata)
     _check_classes(model, metadata)
     if qat.is_prepared(model):
@@ -172,6 +173,15 @@ def _check_inputs(inputs: str, format: Format) -> None:
     """The format can have inputs of that type."""
     if inputs not in format.input_types:
         raise UserError(f"inputs of {format.name} must be {', '.join(format.input_types)}. Received: inputs={inputs}")
+
+
+def _check_batch(dynamic: bool, format: Format, metadata: Metadata) -> None:
+    """The boxes of TFLite and ONNX files are decoded for one image at a time."""
+    if dynamic and metadata.ending.has_post_process and not format.dynamic_batch:
+        raise UserError(
+            f"export.outputs must be raw for a {format.name} file with export.dynamic_batch=true: its boxes are decoded "
+            f"for one image at a time. Received: {metadata.outputs}"
+        )
 
 
 def _check_input_size(model: keras.Model, metadata: Metadata) -> None:
