@@ -179,8 +179,8 @@ def _check_batch(dynamic: bool, format: Format, metadata: Metadata) -> None:
     """The boxes of TFLite and ONNX files are decoded for one image at a time."""
     if dynamic and metadata.ending.has_post_process and not format.dynamic_batch:
         raise UserError(
-            f"export.outputs must be raw for a {format.name} file with export.dynamic_batch=true: its boxes are decoded "
-            f"for one image at a time. Received: {metadata.outputs}"
+            f"export.outputs must be raw for a {format.name} file with export.dynamic_batch=true: its boxes are "
+            f"decoded for one image at a time. Received: {metadata.outputs}"
         )
 
 
