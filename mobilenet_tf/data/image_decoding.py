@@ -1,4 +1,4 @@
-"""Decoding in tf.data: any JPEG, PNG, BMP, GIF or WebP becomes RGB uint8, a JPEG in part if that is all one needs."""
+"""Decoding in tf.data: any image that `images` reads becomes RGB uint8, a JPEG in part if that is all one needs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from mobilenet_tf.data.images import apply_exif, load_image, orientation
+from mobilenet_tf.config import Rendering
+from mobilenet_tf.data.images import load_image, orientation, render
 
 ONE_PIXEL = np.array([0, 0, 1, 1], np.int32)
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # in a scan, all but stuffing, fill bytes and restart markers
 
 
-def normalize(data: bytes) -> tuple[bytes, tuple[int, int]]:
+def normalize(data: bytes, rendering: Rendering = Rendering()) -> tuple[bytes, tuple[int, int]]:  # noqa: B008
     """Bytes of an image file -> (bytes that `decode` takes, (height, width) with EXIF applied).
 
     A plain JPEG (RGB or gray, not turned by EXIF, whole) stays as it is, so that TensorFlow decodes it, or only a part
@@ -22,10 +23,10 @@ def normalize(data: bytes) -> tuple[bytes, tuple[int, int]]:
     Raises UnreadableImageError as `images.load_image` does.
     """
     bmp = io.BytesIO()
-    with load_image(data) as image:
+    with load_image(io.BytesIO(data)) as image:
         if _is_plain_jpeg(image, data):
             return data, (image.height, image.width)
-        image = apply_exif(image)
+        image = render(image, rendering)
     image.save(bmp, "BMP")
     return bmp.getvalue(), (image.height, image.width)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,8 +15,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from mobilenet_tf.config import OnCorrupt
+from mobilenet_tf.config import OnCorrupt, Rendering
 from mobilenet_tf.data import image_decoding, images
+from mobilenet_tf.utils.class_names import check_characters
+from mobilenet_tf.utils.console import readable
 from mobilenet_tf.utils.errors import UserError
 
 Sample = dict[str, tf.Tensor]
@@ -40,6 +43,7 @@ class Source:
     corrupt: {id: reason} of the items that could not be read so far (filled while reading; such items are skipped).
     shuffle_buffer: how many items shuffling holds at most; fewer where items carry bytes.
     ground_truth: the data set's own annotations, for metrics that use them (COCO's JSON as a dict).
+    notes: lines about the whole data set, to be printed once before it is used.
     """
 
     items: tf.data.Dataset
@@ -49,6 +53,10 @@ class Source:
     corrupt: dict[str, str] = field(default_factory=dict)
     shuffle_buffer: int = 100_000
     ground_truth: Any = None
+    notes: Sequence[str] = ()
+
+    def __post_init__(self):
+        check_characters(self.classes, "the data")
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
@@ -65,19 +73,30 @@ def map_samples(source: Source, change: Callable[[Sample], Sample]) -> Source:
 
 
 def file_source(
-    paths: Sequence[str | Path], columns: Mapping[str, Any], classes: Sequence[str], *, on_corrupt: str = "skip"
+    paths: Sequence[str | Path],
+    columns: Mapping[str, Any],
+    classes: Sequence[str],
+    *,
+    on_corrupt: str = "skip",
+    rendering: Rendering = Rendering(),  # noqa: B008 - immutable
 ) -> Source:
     """Source over image files, identified by their paths; `columns` are arrays of the same length (e.g. "label").
 
     Files that cannot be read are skipped and named in `corrupt`, or end the run (on_corrupt="error") with a UserError.
     """
     corrupt = {}
-    load = image_loader(len(paths), corrupt, on_corrupt=on_corrupt)
-    slices: Any = {"id": [str(path) for path in paths], **columns}  # the stubs know no dicts of columns
+    load = image_loader(len(paths), corrupt, on_corrupt=on_corrupt, rendering=rendering)
+    slices: Any = {"id": [os.fsencode(path) for path in paths], **columns}  # the stubs know no dicts of columns
     return Source(tf.data.Dataset.from_tensor_slices(slices), load, len(paths), list(classes), corrupt)
 
 
-def image_loader(count: int, corrupt: dict[str, str], *, on_corrupt: str = "skip") -> Callable[[Sample], Sample]:
+def image_loader(
+    count: int,
+    corrupt: dict[str, str],
+    *,
+    on_corrupt: str = "skip",
+    rendering: Rendering = Rendering(),  # noqa: B008 - immutable
+) -> Callable[[Sample], Sample]:
     """The `load` of a Source of `count` images: bytes in the record's "encoded", or else in the file named by its "id".
 
     Enters items that cannot be read in `corrupt`. They, with on_corrupt="error", or all of them unreadable raise a
@@ -91,18 +110,20 @@ def image_loader(count: int, corrupt: dict[str, str], *, on_corrupt: str = "skip
     def fetch(name, data):
         # bytes in a graph, arrays of no dimensions in eager mode
         name, data = (value if isinstance(value, bytes) else value.item() for value in (name, data))
-        name = name.decode()
+        name = os.fsdecode(name)
         try:
             if not data:
                 data = images.read_bytes(name)
-            encoded, size = (data, plain[name]) if name in plain else image_decoding.normalize(data)
+            encoded, size = (data, plain[name]) if name in plain else image_decoding.normalize(data, rendering)
             if encoded is data:
                 plain[name] = size
-        except (OSError, images.UnreadableImageError) as error:
+        except OSError as error:  # UnreadableImageError among them
             encoded, size = _blank(), (0, 0)
             corrupt[name] = getattr(error, "strerror", None) or str(error)
         fatal = not size[0] and (on_corrupt == "error" or len(corrupt) == count)
-        message = f"UserError: {name} must be an image that can be used. Received: {corrupt[name]}" if fatal else ""
+        message = (
+            f"UserError: {readable(name)} must be an image that can be used. Received: {corrupt[name]}" if fatal else ""
+        )
         return encoded, np.array(size, np.int32), message
 
     def load(record: Sample) -> Sample:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from mobilenet_tf.config import DataWithSplits, Split
 from mobilenet_tf.data.source import Sample, Source, image_loader
+from mobilenet_tf.data.splits import SPLITS, no_such_split, to_draw, warn_test_is_validation
 from mobilenet_tf.utils.errors import UserError
 
 SHUFFLE_BUFFER = 2_000  # records with their bytes; TFDS shuffles when it writes a data set
@@ -53,7 +54,7 @@ def read_split(
     expression = split_expression(prepared.info.splits, data, split, test_is_validation=test_is_validation)
     encoded, count = records(prepared, split, expression)
     corrupt: dict[str, str] = {}
-    load = image_loader(count, corrupt, on_corrupt=data.on_corrupt)
+    load = image_loader(count, corrupt, on_corrupt=data.on_corrupt, rendering=data.rendering)
     return Source(encoded.map(item), load, count, classes, corrupt, SHUFFLE_BUFFER, ground_truth)
 
 
@@ -62,18 +63,26 @@ def split_expression(
 ) -> str:
     """TFDS's expression for a split, such as train[:90%].
 
-    It is what `data.splits` says, or else the data set's split of that name. Where there is neither for validation, and
-    `data.splits` leaves train alone, validation is the last `data.validation_fraction` of train.
-    test_is_validation: whether validation takes the place of a test split that the data set does not have.
+    It is what `data.splits` says, or else the data set's split of that name. Where there is neither, and `data.splits`
+    leaves train alone, `splits.to_draw` says which splits are parts of train: the last ones of it.
+    test_is_validation: whether validation takes the place of the test split, of which no labels are published.
+    Raises UserError where the data set neither has the split nor leaves it to be drawn.
     """
     if data.splits.get(split):
         return data.splits[split]
-    if test_is_validation and split == "test" and "test" not in available:
+    if test_is_validation and split == "test":
+        warn_test_is_validation(data.name)
         return split_expression(available, data, "validation")
-    if split == "test" or "validation" in available or "validation" in data.splits or "train" in data.splits:
+    given = {name for name in SPLITS if name in available or name in data.splits}
+    if split not in given and split not in to_draw(given):
+        raise no_such_split(split, data.name, given)
+    drawn = () if "train" in data.splits else to_draw(given)
+    if split not in ("train", *drawn) or not drawn:
         return split
-    percent = round(100 * (1 - data.validation_fraction))
-    return {"train": f"train[:{percent}%]", "validation": f"train[{percent}%:]"}[split]
+    percent = min(max(1, round(100 * data.validation_fraction)), 99 // len(drawn))
+    ends = [0, *(100 - percent * left for left in range(len(drawn), -1, -1))]  # of nothing, train and what is drawn
+    index = ("train", *drawn).index(split)
+    return f"train[{ends[index]}%:{ends[index + 1]}%]"
 
 
 def records(prepared, split: str, expression: str) -> tuple[tf.data.Dataset, int]:

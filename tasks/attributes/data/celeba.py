@@ -52,7 +52,7 @@ def read(data: Data, split: Split, seed: int, size: int) -> Source:
     cells = [[rows[name][index] for index in indices] for name in names_of_split]
     values = parse(cells, attributes, [f"{attribute_file}, {name}" for name in names_of_split])
     paths = [folder / name for name in names_of_split]
-    return file_source(paths, {"attributes": values}, attributes, on_corrupt=data.on_corrupt)
+    return file_source(paths, {"attributes": values}, attributes, on_corrupt=data.on_corrupt, rendering=data.rendering)
 
 
 def _attributes(path: Path, encoding: str) -> tuple[list[str], dict[str, list[str]]]:
