@@ -1,125 +1,319 @@
-"""Pascal VOC: the devkit's years, or one folder with JPEGImages, Annotations and ImageSets."""
+"""Pascal VOC: one XML file of boxes an image, in the devkit's folders or those that labeling tools write."""
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
+import functools
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from xml.etree.ElementTree import Element
 
 from mobilenet_tf.config import Split
-from mobilenet_tf.data.images import EXTENSIONS
+from mobilenet_tf.data.splits import SPLITS
 from mobilenet_tf.tasks.detection.config import Data
+from mobilenet_tf.tasks.detection.data import named, tree
 from mobilenet_tf.tasks.detection.data.annotation_set import AnnotationSet, divide
+from mobilenet_tf.tasks.detection.data.named import NamedBox, NamedImage
+from mobilenet_tf.utils import text_files
 from mobilenet_tf.utils.errors import UserError
 
 CLASSES = [
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 ]  # fmt: skip
-LISTS = {"train": "train", "validation": "val", "test": "test"}
-DEVKIT = {"train": "2007/trainval+2012/trainval", "validation": "2007/test", "test": "2007/test"}  # "07+12"
+DEVKIT: dict[Split, str] = {
+    "train": "2007/trainval+2012/trainval", "validation": "2007/test", "test": "2007/test",
+}  # fmt: skip  # "07+12"
+WHOLE = ("trainval", "default")  # lists of everything that is not held out; CVAT writes the second
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+FLAGS = {"": False, "false": False, "no": False, "unspecified": False, "true": True, "yes": True}
+WANTED = (
+    "XML files of Pascal VOC: Annotations/ (or annotations/, annots/, xmls/) and JPEGImages/ (or images/), XML beside "
+    "the images, either in train/ valid/ test/ too, or VOCdevkit/"
+)
 
 
 def read(data: Data, split: Split, seed: int, size: int) -> AnnotationSet:
     """The images and boxes of a split.
 
-    `data.splits` are names of lists in ImageSets/Main, several joined by +; those of the devkit have the year before
-    them, as in 2007/trainval+2012/trainval. Where there are no lists, the splits are drawn from all annotations.
+    `data.splits` are names of lists in ImageSets/Main, several joined by +, or of folders; those of a devkit of several
+    years have the year before them, as in 2007/trainval+2012/trainval. Where there are neither lists nor folders of the
+    splits, they are drawn. The classes are all names in the annotations of the data set; VOC's twenty where it has
+    VOC's folders and no others.
     """
-    root = data.path
-    if not root.is_dir():
-        raise UserError(f"data.root must be a folder that exists. Received: {root}")
-    root = root / "VOCdevkit" if (root / "VOCdevkit").is_dir() else root
-    is_devkit = not (root / "Annotations").is_dir()
-    if not is_devkit and not (root / "ImageSets" / "Main").is_dir():
-        files = sorted((root / "Annotations").glob("*.xml"))
-        return divide(_annotations(files, root, _all_classes(root)), split, data.validation_fraction, seed)
-    names = data.splits.get(split) or (DEVKIT[split] if is_devkit else _list_of(root, split))
-    files = [file for name in names.split("+") for file in _files(root, name, is_devkit)]
-    return _annotations(files, root, CLASSES if is_devkit else _all_classes(root))
+    root = tree.dataset_root(data.path, WANTED)
+    root = tree.folder_named(root, "VOCdevkit") or root
+    years = {folder.name[3:]: folder for folder in sorted(root.iterdir()) if tree.YEAR.fullmatch(folder.name.lower())}
+    with_years = any(re.match(r"\d{4}/", name) for name in _parts(data.splits.values()))
+    if len(years) == 1 and not with_years:
+        root, years = next(iter(years.values())), {}
+    if with_years and not years:
+        received = ", ".join(data.splits.values())
+        raise UserError(f"data.splits must have no year before a list, for {root}. Received: {received}")
+    given = _of_devkit(root, years, data) if years else _of_folder(root, data)
+    files, drawn = tree.choose(given, split, data)
+    everything = [file for group in given.values() for file in group]
+    if not everything:
+        raise UserError(f"data.root must be a folder with {WANTED}. Received: {tree.contents(root)}")
+    images = _images(everything, root)
+    annotations = named.annotation_set([images[file] for file in files], _classes(images.values(), root), root)
+    return divide(annotations, split, data, list(given), seed) if drawn else annotations
 
 
-def _list_of(root, split):
-    """The list of a split; that of the validation where there is none of the test."""
-    exists = (root / "ImageSets" / "Main" / f"{LISTS[split]}.txt").is_file()
-    return LISTS[split] if exists or split != "test" else LISTS["validation"]
+def _of_devkit(root: Path, years: Mapping[str, Path], data: Data) -> dict[Split, list[Path]]:
+    """{split: XML files} by the lists of several years."""
+    lists = {f"{year}/{name}": (_Lists.of(folder, data), name)
+             for year, folder in years.items() for name in _Lists.of(folder, data).paths}  # fmt: skip
+    natural: dict[Split, str] = DEVKIT
+    if not {"2007/trainval", "2007/test"} <= set(lists):
+        of_years = {year: _Lists.of(folder, data).natural for year, folder in years.items()}
+        natural = {split: "+".join(f"{year}/{names[split]}" for year, names in of_years.items() if split in names)
+                   for split in SPLITS}  # fmt: skip
+    if unknown := [name for name in _parts(data.splits.values()) if name.casefold() not in lists]:
+        form = f"lists of {root} with a year before each list, such as 2007/trainval"
+        raise UserError(f"data.splits must name {form}. Received: {unknown[0]}; there are {_some(lists)}")
+    wanted: dict[Split, str] = {**natural, **data.splits}
+    names: dict[Split, list[str]] = {
+        split: [name for name in joined.casefold().split("+") if name in lists] for split, joined in wanted.items()
+    }
+    if not any(names.values()):
+        raise UserError(f"{root} must have lists in ImageSets/Main of its years. Received: {_some(lists)}")
+    return _of_lists({split: [lists[name] for name in of_split] for split, of_split in names.items()}, data)
 
 
-def _files(root: Path, name: str, is_devkit: bool) -> list[Path]:
-    year, _, name = name.rpartition("/")
-    if is_devkit != bool(year):
-        wanted = "a year before each list, such as 2007/trainval" if is_devkit else "no year before a list"
-        raise UserError(f"data.splits must have {wanted}, for {root}. Received: {name}")
-    folder = root / f"VOC{year}" if is_devkit else root
-    path = folder / "ImageSets" / "Main" / f"{name}.txt"
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise UserError(f"data.splits must name a list of the data set. Received: {path}: {error.strerror}") from None
-    return [folder / "Annotations" / f"{line.split()[0]}.xml" for line in lines if line.strip()]
+def _of_folder(root: Path, data: Data) -> dict[Split, list[Path]]:
+    """{split: XML files} by the lists of one folder, or else by the folders in it."""
+    lists, asked = _Lists.of(root, data), _parts(data.splits.values())
+    if (lists.natural or asked) and all(name.casefold() in lists.paths for name in asked):
+        names: dict[Split, str] = {**lists.natural, **data.splits}
+        return _of_lists({split: [(lists, name) for name in names[split].split("+")] for split in names}, data)
+    files, index = _xml_files(root), tree.Index.of_images(root)
+    parts = tree.by_folder(files, root, data.splits, lambda file: index.find(file.stem, file))
+    if files:
+        _warn_without_annotations(index, files, root)
+    return parts
 
 
-def _all_classes(root: Path) -> list[str]:
-    """The names in all annotations, sorted; VOC's twenty where they are no others and the folder is one of VOC's."""
-    files = sorted((root / "Annotations").glob("*.xml"))
-    names = {entry.findtext("name", "").strip() for file in files for entry in _parse(file).iterfind("object")}
+def _of_lists(names: Mapping[Split, Sequence[tuple[_Lists, str]]], data: Data) -> dict[Split, list[Path]]:
+    """{split: XML files} of the lists of each; a test or validation split of which nothing is there is left out."""
+    found: dict[Split, list[Path]] = {}
+    for split, of_split in names.items():
+        files = [file for lists, name in of_split for file in lists.files(name)]
+        if not files and of_split and (split == "train" or split in data.splits):
+            lists, name = of_split[0]
+            received = f"{lists.paths[name.casefold()]}, of which none is in {lists.root}"
+            raise UserError(f"data.splits.{split} must be a list of images that have XML files. Received: {received}")
+        if files:
+            found[split] = files
+    return found
+
+
+def _some(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)[: tree.MAX_NAMED]) or "none"
+
+
+def _parts(names: Iterable[str]) -> list[str]:
+    return [part for joined in names for part in joined.split("+")]
+
+
+def _warn_without_annotations(index: tree.Index, files: Sequence[Path], root: Path) -> None:
+    missing = len(index) - len({image for file in files if (image := index.find(file.stem, file))})
+    if missing > 0:
+        warnings.warn(
+            f"{root}: {missing} of {len(index)} images have no XML file of their name; left out", stacklevel=2
+        )
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """The lists of a folder {name in lower case: file}, and the names of those of the splits."""
+
+    root: Path
+    paths: dict[str, Path]
+    natural: dict[Split, str]
+    encoding: str
+    must_exist: bool
+
+    @classmethod
+    def of(cls, root: Path, data: Data) -> _Lists:
+        sets = tree.folder_named(root, "ImageSets")
+        folder = sets and (tree.folder_named(sets, "Main") or sets)
+        if folder is None:
+            return cls(root, {}, {}, data.encoding, must_exist=False)
+        paths = {path.stem.casefold(): path for path in sorted(folder.glob("*.[tT][xX][tT]"))}
+        filled = {name for name, path in paths.items() if path.stat().st_size}
+        natural: dict[Split, str] = {
+            split: path.stem.casefold() for split, path in tree.listed(folder).items() if path.stat().st_size
+        }
+        whole = next((name for name in WHOLE if name in filled), None)
+        if whole and natural.keys().isdisjoint(("train", "validation")):
+            natural["train"] = whole
+        return cls(root, paths, natural, data.encoding, must_exist=data.on_corrupt == "error")
+
+    @functools.cached_property
+    def annotations(self) -> dict[str, Path]:
+        """{the end of its path, from any folder on and without suffix: file}, where that is of one file alone."""
+        ends: dict[str, list[Path]] = {}
+        for file in _xml_files(self.root):
+            parts = file.relative_to(self.root).with_suffix("").parts
+            for start in range(len(parts)):
+                ends.setdefault("/".join(parts[start:]), []).append(file)
+        return {end: files[0] for end, files in ends.items() if len(files) == 1}
+
+    def files(self, name: str) -> list[Path]:
+        """The XML files that a list names; warns of names without one, or raises UserError (on_corrupt=error)."""
+        path = self.paths[name.casefold()]
+        lines = [line for line in text_files.read_lines(path, self.encoding) if line]
+        found = [_named_by(line, self.annotations) for line in lines]
+        missing = [line for line, file in zip(lines, found, strict=True) if file is None]
+        if missing and self.must_exist:
+            received = f"{missing[0]}, which has none in {self.root}"
+            raise UserError(f"{path} must name images that have an XML file. Received: {received}")
+        if missing:
+            counted = f"{len(missing)} of {len(lines)} names have no XML file, the first {missing[0]}"
+            warnings.warn(f"{path}: {counted}; left out", stacklevel=2)
+        return [file for file in found if file is not None]
+
+
+def _named_by(line: str, annotations: Mapping[str, Path]) -> Path | None:
+    """The annotation file that a line of a list names: by a name or path, with or without further columns."""
+    words = line.split()
+    for name in (line, line.rpartition(" ")[0].strip(), *words[:1], *words[-1:]):
+        parts = re.split(r"[\\/]", tree.without_suffix(name))
+        ends = ("/".join(parts[start:]) for start in range(len(parts)))
+        if found := next((annotations[end] for end in ends if end in annotations), None):
+            return found
+    return None
+
+
+def _xml_files(root: Path) -> list[Path]:
+    """The annotations in the folder for them; where there is none, all below the root."""
+    folders = [entry for entry in sorted(root.iterdir()) if entry.name.casefold() in tree.ANNOTATION_FOLDERS]
+    inside = [file for folder in folders if folder.is_dir() for file in tree.files_below(folder, [".xml"])]
+    return inside or tree.files_below(root, [".xml"])
+
+
+def _classes(images: Iterable[NamedImage], root: Path) -> list[str]:
+    """The names in all annotations, sorted; VOC's twenty where they are no others and the folders are VOC's."""
+    names = named.class_names(images, root)
     if not names:
-        raise UserError(f"{root}/Annotations must have XML files with objects. Received: {len(files)} files, no object")
-    return CLASSES if root.name.startswith("VOC") and names <= set(CLASSES) else sorted(names)
+        raise UserError(f"{root} must have XML files with objects. Received: {len(list(images))} files, no object")
+    others = [name for name in names if name not in CLASSES]
+    if not any(part.upper().startswith("VOC") for part in (root.name, root.parent.name)):
+        return names
+    if others:
+        known = f"{others[0]} is none of Pascal VOC's twenty"
+        warnings.warn(f"{root}: the classes are those of the annotations, {', '.join(names)}: {known}", stacklevel=2)
+    return names if others else CLASSES
 
 
-def _annotations(files: list[Path], root: Path, classes: list[str]) -> AnnotationSet:
-    images, entries, paths = [], [], []
-    ids = {name: number for number, name in enumerate(classes, 1)}
+def _images(files: Iterable[Path], root: Path) -> dict[Path, NamedImage]:
+    """{XML file: its image}. An image belongs to the annotations of its own name; else to those that name it."""
+    files = list(dict.fromkeys(files))
+    index, parsed = tree.Index.of_images(root), {file: _parse(file) for file in files}
+    paths = {file: _own_image(file, parsed[file].file_name, index) for file in files}
+    taken = {path for path in paths.values() if path}
     for file in files:
-        tree = _parse(file)
-        name = tree.findtext("filename") or f"{file.stem}.jpg"
-        size = {side: int(_number(tree, f"size/{side}", file, 0)) for side in ("height", "width")}
-        images.append({"id": file.stem, "file_name": name, **size})
-        paths.append(_image_path(file, name))
-        for number, entry in enumerate(tree.iterfind("object"), 1):
-            entries.append(
-                {"id": f"{file.stem}#{number}", "image_id": file.stem, "line": f"{file}, object {number}"}
-                | _box(entry, file, ids)
-            )
-    categories = [{"id": number, "name": name} for name, number in ids.items()]
-    return AnnotationSet({"images": images, "annotations": entries, "categories": categories}, paths, classes, root)
-
-
-def _box(entry, file, ids) -> dict:
-    left, top, right, bottom = (_number(entry, f"bndbox/{key}", file) for key in ("xmin", "ymin", "xmax", "ymax"))
-    width, height = right - left + 1, bottom - top + 1  # corners count from 1 and lie inside the box
-    name = entry.findtext("name", "").strip()
-    difficult = int(_number(entry, "difficult", file, 0) > 0)
+        image = index.find(parsed[file].file_name, file) if not paths[file] and parsed[file].file_name else None
+        if image and image not in taken:
+            paths[file] = image
+            taken.add(image)
+    stems = Counter(file.stem for file in files)
+    turned = [file for file in files if parsed[file].turned]
+    if turned:
+        warnings.warn(f"{root}: {len(turned)} files have boxes whose corners are swapped, the first {turned[0]}; they "
+                      "are put in order", stacklevel=2)  # fmt: skip
     return {
-        "category_id": ids.get(name, name),
-        "bbox": [left - 1, top - 1, width, height],
-        "area": width * height,
-        "iscrowd": difficult,
-        "difficult": difficult,
+        file: NamedImage(
+            id=file.stem if stems[file.stem] == 1 else file.relative_to(root).with_suffix("").as_posix(),
+            path=paths[file] or _missing(file, parsed[file].file_name),
+            height=parsed[file].height,
+            width=parsed[file].width,
+            boxes=parsed[file].boxes,
+        )
+        for file in files
     }
 
 
-def _parse(file: Path):
-    try:
-        return ElementTree.parse(file).getroot()
-    except OSError as error:
-        raise UserError(f"an annotation must be an XML file. Received: {file}: {error.strerror}") from None
-    except ElementTree.ParseError as error:
-        raise UserError(f"{file} must be valid XML. Received: {error}") from None
+def _own_image(file: Path, file_name: str, index: tree.Index) -> Path | None:
+    """The image of the annotation's own name; of several, the one that the annotation names too."""
+    exact = index.find(file_name, file) if tree.without_suffix(file_name) == file.stem else None
+    return exact or index.find(file.stem, file)
 
 
-def _number(tree, path: str, file: Path, default: float | None = None) -> float:
-    text = tree.findtext(path)
-    if text is None and default is not None:
-        return default
+def _missing(file: Path, file_name: str) -> Path:
+    """Where the image of an annotation would lie that has none."""
+    name = file.stem + (Path(file_name).suffix or ".jpg")
+    folder = tree.folder_named(file.parent.parent, *tree.IMAGE_FOLDERS)
+    return (folder or file.parent) / name
+
+
+@dataclass(frozen=True)
+class _Annotation:
+    file_name: str
+    height: int
+    width: int
+    boxes: list[NamedBox]
+    turned: bool  # whether a box had its corners swapped
+
+
+def _parse(file: Path) -> _Annotation:
+    root = text_files.read_xml(file)
+    for element in root.iter():  # some tools write other cases or a name space
+        element.tag = str(element.tag).rpartition("}")[2].casefold()
+    objects = [pair for pair in enumerate(root.iterfind("object"), 1) if _text(pair[1], "deleted") != "1"]
+    if root.tag != "annotation" and not objects:
+        hint = "; CVAT's own format: export it as Pascal VOC" if root.tag == "annotations" else ""
+        raise UserError(f"{file} must be an <annotation> of Pascal VOC. Received: <{root.tag}>{hint}")
+    boxes, turned = [], False
+    for number, entry in objects:
+        box, swapped = _box(entry, f"{file}, object {number}")
+        boxes.append(box)
+        turned |= swapped
+    height, width = (_side(root, f"size/{side}", file) for side in ("height", "width"))
+    return _Annotation(tree.basename(_text(root, "filename")), height, width, boxes, turned)
+
+
+def _box(entry: Element, where: str) -> tuple[NamedBox, bool]:
+    name, box = named.clean(_text(entry, "name")), entry.find("bndbox")
+    if not name:
+        raise UserError(f"{where} must have a name. Received: none")
+    if box is None:
+        received = ", ".join(child.tag for child in entry) or "nothing"
+        raise UserError(f"{where} must have a bndbox with {', '.join(CORNERS)}. Received: {received}")
+    corners = [_number(box, key, where) for key in CORNERS]
+    # Corners count from 1 and lie inside the box
+    (left, right), (top, bottom) = (_in_order(*corners[axis::2]) for axis in (0, 1))
+    turned = [left, top, right, bottom] != corners and not any(value != value for value in corners)
+    crowd = _flag(entry, "difficult", where)
+    return NamedBox(name, left - 1, top - 1, right - left + 1, bottom - top + 1, where, crowd), turned
+
+
+def _in_order(low: float, high: float) -> tuple[float, float]:
+    return (high, low) if high - low + 1 < 0 else (low, high)
+
+
+def _flag(entry: Element, key: str, where: str) -> bool:
+    text = _text(entry, key).casefold()
+    return FLAGS[text] if text in FLAGS else _number(entry, key, where) > 0
+
+
+def _side(root: Element, key: str, file: Path) -> int:
+    """A side of the image; 0 where the file does not say it."""
+    number = _number(root, key, f"{file}") if _text(root, key) else 0
+    return int(number) if 0 < number < 2**31 else 0
+
+
+def _number(element: Element, key: str, where: str) -> float:
+    text = _text(element, key)
     try:
-        return float(text or "")
+        return float(text.replace(",", "."))  # some tools write numbers as their language does
     except ValueError:
-        raise UserError(f"{file}: {path} must be a number. Received: {text}") from None
+        raise UserError(f"{where}: {key} must be a number. Received: {text[:60] or 'nothing'}") from None
 
 
-def _image_path(file: Path, name: str) -> Path:
-    """The image of an annotation file: the one it names, or the one of its own name."""
-    folder = file.parent.parent / "JPEGImages"
-    candidates = [folder / Path(name).name, *(folder / f"{file.stem}{suffix}" for suffix in EXTENSIONS)]
-    return next((path for path in candidates if path.is_file()), candidates[0])
+def _text(element: Element, key: str) -> str:
+    return (element.findtext(key) or "").strip()

@@ -1,0 +1,223 @@
+"""The folders of a data set: which image belongs to an annotation file, and which split to both."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from mobilenet_tf.config import DataWithSplits, Split
+from mobilenet_tf.data.images import EXTENSIONS
+from mobilenet_tf.data.splits import SPLIT_NAMES, SPLITS, names_of, origin
+from mobilenet_tf.utils.errors import UserError
+
+# What people call these folders, in any case
+IMAGE_FOLDERS = frozenset([
+    "images", "image", "imgs", "img", "jpegimages", "pngimages", "jpegs", "jpg", "png", "pictures", "photos", "data",
+])  # fmt: skip
+ANNOTATION_FOLDERS = frozenset([
+    "annotations", "annotation", "annots", "annot", "anns", "ann", "xmls", "xml", "labels", "label", "jsons", "json",
+    "labelme", "bboxes", "boxes",
+])  # fmt: skip
+MASK_FOLDERS = frozenset([
+    "segmentationclass", "segmentationobject", "segmentationclassraw", "masks", "mask", "trimaps",
+])  # fmt: skip
+LEFTOVERS = frozenset(["__macosx"])  # of archives
+YEAR = re.compile(r"voc\d{4}")
+MAX_NAMED = 6  # entries of a folder that a message names
+
+T = TypeVar("T")
+
+
+def files_below(root: Path, suffixes: Iterable[str]) -> list[Path]:
+    """The files with these suffixes, in any case, in a folder and below it, sorted by path.
+
+    Links to folders are followed, each folder once; hidden files and what archives leave behind are passed over.
+    """
+    found, seen, wanted = [], set(), frozenset(suffixes)
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not _is_hidden(name))
+        found += [Path(folder, name) for name in names if not _is_hidden(name) and _suffix(name) in wanted]
+    return sorted(found)
+
+
+def dataset_root(root: Path, wanted: str) -> Path:
+    """The folder of a data set: the one given, or the only one that is in it, as archives unpack.
+
+    wanted: what the folder must hold, for the message. Raises UserError: no folder, or an empty one.
+    """
+    if not root.is_dir():
+        received = f"{root}, a file" if root.exists() else f"{root}, which does not exist"
+        raise UserError(f"data.root must be a folder that exists, with {wanted}. Received: {received}")
+    for _ in range(3):
+        entries = [entry for entry in sorted(root.iterdir()) if not _is_hidden(entry.name)]
+        only = entries[0] if len(entries) == 1 else None
+        if only is None or not only.is_dir() or _is_known(only.name):
+            break
+        root = only
+    return root
+
+
+def contents(folder: Path) -> str:
+    """What lies in a folder, for messages: its folders, and its files by suffix; and which reader that looks like."""
+    entries = [entry for entry in sorted(folder.iterdir()) if not _is_hidden(entry.name)]
+    folders = [f"{entry.name}/" for entry in entries if entry.is_dir()]
+    more = [f"{len(folders) - MAX_NAMED} more folders"] if len(folders) > MAX_NAMED else []
+    suffixes = Counter(_suffix(entry.name) or entry.name for entry in entries if not entry.is_dir())
+    named = [*folders[:MAX_NAMED], *more, *(f"{count} {suffix}" for suffix, count in suffixes.most_common(MAX_NAMED))]
+    return f"{folder}, which holds {', '.join(named) or 'nothing'}{_other_reader(folder)}"
+
+
+def _other_reader(folder: Path) -> str:
+    found = {suffix: files_below(folder, [suffix])[:1] for suffix in (".xml", ".yaml", ".txt", ".json", ".csv")}
+    hints = {".xml": "voc", ".yaml": "yolo", ".txt": "yolo", ".json": "coco, labelme or label_studio"}
+    return next((f"; {suffix} files below it: data.reader={hints[suffix]}?" for suffix in hints if found[suffix]), "")
+
+
+class Index:
+    """Finds the file of a name that belongs to another file, wherever the two lie below `root`.
+
+    They belong together where their folders are the same but for names such as images/ and annotations/; else where
+    there is one such file alone, and not in another split or year.
+    """
+
+    def __init__(self, root: Path, paths: Iterable[Path]):
+        self.root = root
+        self._named: dict[str, list[Path]] = {}
+        for path in paths:
+            if MASK_FOLDERS.isdisjoint(part.casefold() for part in path.relative_to(root).parts[:-1]):
+                for name in {_key(path.name), _key(path.stem)}:
+                    self._named.setdefault(name, []).append(path)
+
+    @classmethod
+    def of_images(cls, root: Path) -> Index:
+        """The index of all images below the root."""
+        return cls(root, files_below(root, EXTENSIONS))
+
+    def __len__(self) -> int:
+        return len({path for paths in self._named.values() for path in paths})
+
+    def find(self, name: str, beside: Path) -> Path | None:
+        """The file with this name, with or without its suffix, that belongs to the file `beside`."""
+        found, here = self._named.get(_key(name), ()), place(beside, self.root)
+        fitting = [path for path in found if _agree(place(path, self.root), here)]
+        near = [path for path in fitting if path.parent == beside.parent or place(path, self.root) == here]
+        if not near and len({path.parent for path in fitting}) > 1:
+            return None
+        order = sorted(
+            near or fitting, key=lambda path: (path.parent != beside.parent, name not in (path.name, path.stem))
+        )
+        return order[0] if order else None
+
+
+def place(path: Path, root: Path) -> tuple[str, ...]:
+    """The folders of a file below the root, in lower case, without those that only say what is in them."""
+    parts = [part.casefold() for part in path.relative_to(root).parts[:-1]]
+    return tuple(part for part in parts if part not in IMAGE_FOLDERS | ANNOTATION_FOLDERS)
+
+
+def split_of(path: Path, root: Path) -> Split | None:
+    """The split that one of the folders of a file below the root is named after."""
+    return next((SPLIT_NAMES[part] for part in place(path, root) if part in SPLIT_NAMES), None)
+
+
+def by_folder(
+    files: Sequence[Path], root: Path, named: Mapping[Split, str], image: Callable[[Path], Path | None]
+) -> dict[Split, list[Path]]:
+    """{split: files} by the folders that they, or else their images, lie in; {train: files} where none has a split.
+
+    named: the folders of the splits that have other names than usual (`data.splits`).
+    """
+    parts: dict[Split, list[Path]] = {}
+    for split, name in named.items():
+        parts[split] = [file for file in files if name.casefold() in _lower(file, root)]
+        if not parts[split]:
+            raise UserError(f"data.splits.{split} must be a folder or list of {root}. Received: {name}")
+    taken = {file for group in parts.values() for file in group}
+    homeless = []
+    for file in files:
+        if file in taken:
+            continue
+        of_image = image(file) if split_of(file, root) is None else file
+        split = split_of(of_image, root) if of_image is not None else None
+        if split is None:
+            homeless.append(file)
+        elif split not in named:
+            parts.setdefault(split, []).append(file)
+    if not parts:
+        return {"train": homeless}
+    if homeless:
+        warnings.warn(f"{root}: {len(homeless)} files are in no split, the first {homeless[0]}; left out", stacklevel=2)
+    return parts
+
+
+def choose(given: Mapping[Split, T], split: Split, data: DataWithSplits) -> tuple[T, bool]:
+    """(what a split is read from, whether it has still to be drawn from that). Raises UserError as `splits.origin`."""
+    name, drawn = origin(split, list(given), data)
+    return given[name], drawn
+
+
+def listed(folder: Path) -> dict[Split, Path]:
+    """{split: the list of its images} for the text files in a folder that are named after splits, in any case."""
+    texts = {path.stem.casefold(): path for path in sorted(folder.glob("*.[tT][xX][tT]"))}
+    return {split: next(texts[name] for name in names_of(split) if name in texts)
+            for split in SPLITS if not texts.keys().isdisjoint(names_of(split))}  # fmt: skip
+
+
+def folder_named(parent: Path, *names: str) -> Path | None:
+    """The folder in `parent` that has one of these names, in any case."""
+    wanted = {name.casefold() for name in names}
+    folders = (entry for entry in sorted(parent.iterdir()) if entry.name.casefold() in wanted)
+    return next((entry for entry in folders if entry.is_dir()), None)
+
+
+def basename(name: str) -> str:
+    """The last part of a path as any system writes it."""
+    return re.split(r"[\\/]", name.strip())[-1]
+
+
+def without_suffix(name: str) -> str:
+    """A file name without the suffix of an image or annotation; other dots belong to the name."""
+    suffix = _suffix(name)
+    return name[: -len(suffix)] if suffix in (*EXTENSIONS, ".xml", ".json", ".txt") else name
+
+
+def _is_known(name: str) -> bool:
+    name = name.casefold()
+    return name in IMAGE_FOLDERS | ANNOTATION_FOLDERS or name in SPLIT_NAMES or YEAR.fullmatch(name) is not None
+
+
+def _agree(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
+    """Whether two places are not in different splits or years."""
+    first, second = ({SPLIT_NAMES.get(part, part) for part in x if _is_mark(part)} for x in (a, b))
+    return not first or not second or first == second
+
+
+def _is_mark(part: str) -> bool:
+    return part in SPLIT_NAMES or YEAR.fullmatch(part) is not None
+
+
+def _lower(file: Path, root: Path) -> list[str]:
+    return [part.casefold() for part in file.relative_to(root).parts[:-1]]
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.casefold() in LEFTOVERS
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
