@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+import os
+import warnings
+from collections.abc import Collection, Iterable, Sequence
+from itertools import repeat
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
 
-from mobilenet_tf.config import Split
+from mobilenet_tf.config import Data, Split
+from mobilenet_tf.data import split_lists
 from mobilenet_tf.utils.errors import UserError
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 HELD_OUT = SPLITS[1:]  # validation and test, which training never sees: drawn from train where there are none
-# What folders, CSV files and columns may call them; the name of the split itself comes first.
+# What folders, CSV files and columns may call them, in any case; the name of the split itself comes first.
 SPLIT_NAMES: dict[str, Split] = {
     "train": "train", "training": "train", "validation": "validation", "val": "validation", "valid": "validation",
-    "test": "test",
+    "eval": "validation", "evaluation": "validation", "dev": "validation", "test": "test", "testing": "test",
 }  # fmt: skip
 
 
@@ -42,41 +48,161 @@ def parse_split(name: str | None, where: str) -> Split | None:
     return split
 
 
-def draw(count: int, held_out: Sequence[str], fraction: float, seed: int) -> dict[str, np.ndarray]:
-    """Draws the splits in `held_out` from `count` samples; what is left is train. The same for the same seed.
+def to_draw(given: Collection[str | None]) -> tuple[Split, ...]:
+    """The splits that are drawn from train where the data set itself has those in `given`: one rule for all tasks.
 
-    Each gets this fraction of all samples, at least one, but never so many that train has none.
-    Returns {split: indices int64, ascending} for train and each of `held_out`.
+    Validation and test where it has neither; validation alone where it has a test split. Beside a validation split
+    nothing is drawn: such a data set has no test split if it does not bring one.
     """
-    share = min(max(1, round(fraction * count)), max(0, count - 1) // max(1, len(held_out)))
-    return _cut(np.random.default_rng(seed).permutation(count), dict.fromkeys(held_out, share))
+    if "validation" in given:
+        return ()
+    return ("validation",) if "test" in given else HELD_OUT
 
 
-def draw_by_class(labels: Iterable[str], held_out: Sequence[str], fraction: float, seed: int) -> dict[str, np.ndarray]:
-    """As `draw`, but from each class by itself, so that every split has the classes in the same shares.
+def no_such_split(split: str, where: object, given: Collection[str | None]) -> UserError:
+    """The error for a split that the data set neither has nor leaves to be drawn; `where` names the data set."""
+    names = [name for name in SPLITS if name in given] or ["train"]
+    return UserError(
+        f"{where} must have images for the split {split}; another one can be scored, as with --split "
+        f"{names[-1]}. Received: {', '.join(names)}"
+    )
 
-    labels: the class of each sample. Of a class with few samples the last of `held_out` may get none: train keeps one.
-    Returns {split: indices int64}, class after class in the order of their names, ascending within each.
+
+def origin(split: Split, given: Collection[Split], data: Data) -> tuple[Split, bool]:
+    """(the split of the data set that the images of a split come from, whether `divide` has still to choose them).
+
+    given: the splits that the data set has; what is drawn comes from train.
+    Raises UserError: the data set neither has the split nor leaves it to be drawn.
     """
-    members: dict[str, list[int]] = {}
-    for index, label in enumerate(labels):
-        members.setdefault(label, []).append(index)
-    parts: dict[str, list[np.ndarray]] = {split: [] for split in ("train", *held_out)}
-    for number, (_, indices) in enumerate(sorted(members.items())):
-        sizes, left = {}, len(indices)
-        for split in held_out:
-            sizes[split] = min(max(1, round(fraction * len(indices))), left - 1)
-            left -= sizes[split]
-        order = np.random.default_rng([seed, number]).permutation(len(indices))
-        for split, positions in _cut(order, sizes).items():
-            parts[split].append(np.array(indices)[positions])
-    return {split: np.concatenate([np.empty(0, np.int64), *chosen]) for split, chosen in parts.items()}
+    drawn = bool(to_draw(given) or data.split_file)
+    if split in given:
+        return split, drawn and split == "train"
+    if "train" not in given or not (split in to_draw(given) or data.split_file):
+        raise no_such_split(split, data.root, given)
+    return "train", True
 
 
-def _cut(order: np.ndarray, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """The first `sizes` entries of an order for one split after the other, the rest for train; each part ascending."""
-    parts, start = {}, 0
-    for split, size in sizes.items():
-        parts[split] = np.sort(order[start : start + size])
-        start += size
-    return {"train": np.sort(order[start:]), **parts}
+def warn_test_is_validation(where: object) -> None:
+    """Says in one line that the validation split is scored as the test split, as is usual for public benchmarks."""
+    warnings.warn(
+        f"{where} publishes no labels of its test split: the validation split is scored instead", stacklevel=3
+    )
+
+
+def divide(
+    paths: Sequence[str | Path],
+    data: Data,
+    seed: int,
+    *,
+    fraction: float,
+    given: Collection[str | None] = (),
+    labels: Sequence[str] | None = None,
+    drawable: Sequence[bool] | np.ndarray | None = None,
+) -> dict[Split, np.ndarray]:
+    """Divides images that are in no split of their own, or in train, into train and what `to_draw` says.
+
+    An image goes where the lists in `data.split_file` say, if there are any; images that they do not name are in no
+    split, which is told. What is drawn is noted for `drawn_lists`.
+
+    Args:
+        paths: the images, each once or more often; they are known by their names, see `image_names`.
+        fraction: the share of each drawn split.
+        given: the splits that the data set has beside these images.
+        labels: the class of each image: see `draw`.
+        drawable: whether each image may be drawn; the others stay in train.
+
+    Returns:
+        {split: indices into `paths`, int64, ascending} for train, what is drawn and what the lists name.
+    """
+    names = image_names(paths, data.root)
+    pool, parts = np.arange(len(names)), {}
+    given = set(given) - {"train", None}
+    if data.split_file:
+        parts = split_lists.assign(names, data.split_file, data.root)
+        given |= {split for split, indices in parts.items() if len(indices)}
+        pool = parts.pop("train", np.empty(0, np.int64))
+    wanted = to_draw(given)
+    free = pool if drawable is None else pool[np.asarray(drawable)[pool]]
+    classes = None if labels is None else [labels[index] for index in free]
+    drawn = draw([names[index] for index in free], wanted, fraction, seed, classes)
+    parts |= {split: free[drawn[split]] for split in wanted}
+    parts["train"] = np.setdiff1d(pool, np.concatenate([pool[:0], *(parts[split] for split in wanted)]))
+    if data.root and (wanted or data.split_file):
+        split_lists.note({split: [names[index] for index in parts[split]] for split in SPLITS if split in parts})
+    return parts
+
+
+def image_names(paths: Sequence[str | Path], root: Path | None) -> list[str]:
+    """What images are called in splits: their paths from the data set's root, the same on every machine.
+
+    With slashes, in Unicode's form NFC. Images outside the root, or the folder of a root that is a file, keep their
+    paths as they are.
+    """
+    folder = root if root is None or root.is_dir() else root.parent
+    prefixes = () if folder is None else (os.path.join(folder, ""), os.path.join(os.path.abspath(folder), ""))
+    names = []
+    for path in map(str, paths):
+        prefix = next((prefix for prefix in prefixes if path.startswith(prefix)), "")
+        names.append(split_lists.plain_name(path[len(prefix) :]))
+    return names
+
+
+def draw(
+    names: Sequence[str],
+    held_out: Collection[str],
+    fraction: float,
+    seed: int,
+    labels: Sequence[str] | None = None,
+) -> dict[str, np.ndarray]:
+    """Draws the splits in `held_out` by a hash of each name, so that further names move as few as can be.
+
+    In the order of their hashes the first names are test, the next ones validation, the others train. When the shares
+    shift by a few names, test then takes over names of validation, but none that were trained on. Each split gets this
+    fraction of all names, at least one, but never so many that train has none.
+
+    Args:
+        names: what is drawn; equal names go to the same split. Their order does not matter.
+        labels: the class of each; the names of each class are drawn by themselves, so that every split has the classes
+            in the same shares, within rounding. Of a class with two names test gets none.
+
+    Returns:
+        {split: indices int64, ascending} for train and each of `held_out`.
+    """
+    classes: dict[str, str] = {}
+    for name, label in zip(names, repeat("") if labels is None else labels, strict=False):
+        if label < classes.get(name, label + " "):
+            classes[name] = label
+    members: dict[str, list[str]] = {}
+    for name in order_by_hash(classes, seed):
+        members.setdefault(classes[name], []).append(name)
+    split_of: dict[str, str] = {}
+    for ordered in members.values():
+        sizes = _sizes(len(ordered), held_out, fraction, even=labels is None)
+        start = 0
+        for split in (name for name in reversed(HELD_OUT) if name in sizes):
+            split_of.update(dict.fromkeys(ordered[start : start + sizes[split]], split))
+            start += sizes[split]
+    chosen = np.array([split_of.get(name, "train") for name in names], dtype="U10")
+    return {split: np.flatnonzero(chosen == split) for split in ("train", *held_out)}
+
+
+def order_by_hash(names: Iterable[str], seed: int) -> list[str]:
+    """The names in an order that looks random, in which two names stand as they do among any others."""
+
+    def key(name: str) -> tuple[bytes, str]:
+        data = f"{seed}:{split_lists.plain_name(name)}".encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(data, digest_size=8).digest(), name
+
+    return sorted(names, key=key)
+
+
+def _sizes(count: int, held_out: Collection[str], fraction: float, *, even: bool) -> dict[str, int]:
+    """How many of `count` names each split gets; `even`: as many each, or else validation before test."""
+    wanted = max(1, round(fraction * count))
+    if even:
+        return dict.fromkeys(held_out, min(wanted, max(0, count - 1) // max(1, len(held_out))))
+    sizes, left = {}, count
+    for split in (name for name in HELD_OUT if name in held_out):
+        sizes[split] = max(0, min(wanted, left - 1))
+        left -= sizes[split]
+    return sizes

@@ -34,8 +34,8 @@ Unseen = Annotated[
     Annotated[float, Field(ge=0, lt=1)] | list[str] | None,
     Field(
         description="The identities of the split that training never sees: their names, or their share of all, drawn "
-        "by the seed; 0: none, so the split has other images of the training identities; null: 0.1 where the data has "
-        "no such split of its own, else 0"
+        "by the seed; 0: none, so the split has other images of the training identities; null: 0.1 where the split "
+        "has to be drawn, else 0"
     ),
 ]
 

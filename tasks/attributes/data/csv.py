@@ -6,6 +6,8 @@ are relative to the file.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +15,7 @@ import numpy as np
 
 from mobilenet_tf.config import Split
 from mobilenet_tf.data.source import Source, file_source
-from mobilenet_tf.data.splits import HELD_OUT, SPLIT_NAMES, draw, parse_split
+from mobilenet_tf.data.splits import HELD_OUT, SPLIT_NAMES, SPLITS, divide, no_such_split, parse_split
 from mobilenet_tf.tasks.attributes.config import Data
 from mobilenet_tf.tasks.attributes.data.values import choose, parse
 from mobilenet_tf.utils.errors import UserError
@@ -30,17 +32,20 @@ class Line(NamedTuple):
 
 
 def read(data: Data, split: Split, seed: int, size: int) -> Source:
-    """The Source of a split. Splits that are missing are drawn: see `_indices_of`."""
+    """The Source of a split. Splits that are missing are drawn: see `splits.to_draw`."""
     known, lines = _all_lines(data.path, data.encoding)
     names = [known[index] for index in choose(known, data.attributes, data.root)]
     cells = [[_whole_number(line.cells[name]) for name in names] for line in lines]
     values = parse(cells, names, [line.where for line in lines])
     has_label = np.any(values >= 0, axis=1)
-    chosen = _indices_of(split, [line.split for line in lines], has_label, data.validation_fraction, seed)
+    parts = _parts(lines, has_label, data, seed)
+    chosen = parts[split]
     if not len(chosen):
-        raise UserError(f"{data.root} must have images for the split {split}. Received: none")
+        raise no_such_split(split, data.root, [name for name, found in parts.items() if len(found)])
     paths = [_path(lines[index]) for index in chosen]
-    return file_source(paths, {"attributes": values[chosen]}, names, on_corrupt=data.on_corrupt)
+    return file_source(
+        paths, {"attributes": values[chosen]}, names, on_corrupt=data.on_corrupt, rendering=data.rendering
+    )
 
 
 def _all_lines(root: Path, encoding: str) -> tuple[list[str], list[Line]]:
@@ -90,20 +95,12 @@ def _path(line: Line) -> Path:
     return listed_file(line.cells["path"], line.file.parent, f"{line.where}: path")
 
 
-def _indices_of(split: str, splits: list[str | None], has_label: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """The indices of a split's lines, ascending; `splits` are those that the file names.
-
-    Where lines have no split, they are divided into train and the splits that no line has; where all have one, but
-    none is validation, it is drawn from train. Only lines with a label are drawn: the others stay in train.
-    """
-    of_line = np.array([name or "" for name in splits])
-    undivided = of_line == ""
-    pool, wanted = (undivided, HELD_OUT) if undivided.any() else (of_line == "train", ["validation"])
-    wanted = [name for name in wanted if name not in of_line]
-    labeled = np.flatnonzero(pool & has_label)
-    drawn = {name: labeled[indices] for name, indices in draw(len(labeled), wanted, fraction, seed).items()}
-    if split in wanted:
-        return drawn[split]
-    in_split = (of_line == split) | (pool if split == "train" else False)
-    held_out = np.concatenate([np.empty(0, np.int64), *(drawn[name] for name in wanted)])
-    return np.setdiff1d(np.flatnonzero(in_split), held_out)
+def _parts(lines: Sequence[Line], has_label: np.ndarray, data: Data, seed: int) -> dict[Split, np.ndarray]:
+    """{split: the indices of its lines, ascending}; only lines with a label are drawn, the others stay in train."""
+    of_line = np.array([line.split or "train" for line in lines])
+    free = np.flatnonzero(of_line == "train")
+    paths = [os.path.join(lines[index].file.parent, lines[index].cells["path"].strip()) for index in free]
+    given, drawable = set(of_line), has_label[free]
+    drawn = divide(paths, data, seed, fraction=data.validation_fraction, given=given, drawable=drawable)
+    named = {split: np.flatnonzero(of_line == split) for split in HELD_OUT}
+    return {split: np.sort(np.append(named.get(split, free[:0]), free[drawn.get(split, free[:0])])) for split in SPLITS}

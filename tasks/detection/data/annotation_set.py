@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mobilenet_tf.config import DataWithSplits, Rendering, Split
 from mobilenet_tf.data import splits
+from mobilenet_tf.data.coco_objects import identifier
 from mobilenet_tf.data.source import Sample, Source, image_loader
+from mobilenet_tf.tasks.detection.data.findings import Finding
 from mobilenet_tf.utils.errors import UserError
 
 
@@ -23,17 +27,25 @@ class AnnotationSet:
         height, iscrowd; "line" where in a text file) and categories (id, name), as COCO's JSON has them.
     paths: the file of each image. classes: the names of the categories in label order.
     where: the file or folder that messages name.
+    findings: what was found when the types of the fields were checked; None: they have not been.
     """
 
     coco: dict
     paths: list[Path]
     classes: list[str]
     where: Path
+    findings: list[Finding] | None = None
 
 
 def label_order(categories: Sequence[dict]) -> list[str]:
     """The names of categories by ascending id: labels count from 0 without gaps."""
-    return [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
+    return [category["name"] for category in sorted(categories, key=lambda category: _order(category["id"]))]
+
+
+def _order(number: int | str) -> tuple[bool, int | str]:
+    """Sorts ids: numbers, also those that stand as text, before names."""
+    key = identifier(number)
+    return isinstance(key, str), key
 
 
 def select(annotations: AnnotationSet, indices: Sequence[int]) -> AnnotationSet:
@@ -45,13 +57,25 @@ def select(annotations: AnnotationSet, indices: Sequence[int]) -> AnnotationSet:
     return replace(annotations, coco=coco, paths=[annotations.paths[index] for index in indices])
 
 
-def divide(annotations: AnnotationSet, split: str, fraction: float, seed: int) -> AnnotationSet:
-    """The train or validation part of a set that has no splits; the test part is the validation part."""
-    parts = splits.draw(len(annotations.paths), ["validation"], fraction, seed)
-    return select(annotations, parts["train" if split == "train" else "validation"].tolist())
+def divide(
+    annotations: AnnotationSet, split: Split, data: DataWithSplits, given: Collection[Split], seed: int
+) -> AnnotationSet:
+    """The images of a split among the train images of a data set that has the splits `given`: see `splits.divide`.
+
+    Raises UserError where too few images are left for the split.
+    """
+    parts = splits.divide(annotations.paths, data, seed, fraction=data.validation_fraction, given=given)
+    if not len(parts.get(split, ())):
+        raise splits.no_such_split(split, annotations.where, [name for name, found in parts.items() if len(found)])
+    return select(annotations, parts[split].tolist())
 
 
-def source(annotations: AnnotationSet, *, on_corrupt: str = "skip") -> Source:
+def source(
+    annotations: AnnotationSet,
+    *,
+    on_corrupt: str = "skip",
+    rendering: Rendering = Rendering(),  # noqa: B008 - immutable
+) -> Source:
     """The Source of a checked set: Samples with "id", "image", "boxes", "labels" and "crowd"."""
     if not annotations.paths:
         raise UserError(f"{annotations.where} must have images. Received: none")
@@ -67,13 +91,14 @@ def source(annotations: AnnotationSet, *, on_corrupt: str = "skip") -> Source:
     crowd = np.array([bool(entry.get("iscrowd", 0)) for entry in entries], bool)[order]
     offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(images)))])
     columns: Any = {  # the stubs know no dicts of columns
-        "id": [str(image["id"]) for image in images],
-        "path": [str(path) for path in annotations.paths],
+        "id": [os.fsencode(str(image["id"])) for image in images],
+        "path": [os.fsencode(path) for path in annotations.paths],
         "first": offsets[:-1],
         "last": offsets[1:],
     }
     corrupt: dict[str, str] = {}
-    load = _with_boxes(image_loader(len(images), corrupt, on_corrupt=on_corrupt), boxes, labels, crowd)
+    load_image = image_loader(len(images), corrupt, on_corrupt=on_corrupt, rendering=rendering)
+    load = _with_boxes(load_image, boxes, labels, crowd)
     items = tf.data.Dataset.from_tensor_slices(columns)
     return Source(items, load, len(images), classes, corrupt, ground_truth=coco)
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path, PureWindowsPath
 
 from mobilenet_tf.config import Split
-from mobilenet_tf.data.splits import SPLITS, names_of
+from mobilenet_tf.data.splits import SPLITS, names_of, origin, warn_test_is_validation
 from mobilenet_tf.tasks.detection.config import Data
 from mobilenet_tf.tasks.detection.data.annotation_set import AnnotationSet, divide
 from mobilenet_tf.tasks.detection.data.fields import checked_fields, used_categories
@@ -29,20 +29,17 @@ def read(data: Data, split: Split, seed: int, size: int) -> AnnotationSet:
 
     `data.annotations` and `data.images` are the JSON files and image folders of the splits, relative to `data.root`.
     Without them the layout is the official one, annotations/instances_<name>.json and <name>/, the name from
-    `data.splits`; or that of Roboflow's, CVAT's or Label Studio's archives. Where only train has annotations, the other
-    splits are drawn from it.
+    `data.splits`; or that of Roboflow's, CVAT's or Label Studio's archives. What is
+    missing is drawn from train by `splits.to_draw`.
     """
     table = _layout(data)
-    candidates: list[Split] = ["test", "validation"] if split == "test" else [split]
-    given: Split | None = next((name for name in candidates if name in table), None)
-    if given is None and "train" not in table:
-        raise UserError(f"data.annotations must have {split}. Received: {', '.join(table)}")
-    path, folder = table[given or "train"]
+    given, drawn = origin(split, list(table), data)
+    path, folder = table[given]
+    if given == "test" and table["test"] == table.get("validation"):
+        warn_test_is_validation(data.root)
     others = [other for other, _ in table.values() if other != path]
     annotations = load(path, folder, others, data.encoding)
-    if given is None or (given == "train" and "validation" not in table):
-        return divide(annotations, split, data.validation_fraction, seed)
-    return annotations
+    return divide(annotations, split, data, list(table), seed) if drawn else annotations
 
 
 def _layout(data: Data) -> dict[Split, tuple[Path, Path | None]]:

@@ -13,11 +13,12 @@ from mobilenet_tf.tasks.detection.config import Data
 from mobilenet_tf.utils.errors import UserError
 
 COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # category ids that COCO left out of 1..90; TFDS keeps names only
+UNLABELED_TESTS = ("coco", "coco/2014", "coco/2017", "voc/2012")  # no boxes of their test splits are public
 CROWDS = ("is_crowd", "is_difficult")
 
 
 def read(data: Data, split: Split, seed: int, size: int) -> Source:
-    """The Source of a split; `data.root` is TFDS's data_dir. Where there is no test split, it is validation.
+    """The Source of a split; `data.root` is TFDS's data_dir.
 
     `ground_truth` has the categories alone, with COCO's own ids for its sets.
     Raises UserError: not a data set of boxes, or no such split.
@@ -40,9 +41,10 @@ def read(data: Data, split: Split, seed: int, size: int) -> Source:
         columns = {key: tf.boolean_mask(value, usable) for key, value in columns.items()}
         return {"id": _image_id(record), "encoded": record["image"], **columns}
 
+    unlabeled = str(data.name).partition(":")[0] in UNLABELED_TESTS
     ids = _category_ids(data.name, classes)
     truth = {"categories": [{"id": number, "name": name} for number, name in zip(ids, classes, strict=True)]}
-    return tfds.read_split(builder, data, split, item, classes, test_is_validation=True, ground_truth=truth)
+    return tfds.read_split(builder, data, split, item, classes, test_is_validation=unlabeled, ground_truth=truth)
 
 
 def _objects(features) -> dict:
