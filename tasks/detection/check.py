@@ -16,7 +16,7 @@ from mobilenet_tf.data.splits import SPLITS
 from mobilenet_tf.tasks.detection import boxes as box_ops
 from mobilenet_tf.tasks.detection import data
 from mobilenet_tf.tasks.detection.config import Config
-from mobilenet_tf.tasks.detection.data.validation import KINDS, Finding
+from mobilenet_tf.tasks.detection.data.findings import KINDS, Finding
 from mobilenet_tf.tasks.detection.task import anchors
 from mobilenet_tf.utils.errors import UserError
 
@@ -99,7 +99,8 @@ def _read(cfg: Config, split: str) -> tuple[Source, list[Finding]]:
     annotations, findings = data.examine(cfg.data, split, seed=cfg.seed, size=max(cfg.model.input_size))
     if isinstance(annotations, Source):
         return annotations, findings
-    return data.annotation_set.source(annotations, on_corrupt=cfg.data.on_corrupt), findings
+    options = {"on_corrupt": cfg.data.on_corrupt, "rendering": cfg.data.rendering}
+    return data.annotation_set.source(annotations, **options), findings
 
 
 def _report(cfg: Config, read: Source, findings: list[Finding], prior: np.ndarray) -> SplitReport:

@@ -190,6 +190,13 @@ class Metric(config.Section):
         description="The package that computes COCO's metrics; hotcoco gives the same numbers, 34 times faster on "
         "5,000 images, and needs the extra coco",
     )
+    max_detections: int | None = Field(
+        default=None,
+        ge=10,
+        le=100_000,
+        description="The number of detections of a class in an image that count, the best ones; null: COCO's 100, or as "
+        "many as an image has objects of a class where that is more",
+    )
     voc: bool = Field(
         default=False, description="Whether Pascal VOC's mAP at IoU 0.5 is computed too, by 11 points and by area"
     )

@@ -42,6 +42,8 @@ class DetectionMetric:
 
     classes: names in label order. ground_truth: annotations in COCO's structure, used as they are; without images in
     it they are rebuilt from the samples.
+    max_detections: how many detections of a class in an image count; None: COCO's 100, or as many as an image has
+    objects of a class. max_found: how many detections of an image the model gives.
     restore: (boxes of a sample [N, 4], original (height, width)) -> boxes in the original image, for input that was
     padded; show: (input image, original size) -> that image without the padding.
     """
@@ -53,10 +55,13 @@ class DetectionMetric:
         *,
         backend: str = "pycocotools",
         voc: bool = False,
+        max_detections: int | None = None,
+        max_found: int | None = None,
         restore: Callable = lambda boxes, size: boxes,
         show: Callable = lambda image, size: image,
     ):
         self.classes, self.backend, self.voc = list(classes), backend, voc
+        self.max_detections, self.max_found = max_detections, max_found
         self.restore, self.show = restore, show
         given = ground_truth or {}
         named = {category["name"]: category["id"] for category in given.get("categories", [])}
@@ -161,7 +166,14 @@ class DetectionMetric:
     @cached_property
     def scores(self) -> scoring.CocoScores:
         """COCO's scores so far."""
-        return scoring.coco_scores(self.ground_truth, self.results, backend=self.backend)
+        return scoring.coco_scores(
+            self.ground_truth, self.results, backend=self.backend, max_detections=self.counted_detections
+        )
+
+    @property
+    def counted_detections(self) -> int:
+        """How many detections of a class in an image count."""
+        return self.max_detections or max(scoring.MAX_DETECTIONS, scoring.most_objects(self.annotations)[0])
 
     def per_class(self) -> list[dict]:
         """One {name, AP, AP50, AP75, AP_small, AP_medium, AP_large, boxes} a class; None without boxes to find."""
@@ -188,12 +200,33 @@ class DetectionMetric:
             warn("nothing was detected: the model is untrained, or its input is scaled wrongly", stacklevel=2)
         if self.not_finite:
             warn(f"{self.not_finite} detections hold NaN or infinite numbers: left out", stacklevel=2)
+        self._warn_of_crowded_images()
         numbers = dict(self.scores.numbers)
         if self.voc:
             voc = scoring.voc_scores(self.ground_truth, self.results)
             for key, name in (("11_point", "mAP_voc07"), ("area", "mAP_voc12")):
                 numbers[name] = float(np.mean(list(voc[key].values()))) if voc[key] else -1.0
         return {**numbers, "count": len(self.images)}
+
+    def _warn_of_crowded_images(self) -> None:
+        of_class, of_image = scoring.most_objects(self.annotations)
+        counted, found = self.counted_detections, self.max_found
+        if of_class > counted:
+            warn(
+                f"an image has {of_class} objects of a class, of which metric.max_detections lets {counted} be found",
+                stacklevel=3,
+            )
+        elif self.max_detections is None and counted > scoring.MAX_DETECTIONS:
+            warn(
+                f"an image has {of_class} objects of a class: so many detections count there in place of COCO's "
+                f"{scoring.MAX_DETECTIONS}; metric.max_detections sets another number",
+                stacklevel=3,
+            )
+        if found is not None and of_image > found:
+            warn(
+                f"an image has {of_image} objects, of which detections.max_detections lets {found} be found",
+                stacklevel=3,
+            )
 
     def write_results(self, path: Path) -> Path:
         """The detections as COCO's results JSON, with the data set's own image and category ids."""

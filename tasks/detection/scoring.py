@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mobilenet_tf.utils.errors import UserError, missing_extra
+from mobilenet_tf.utils.text_files import read_json
 
 NAMES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
          "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")  # fmt: skip
+MAX_DETECTIONS = 100  # COCO's: so many of a class in an image count
 AREAS = ("all", "small", "medium", "large")  # below 32², 32² to 96², above: pixels of the original image
 BACKENDS = {"pycocotools": ("pycocotools.coco", "pycocotools.cocoeval"), "hotcoco": ("hotcoco", "hotcoco")}
 
@@ -25,8 +28,10 @@ BACKENDS = {"pycocotools": ("pycocotools.coco", "pycocotools.cocoeval"), "hotcoc
 class CocoScores:
     """The results of COCO's evaluation.
 
-    numbers: its twelve, by `NAMES`; -1 where there is nothing to find, as COCO has it.
-    precision: [10 IoU 0.5..0.95, 101 recalls, classes, 4 areas, 3 numbers of detections 1, 10, 100], -1 likewise.
+    numbers: its twelve, by `NAMES`; -1 where there is nothing to find, as COCO has it. Where not 100 detections of a
+        class count in an image, AR100 has that number in its name.
+    precision: [10 IoU 0.5..0.95, 101 recalls, classes, 4 areas, 3 numbers of detections 1, 10, 100 or another
+        largest], -1 likewise.
     recall: [10, classes, 4, 3].
     """
 
@@ -43,11 +48,17 @@ class CocoScores:
 
 
 def coco_scores(
-    ground_truth: Mapping, results: Sequence[dict], *, images: Iterable | None = None, backend: str = "pycocotools"
+    ground_truth: Mapping,
+    results: Sequence[dict],
+    *,
+    images: Iterable | None = None,
+    backend: str = "pycocotools",
+    max_detections: int = MAX_DETECTIONS,
 ) -> CocoScores:
     """COCO's box evaluation of `results` (image_id, category_id, bbox, score; ids of the ground truth).
 
     images: the ids of the images that are scored; None: all of them.
+    max_detections: how many detections of a class in an image count, the best ones.
     Raises UserError: a backend that is not installed, results of other images or categories.
     """
     ground_truth, results = _restricted(ground_truth, results, images)
@@ -56,33 +67,66 @@ def coco_scores(
         evaluation = evaluate(
             _index(make, ground_truth), _index(make, {**ground_truth, "annotations": _boxes(results)})
         )
+        params = evaluation.params
+        params.maxDets = [1, 10, max_detections]
+        evaluation.params = params  # one of the backends gives a copy
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
-    numbers = {name: float(value) for name, value in zip(NAMES, evaluation.stats[:12], strict=True)}
-    return CocoScores(numbers, np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"]))
+    precision, recall = (np.asarray(evaluation.eval[key]) for key in ("precision", "recall"))
+    return CocoScores(_summary(precision, recall, max_detections), precision, recall)
+
+
+def _summary(precision: np.ndarray, recall: np.ndarray, max_detections: int) -> dict[str, float]:
+    """COCO's twelve numbers. Its own code gives AP -1 where not 100 detections count, and calls all of them AR100."""
+    parts = {
+        "AP": precision[..., 0, -1], "AP50": precision[0, ..., 0, -1], "AP75": precision[5, ..., 0, -1],
+        **{f"AP_{name}": precision[..., i, -1] for i, name in enumerate(AREAS) if i},
+        "AR1": recall[..., 0, 0], "AR10": recall[..., 0, 1], f"AR{max_detections}": recall[..., 0, 2],
+        **{f"AR_{name}": recall[..., i, -1] for i, name in enumerate(AREAS) if i},
+    }  # fmt: skip
+    return {name: float(part[part > -1].mean()) if (part > -1).any() else -1.0 for name, part in parts.items()}
+
+
+def most_objects(annotations: Iterable[dict]) -> tuple[int, int]:
+    """The largest numbers of objects in an image: of one class, and of all classes. Crowds do not count."""
+    of_class = Counter((entry["image_id"], entry["category_id"]) for entry in annotations if not _difficult(entry))
+    of_image: Counter = Counter()
+    for (image, _), count in of_class.items():
+        of_image[image] += count
+    return max(of_class.values(), default=0), max(of_image.values(), default=0)
 
 
 def score_file(annotations: str | Path, results: str | Path, *, backend: str = "pycocotools") -> dict[str, float]:
     """COCO's twelve numbers of a results file (JSON list) on an annotation file. Raises UserError for other files."""
-    loaded = []
-    for path in (annotations, results):
-        try:
-            loaded.append(json.loads(Path(path).read_bytes()))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} must be a JSON file. Received: {error}") from None
-    if not isinstance(loaded[1], list):
-        raise UserError(f"{results} must be a list of detections. Received: {type(loaded[1]).__name__}")
-    return coco_scores(*loaded, backend=backend).numbers
+    from mobilenet_tf.tasks.detection.data.fields import read_fields
+
+    truth, detected = read_fields(Path(annotations)), read_json(results)
+    if not isinstance(detected, list):
+        raise UserError(f"{results} must be a list of detections. Received: {type(detected).__name__}")
+    for index, row in enumerate(detected):
+        if not _is_detection(row):
+            wanted = "image_id, category_id, bbox (x, y, width, height) and score"
+            raise UserError(f"{results}: [{index}] must be a detection with {wanted}. Received: {str(row)[:100]}")
+    return coco_scores(truth, detected, backend=backend).numbers
+
+
+def _is_detection(row: Any) -> bool:
+    if not isinstance(row, dict) or not {"image_id", "category_id", "bbox", "score"} <= set(row):
+        return False
+    box = row["bbox"]
+    ids_are_plain = all(type(row[key]) in (int, str) for key in ("image_id", "category_id"))
+    if not ids_are_plain or not isinstance(box, list) or len(box) != 4:
+        return False
+    return all(type(value) in (int, float) and abs(value) < math.inf for value in [*box, row["score"]])
 
 
 def _restricted(ground_truth, results, images) -> tuple[dict, list[dict]]:
-    """Ground truth and results of these images, their ids as numbers; what COCO's code wants filled in."""
+    """Ground truth and results of these images, all ids as numbers in their order; what COCO's code wants filled in."""
     chosen = {image["id"] for image in ground_truth["images"]}
     chosen = chosen if images is None else chosen & set(images)
-    categories = {category["id"] for category in ground_truth["categories"]}
+    label = {category["id"]: i + 1 for i, category in enumerate(ground_truth["categories"])}
     for result in results:
-        if result["category_id"] not in categories or result["image_id"] not in chosen:
+        if result["category_id"] not in label or result["image_id"] not in chosen:
             received = f"image {result['image_id']}, category {result['category_id']}"
             raise UserError(f"detections must be of the images and categories of the annotations. Received: {received}")
     chosen_images = [image for image in ground_truth["images"] if image["id"] in chosen]
@@ -91,19 +135,27 @@ def _restricted(ground_truth, results, images) -> tuple[dict, list[dict]]:
         {
             "area": entry["bbox"][2] * entry["bbox"][3],
             "iscrowd": 0,
-            **{key: entry[key] for key in ("bbox", "category_id", "area", "iscrowd") if key in entry},
+            **{key: entry[key] for key in ("bbox", "area", "iscrowd") if key in entry},
             "id": i + 1,  # from 1: COCO's code takes a match with id 0 for none
             "image_id": number[entry["image_id"]],
+            "category_id": label[entry["category_id"]],
         }
         for i, entry in enumerate(entry for entry in ground_truth["annotations"] if entry["image_id"] in chosen)
     ]
     truth = {
         "info": {},
-        "images": [{**image, "id": number[image["id"]]} for image in chosen_images],
+        "images": [
+            {"id": number[image["id"]], **{key: image[key] for key in ("file_name", "height", "width") if key in image}}
+            for image in chosen_images
+        ],
         "annotations": annotations,
-        "categories": list(ground_truth["categories"]),
+        "categories": [{"id": i, "name": str(i)} for i in label.values()],
     }
-    return truth, [{**result, "image_id": number[result["image_id"]]} for result in results]
+    columns = [
+        {**result, "image_id": number[result["image_id"]], "category_id": label[result["category_id"]]}
+        for result in results
+    ]
+    return truth, columns
 
 
 def _boxes(results: Sequence[dict]) -> list[dict]:

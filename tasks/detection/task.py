@@ -77,6 +77,8 @@ class Task(Inference, base.Task[Config]):
             source.ground_truth,
             backend=self.cfg.metric.backend,
             voc=self.cfg.metric.voc,
+            max_detections=self.cfg.metric.max_detections,
+            max_found=self.cfg.detections.max_detections,
             restore=partial(restored, self.cfg),
             show=partial(shown, self.cfg),
         )

@@ -14,7 +14,8 @@ from mobilenet_tf.data.splits import check_split
 from mobilenet_tf.tasks.detection.config import Data
 from mobilenet_tf.tasks.detection.data import annotation_set, validation
 from mobilenet_tf.tasks.detection.data.annotation_set import AnnotationSet
-from mobilenet_tf.tasks.detection.data.validation import Finding
+from mobilenet_tf.tasks.detection.data.fields import checked_fields
+from mobilenet_tf.tasks.detection.data.findings import Finding, warn
 from mobilenet_tf.utils.errors import UserError
 
 READERS = reader_table(__name__, Data)
@@ -34,13 +35,13 @@ def read(data: Data, split: str, *, seed: int = 0, size: int = 128) -> Source:
     annotations, findings = examine(data, split, seed=seed, size=size)
     if isinstance(annotations, Source):
         return annotations
-    validation.warn(findings, quiet=("no boxes",) if split == "train" else ("no boxes", "class without boxes"))
+    warn(findings, quiet=("no boxes",) if split == "train" else ("no boxes", "class without boxes"))
     if data.skip_empty and split == "train":
         with_boxes = {entry["image_id"] for entry in annotations.coco["annotations"]}
         images = enumerate(annotations.coco["images"])
         indices = [index for index, image in images if image["id"] in with_boxes]
         annotations = annotation_set.select(annotations, indices)
-    return annotation_set.source(annotations, on_corrupt=data.on_corrupt)
+    return annotation_set.source(annotations, on_corrupt=data.on_corrupt, rendering=data.rendering)
 
 
 def examine(data: Data, split: str, *, seed: int = 0, size: int = 128) -> tuple[AnnotationSet | Source, list[Finding]]:
@@ -52,6 +53,7 @@ def examine(data: Data, split: str, *, seed: int = 0, size: int = 128) -> tuple[
     annotations = READERS[data.reader](data, check_split(split), seed, size)
     if isinstance(annotations, Source):
         return annotations, []
+    annotations = checked_fields(annotations)
     if data.classes:
         annotations = _with_classes(annotations, read_class_names(data.classes, data.encoding), data.classes)
     annotations, findings = validation.checked(annotations, on_corrupt=data.on_corrupt)

@@ -15,8 +15,9 @@ from typing import Any
 
 from mobilenet_tf.data.coco_objects import identifier, outline_box
 from mobilenet_tf.tasks.detection.data.annotation_set import AnnotationSet, label_order
-from mobilenet_tf.tasks.detection.data.findings import Finding, none_left
+from mobilenet_tf.tasks.detection.data.findings import Finding, none_left, warn
 from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.text_files import read_json
 
 LISTS = ("images", "annotations", "categories")
 MAX_SIDE = 2**20  # px of an image
@@ -50,6 +51,13 @@ def checked_fields(annotations: AnnotationSet, used_elsewhere: Callable[[], Coll
         classes=annotations.classes or label_order(categories),
         findings=findings,
     )
+
+
+def read_fields(path: Path) -> dict:
+    """The annotations in a JSON file of COCO's format, checked; faults become warnings. Raises UserError."""
+    annotations = checked_fields(AnnotationSet(read_json(path), [], [], path))
+    warn(annotations.findings or [])
+    return annotations.coco
 
 
 def _check_lists(coco: Any, where: Path) -> None:
