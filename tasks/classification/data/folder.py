@@ -1,9 +1,9 @@
-"""Folders of classes: root/split/class/*.jpg or root/class/*.jpg."""
+"""Folders of classes: root/split/class/*.jpg or root/class/*.jpg, see `class_folders`."""
 
 from __future__ import annotations
 
 from mobilenet_tf.config import Split
-from mobilenet_tf.data.image_lists import read_folder
+from mobilenet_tf.data.class_folders import read_folder
 from mobilenet_tf.data.source import Source
 from mobilenet_tf.tasks.classification.config import Data
 from mobilenet_tf.tasks.classification.data.labeled_files import labeled_source
@@ -11,4 +11,5 @@ from mobilenet_tf.tasks.classification.data.labeled_files import labeled_source
 
 def read(data: Data, split: Split, seed: int, size: int) -> Source:
     """The Source of a split."""
-    return labeled_source(read_folder(data.path), data, split, seed)
+    listing = read_folder(data.path)
+    return labeled_source(listing.rows, data, split, seed, listing.notes)
