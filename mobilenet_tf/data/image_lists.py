@@ -1,4 +1,4 @@
-"""Lists of labeled image files: folders of classes and CSV files, for every task that has one label an image."""
+"""Lists of labeled image files, for every task that has one label an image; `class_folders` makes them of folders."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mobilenet_tf.data.images import EXTENSIONS, files_below
-from mobilenet_tf.data.splits import SPLIT_NAMES, draw_by_class, parse_split
+from mobilenet_tf.config import Data
+from mobilenet_tf.data import splits
+from mobilenet_tf.data.splits import SPLITS, parse_split
 from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.text_files import UTF8, listed_file, read_table
 
@@ -18,31 +19,6 @@ class LabeledFile(NamedTuple):
     path: Path
     label: str
     split: str | None
-
-
-def read_folder(root: Path, kind: str = "class") -> list[LabeledFile]:
-    """The images of root/split/label/*.jpg or root/label/*.jpg; `kind` is what messages call a label.
-
-    Raises UserError: no such folder, no images in it or in one of its folders.
-    """
-    if not root.is_dir():
-        raise UserError(f"data.root must be a folder that exists. Received: {root}")
-    split_folders = {folder: SPLIT_NAMES[folder.name] for folder in _folders(root) if folder.name in SPLIT_NAMES}
-    rows = []
-    for parent, split in (split_folders or {root: None}).items():
-        for folder in _folders(parent):
-            paths = files_below(folder)
-            if not paths:
-                raise UserError(f"{folder} must have images ({' '.join(EXTENSIONS)}). Received: none")
-            rows += [LabeledFile(path, folder.name, split) for path in paths]
-    if not rows:
-        wanted = f"{kind} folders with images ({' '.join(EXTENSIONS)}), with or without train/ and test/ above them"
-        raise UserError(f"{root} must have {wanted}. Received: none")
-    return rows
-
-
-def _folders(parent: Path) -> list[Path]:
-    return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def read_csv(root: Path, column: str = "label", encoding: str = UTF8) -> list[LabeledFile]:
@@ -66,9 +42,14 @@ def _row(cells: dict, root: Path, column: str, where: str) -> LabeledFile:
     return LabeledFile(path, label, parse_split(cells.get("split"), where))
 
 
-def divide(
-    rows: Sequence[LabeledFile], held_out: Sequence[str], fraction: float, seed: int
-) -> dict[str, list[LabeledFile]]:
-    """{split: rows} for train and the splits in `held_out`, which are drawn class by class: see `draw_by_class`."""
-    parts = draw_by_class([row.label for row in rows], held_out, fraction, seed)
-    return {split: [rows[index] for index in indices] for split, indices in parts.items()}
+def divide(rows: Sequence[LabeledFile], data: Data, fraction: float, seed: int) -> dict[str, list[LabeledFile]]:
+    """{split: rows}: those that name a split themselves, and the others divided class by class: see `splits.divide`."""
+    given = {row.split for row in rows}
+    free = [row for row in rows if row.split in ("train", None)]
+    labels = [row.label for row in free]
+    drawn = splits.divide([row.path for row in free], data, seed, fraction=fraction, given=given, labels=labels)
+    return {
+        split: [row for row in rows if row.split == split and split != "train"]
+        + [free[index] for index in drawn.get(split, ())]
+        for split in SPLITS
+    }

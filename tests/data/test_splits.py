@@ -181,13 +181,13 @@ def test_every_reader_of_a_task_takes_the_section_and_refuses_unknown_splits(tas
 
 def test_names_of_splits_are_the_same_in_folders_files_and_columns():
     assert [splits.names_of(split) for split in SPLITS] == [
-        ["train", "training"], ["validation", "val", "valid"], ["test"]
+        ["train", "training"], ["validation", "val", "valid", "eval", "evaluation", "dev"], ["test", "testing"]
     ]  # fmt: skip
     assert [splits.parse_split(name, "line 2") for name in ("val", "training", "", None)] == [
         "validation", "train", None, None
     ]  # fmt: skip
-    with pytest.raises(UserError, match="^line 2: split must be one of train, training, .*test. Received: dev$"):
-        splits.parse_split("dev", "line 2")
+    with pytest.raises(UserError, match="^line 2: split must be one of train, training, .*test. Received: later$"):
+        splits.parse_split("later", "line 2")
 
 
 def sizes(parts) -> dict[str, int]:

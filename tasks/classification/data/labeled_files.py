@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from mobilenet_tf.data.counts import check_readable, count_lines, warn_of_missing
 from mobilenet_tf.data.image_lists import LabeledFile, divide
 from mobilenet_tf.data.label_files import check_class_count, read_class_names
 from mobilenet_tf.data.source import Source, file_source
-from mobilenet_tf.data.splits import HELD_OUT
+from mobilenet_tf.data.splits import HELD_OUT, no_such_split
 from mobilenet_tf.tasks.classification.config import Data
 from mobilenet_tf.utils.errors import UserError
 
 
-def labeled_source(rows: Sequence[LabeledFile], data: Data, split: str, seed: int) -> Source:
-    """The Source of a split of a list. Raises UserError: no images, or classes that do not fit `data.classes`."""
+def labeled_source(rows: Sequence[LabeledFile], data: Data, split: str, seed: int, notes: Sequence[str] = ()) -> Source:
+    """The Source of a split of a list; `notes` are what else is said of the data.
+
+    Raises UserError: no images, classes that do not fit `data.classes`, a class to train on whose files are no images.
+    """
     classes = _class_names(rows, data)
-    chosen = _rows_of(rows, split, data.validation_fraction, seed)
+    parts = divide(rows, data, data.validation_fraction, seed)
+    chosen = parts[split]
     if not chosen:
-        raise UserError(f"{data.root} must have images for the split {split}. Received: none")
+        raise no_such_split(split, data.root, [name for name, found in parts.items() if found])
+    warn_of_missing(parts, classes)
+    if split == "train":
+        check_readable(chosen)
     label_of = {name: label for label, name in enumerate(classes)}
     labels = np.array([label_of[row.label] for row in chosen], np.int32)
-    return file_source([row.path for row in chosen], {"label": labels}, classes, on_corrupt=data.on_corrupt)
+    source = file_source(
+        [row.path for row in chosen], {"label": labels}, classes, on_corrupt=data.on_corrupt, rendering=data.rendering
+    )
+    drawn = set(HELD_OUT).difference(row.split for row in rows) if not data.split_file else ()
+    return replace(source, notes=(*notes, *count_lines(parts, drawn)))
 
 
 def _class_names(rows: Sequence[LabeledFile], data: Data) -> list[str]:
@@ -40,18 +53,3 @@ def _class_names(rows: Sequence[LabeledFile], data: Data) -> list[str]:
             f"{data.classes} must only name classes of {data.root}. Received: {', '.join(unused)}, without images"
         )
     return check_class_count(names, data.path)
-
-
-def _rows_of(rows: Sequence[LabeledFile], split: str, fraction: float, seed: int) -> list[LabeledFile]:
-    """The rows of a split; rows without a split are divided class by class, the same way for every split.
-
-    They become train, validation and test; where all rows have a split but none is validation, it is drawn from train.
-    """
-    of_split = [row for row in rows if row.split == split]
-    undivided = [row for row in rows if row.split is None]
-    if undivided:
-        return of_split + divide(undivided, HELD_OUT, fraction, seed)[split]
-    if split == "test" or any(row.split == "validation" for row in rows):
-        return of_split
-    train = [row for row in rows if row.split == "train"]
-    return divide(train, ["validation"], fraction, seed)[split]

@@ -165,8 +165,8 @@ def tfds_named(name):
 
 ERRORS = {
     "must be a folder that exists. Received: .*none": missing_folder,
-    "train/b must have images (.bmp .gif .jpeg .jpg .png .webp). Received: none": no_pictures,
-    "must have class folders with images (.bmp": no_class_folders,
+    "train/b must have images (.avif .bmp .*). Received: none": no_pictures,
+    "one folder of images (.avif .*) for each class, .*: 3 images lie directly in .*/d: put": no_class_folders,
     "must have images for the split test. Received: none": empty_split,
     "must have at least two classes. Received: a": one_class,
     "labels must have every class. Received: .*b/000.png of unknown class 'b'": unknown_class,
@@ -177,7 +177,7 @@ ERRORS = {
     "must have the columns path and label. Received: file, label": csv_with("file,label\n1.png,a\n"),
     "t.csv, line 3: path must be a file that exists. Received: .*2.png": csv_with("path,label\n1.png,a\n2.png,b\n"),
     "line 2: label must not be empty. Received: 1.png": csv_with("path,label\n1.png,\n"),
-    "line 2: split must be one of .*Received: dev": csv_with("path,label,split\n1.png,a,dev\n"),
+    "line 2: split must be one of .*Received: later": csv_with("path,label,split\n1.png,a,later\n"),
     "t.csv must have one image a line. Received: none": csv_with("path,label\n"),
     "must be a CSV file that exists. Received: .*x.csv": lambda tmp: {"reader": "csv", "root": tmp / "x.csv"},
     "data.reader must be 'folder', 'csv', 'tfds' or 'scenes'. Received: 'zip'": lambda tmp: {"reader": "zip"},
