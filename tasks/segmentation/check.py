@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from mobilenet_tf import viz
 from mobilenet_tf.data.images import displayed_size
@@ -13,6 +14,7 @@ from mobilenet_tf.data.splits import SPLITS
 from mobilenet_tf.data.transforms import IGNORE
 from mobilenet_tf.tasks.segmentation import data
 from mobilenet_tf.tasks.segmentation.config import Config
+from mobilenet_tf.tasks.segmentation.data.masks import fitted
 from mobilenet_tf.tasks.segmentation.drawing import overlay
 from mobilenet_tf.utils.errors import UserError
 
@@ -57,10 +59,10 @@ def _split(cfg: Config, split: str) -> dict:
     counts, findings = np.zeros(256, np.int64), []
     examined = data.examine(cfg.data, split, seed=cfg.seed, size=max(cfg.model.input_size))
     if isinstance(examined, data.MaskedImages):
+        findings += [*examined.findings, *(_nothing_to_learn(examined) if split == "train" else [])]
         for image, key in zip(examined.images, examined.masks, strict=True):
             try:
-                mask = examined.read_mask(key)
-                _same_size(image, mask)
+                mask = _fitted(examined.read_mask(key), image)
                 counts += np.bincount(mask.ravel(), minlength=256)
             except UserError as error:
                 findings.append(str(error))
@@ -75,19 +77,27 @@ def _split(cfg: Config, split: str) -> dict:
     }
 
 
-def _same_size(path: Path, mask: np.ndarray) -> None:
+def _nothing_to_learn(examined: data.MaskedImages) -> list[str]:
     try:
-        size = displayed_size(path)
-    except OSError as error:
-        raise UserError(f"{path} must be an image that can be read. Received: {error.strerror or error}") from None
-    if mask.shape != size:
-        wanted = f"{size[1]}x{size[0]}"
-        raise UserError(f"the mask of {path} must be of its size, {wanted}. Received: {mask.shape[1]}x{mask.shape[0]}")
+        return data.survey(examined)
+    except UserError as error:
+        return [str(error)]
+
+
+def _fitted(mask: np.ndarray, image: Path) -> np.ndarray:
+    try:
+        size = displayed_size(image)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{image} must be an image that can be read. Received: {reason}") from None
+    return fitted(mask, image, size)
 
 
 def _sheet(cfg: Config, path: Path) -> Path:
     """Samples from all over the train split under their masks."""
-    source = data.read(cfg.data, "train", seed=cfg.seed, size=max(cfg.model.input_size))
+    source = data.examine(cfg.data, "train", seed=cfg.seed, size=max(cfg.model.input_size))
+    if isinstance(source, data.MaskedImages):
+        source = data.source(source, on_corrupt=cfg.data.on_corrupt, rendering=cfg.data.rendering)
     step = max(1, source.count // SHEET_IMAGES)
     images, captions = [], []
     items: Any = source.items  # TensorFlow's stubs know no unpacked arguments

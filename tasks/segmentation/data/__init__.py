@@ -5,14 +5,19 @@ One module a reader. A reader of files gives the `MaskedImages` of a split; the 
 
 from __future__ import annotations
 
+import warnings
+
 from mobilenet_tf.data.readers import reader_table
 from mobilenet_tf.data.source import Source
 from mobilenet_tf.data.splits import check_split
 from mobilenet_tf.tasks.segmentation.config import Data
 from mobilenet_tf.tasks.segmentation.data.class_frequencies import median_weights, pixel_counts
 from mobilenet_tf.tasks.segmentation.data.masked_images import MaskedImages, source
+from mobilenet_tf.tasks.segmentation.data.survey import survey
 
-__all__ = ["READERS", "MaskedImages", "examine", "median_weights", "pixel_counts", "read", "source"]
+__all__ = ["READERS", "MaskedImages", "examine", "median_weights", "pixel_counts", "read", "source", "survey"]
+
+MAX_WARNINGS = 8  # check-data lists all findings
 
 READERS = reader_table(__name__, Data)
 
@@ -21,11 +26,16 @@ def read(data: Data, split: str, *, seed: int = 0, size: int = 96) -> Source:
     """The Source of a split: Samples with "id", "image" uint8 [H, W, 3] and "mask" uint8 [H, W], 255 = ignore.
 
     seed: of the splits that are drawn, and of the scenes. size: the side of the scenes in pixels.
-    Raises UserError: no such split, nothing found, and, when a sample is read, a mask that is not of its image's size
-    or holds values that stand for no class.
+    Faults of the files become warnings.
+    Raises UserError: no such split, nothing found, masks of train with nothing to learn (see `survey`); and, when a
+    sample is read, a mask that is not of its image's size or holds values that stand for no class.
     """
     images = examine(data, split, seed=seed, size=size)
-    return source(images, on_corrupt=data.on_corrupt) if isinstance(images, MaskedImages) else images
+    if isinstance(images, MaskedImages):
+        for finding in [*images.findings, *(survey(images) if split == "train" else [])][:MAX_WARNINGS]:
+            warnings.warn(finding, stacklevel=2)
+        return source(images, on_corrupt=data.on_corrupt, rendering=data.rendering)
+    return images
 
 
 def examine(data: Data, split: str, *, seed: int = 0, size: int = 96) -> MaskedImages | Source:

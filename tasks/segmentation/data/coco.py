@@ -55,7 +55,7 @@ def read(data: Data, split: Split, seed: int, size: int) -> MaskedImages:
 def _classes(categories: list[dict], data: Data, path: Path) -> tuple[dict[int, int], list[str]]:
     """({category id: class id}, class names)"""
     known = {category["name"]: category["id"] for category in categories}
-    wanted = read_classes(data.classes) if data.classes else list(known)
+    wanted = read_classes(data.classes, data.encoding) if data.classes else list(known)
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise UserError(f"data.classes must name categories of {path.name}. Received: {', '.join(unknown[:6])}")

@@ -8,6 +8,8 @@ from mobilenet_tf.data.label_files import check_class_count, check_class_names, 
 from mobilenet_tf.data.transforms import IGNORE
 from mobilenet_tf.utils.errors import UserError
 
+JUNK = ("__macosx",)  # folders that unpacking leaves behind
+
 
 def check_folder(root: Path) -> Path:
     """The folder of the data set. Raises UserError where it does not exist."""
@@ -23,12 +25,20 @@ def check_file(path: Path) -> Path:
     return path
 
 
-def read_classes(classes: list[str] | Path) -> list[str]:
+def visible(folder: Path) -> dict[str, Path]:
+    """{name in lower case: path} of what is in a folder, without hidden files and what unpacking leaves behind."""
+    found = {path.name.casefold(): path for path in sorted(folder.iterdir(), reverse=True)}
+    return {name: found[name] for name in sorted(found) if not name.startswith(".") and name not in JUNK}
+
+
+def read_classes(classes: list[str] | Path, encoding: str) -> list[str]:
     """The names in `data.classes`, a list or a file of them."""
-    return check_class_names(classes, "data.classes") if isinstance(classes, list) else read_class_names(classes)
+    if isinstance(classes, list):
+        return check_class_names(classes, "data.classes")
+    return read_class_names(classes, encoding)
 
 
-def class_names(classes: list[str] | Path) -> list[str]:
+def class_names(classes: list[str] | Path, encoding: str) -> list[str]:
     """The same, from 2 to 255 of them: the value 255 of a mask is none."""
     where = "data.classes" if isinstance(classes, list) else classes
-    return check_class_count(read_classes(classes), where, most=IGNORE)
+    return check_class_count(read_classes(classes, encoding), where, most=IGNORE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mobilenet_tf.config import Rendering
 from mobilenet_tf.data.source import Sample, Source, image_loader
 from mobilenet_tf.tasks.segmentation.data.masks import checked_mask
 
@@ -20,20 +22,30 @@ class MaskedImages:
 
     masks: the key of each image's mask: for most readers its path.
     read_mask: key -> uint8 [H, W] of class ids and 255; raises UserError.
+    findings: what is worth a line about the files, before any is opened.
     """
 
     images: Sequence[Path]
     masks: Sequence[str]
     classes: Sequence[str]
     read_mask: Callable[[str], np.ndarray]
+    findings: Sequence[str] = ()
 
 
-def source(masked: MaskedImages, *, on_corrupt: str = "skip") -> Source:
+def source(
+    masked: MaskedImages,
+    *,
+    on_corrupt: str = "skip",
+    rendering: Rendering = Rendering(),  # noqa: B008 - immutable
+) -> Source:
     """The Source of images with masks. Images that cannot be read are skipped; a wrong mask is an error."""
-    columns: Any = {"id": [str(path) for path in masked.images], "mask": list(masked.masks)}
+    columns: Any = {
+        "id": [os.fsencode(path) for path in masked.images],
+        "mask": [os.fsencode(key) for key in masked.masks],
+    }
     items = tf.data.Dataset.from_tensor_slices(columns)
     corrupt: dict[str, str] = {}
-    load_image = image_loader(len(masked.images), corrupt, on_corrupt=on_corrupt)
+    load_image = image_loader(len(masked.images), corrupt, on_corrupt=on_corrupt, rendering=rendering)
 
     def load(record: Sample) -> Sample:
         sample = load_image(record)

@@ -26,7 +26,7 @@ def read(data: Data, split: Split, seed: int, size: int) -> Source:
     if feature is None:
         raise UserError(f"data.name must be a set with image and {' or '.join(MASKS)}. Received: {data.name}")
     first, names = CLASSES.get(builder.name, (0, ()))
-    names = read_classes(data.classes) if data.classes else list(names)
+    names = read_classes(data.classes, data.encoding) if data.classes else list(names)
     if len(names) < 2:
         raise UserError(f"data.classes must name the classes of {data.name}, one a line. Received: {data.classes}")
     table = empty_table()
