@@ -59,10 +59,14 @@ def to_draw(given: Collection[str | None]) -> tuple[Split, ...]:
     return ("validation",) if "test" in given else HELD_OUT
 
 
-def no_such_split(split: str, where: object, given: Collection[str | None]) -> UserError:
+class NoSuchSplitError(UserError):
+    """A data set neither has a split nor leaves it to be drawn."""
+
+
+def no_such_split(split: str, where: object, given: Collection[str | None]) -> NoSuchSplitError:
     """The error for a split that the data set neither has nor leaves to be drawn; `where` names the data set."""
     names = [name for name in SPLITS if name in given] or ["train"]
-    return UserError(
+    return NoSuchSplitError(
         f"{where} must have images for the split {split}; another one can be scored, as with --split "
         f"{names[-1]}. Received: {', '.join(names)}"
     )

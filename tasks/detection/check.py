@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from mobilenet_tf import viz
+from mobilenet_tf.data import overlap
 from mobilenet_tf.data.source import Source, user_errors
-from mobilenet_tf.data.splits import SPLITS
+from mobilenet_tf.data.splits import SPLITS, NoSuchSplitError
 from mobilenet_tf.tasks.detection import boxes as box_ops
 from mobilenet_tf.tasks.detection import data
 from mobilenet_tf.tasks.detection.config import Config
@@ -34,6 +35,7 @@ class SplitReport:
     boxes: int
     crowds: int
     without_boxes: int
+    most_boxes: int  # in an image
     classes: dict[str, int]
     sizes: list[int]  # boxes in each bin of SIZES
     aspects: list[int]  # boxes in each bin of ASPECTS
@@ -46,19 +48,37 @@ class SplitReport:
 def check(cfg: Config, folder: Path) -> dict:
     """Examines every split of a config; writes samples.png, boxes.png and classes.png into the folder.
 
-    Returns {"splits": {name: SplitReport as a dict}, "size_edges", "aspect_edges", "files"}.
+    Returns {"splits": {name: SplitReport as a dict}, "notes", "size_edges", "aspect_edges", "files"}. A split that the
+    data set does not have is in "notes" alone.
     Raises UserError where a split cannot be read at all.
     """
-    reports, written = {}, []
+    reports, sources, written, notes = {}, {}, [], []
     prior = anchors(cfg)
     for split in SPLITS:
-        read, findings = _read(cfg, split)
-        reports[split] = _report(cfg, read, findings, prior)
+        try:
+            read, findings = _read(cfg, split)
+        except NoSuchSplitError as error:
+            if split == "train":
+                raise
+            notes.append(f"{split}: {error}")
+            continue
+        sources[split] = read
+        report = reports[split] = _report(cfg, read, findings, prior)
+        if report.most_boxes > cfg.detections.max_detections:
+            notes.append(
+                f"{split}: an image has {report.most_boxes} boxes, of which detections.max_detections lets "
+                f"{cfg.detections.max_detections} be found"
+            )
         if split == "train":
             written.append(_sheet(cfg, read, folder / "samples.png"))
     written += _plots(reports, folder)
+    for split in sources:
+        notes += (
+            [shared] if split != "train" and (shared := overlap.note(sources["train"], sources[split], split)) else []
+        )
     return {
         "splits": {split: asdict(report) for split, report in reports.items()},
+        "notes": notes,
         "size_edges": [float(edge) for edge in SIZES[:-1]],
         "aspect_edges": [round(edge, 3) for edge in ASPECTS[:-1]],
         "files": [str(path) for path in written],
@@ -71,7 +91,7 @@ def lines(result: dict) -> list[str]:
     for split, report in result["splits"].items():
         text.append(
             f"{split}: {report['images']} images, {report['boxes']} boxes, {report['crowds']} crowds or difficult, "
-            f"{report['without_boxes']} images without boxes"
+            f"{report['without_boxes']} images without boxes, at most {report['most_boxes']} boxes in an image"
         )
         recall = report["anchor_recall"]
         if recall is not None:
@@ -83,6 +103,7 @@ def lines(result: dict) -> list[str]:
             ("width/height", result["aspect_edges"], report["aspects"]),
         ):
             text.append(f"  {what}: " + ", ".join(f"{edge:g}+ {n}" for edge, n in zip(edges, counts, strict=True)))
+    text += result["notes"]
     for split, report in result["splits"].items():
         text += [f"{split}: {count} x {kind}, {KINDS[kind]}" for kind, count in report["counts"].items()]
         text += [f"{split}: {line}" for line in report["findings"]]
@@ -104,7 +125,7 @@ def _read(cfg: Config, split: str) -> tuple[Source, list[Finding]]:
 
 
 def _report(cfg: Config, read: Source, findings: list[Finding], prior: np.ndarray) -> SplitReport:
-    images, boxes, labels, crowd, empty = _annotations(cfg, read)
+    images, boxes, labels, crowd, empty, most = _annotations(cfg, read)
     single = ~crowd
     pixels = boxes[single] * np.tile(cfg.model.input_size, 2)
     height, width = pixels[:, 2] - pixels[:, 0], pixels[:, 3] - pixels[:, 1]
@@ -117,6 +138,7 @@ def _report(cfg: Config, read: Source, findings: list[Finding], prior: np.ndarra
         boxes=int(single.sum()),
         crowds=int(crowd.sum()),
         without_boxes=empty,
+        most_boxes=most,
         classes={name: counts[label] for label, name in enumerate(read.classes)},
         sizes=np.histogram(size, SIZES)[0].tolist(),
         aspects=np.histogram(width / np.maximum(height, 1e-6), ASPECTS)[0].tolist(),
@@ -131,15 +153,16 @@ def _recall(boxes: np.ndarray, prior: np.ndarray) -> float | None:
     return round(float(box_ops.anchor_recall(boxes, prior)), 4) if len(boxes) else None
 
 
-def _annotations(cfg: Config, read: Source) -> tuple[int, np.ndarray, np.ndarray, np.ndarray, int]:
-    """(images, boxes [B, 4] as they lie in the input, labels [B], crowd [B], images without boxes) of a source."""
+def _annotations(cfg: Config, read: Source) -> tuple[int, np.ndarray, np.ndarray, np.ndarray, int, int]:
+    """(images, boxes [B, 4] as they lie in the input, labels [B], crowd [B], images without boxes, most in one image)."""
     whole = "images" in (read.ground_truth or {})
     boxes, labels, crowd, sizes, rows = _from_files(read) if whole else _from_records(read)
     if cfg.data.resize == "letterbox":
         shape = np.array(cfg.model.input_size)
         scale = (shape / sizes).min(1, keepdims=True)
         boxes = boxes * np.tile(sizes * scale / shape, 2)[rows]
-    return len(sizes), boxes, labels, crowd, int(len(sizes) - len(np.unique(rows)))
+    counts = np.bincount(rows[~crowd], minlength=len(sizes))
+    return len(sizes), boxes, labels, crowd, int(len(sizes) - len(np.unique(rows))), int(counts.max(initial=0))
 
 
 def _from_files(read: Source) -> tuple[np.ndarray, ...]:

@@ -145,14 +145,19 @@ class Augment(config.Section):
 class Data(config.DataWithSplits):
     """Images with boxes."""
 
-    reader: Literal["coco", "voc", "yolo", "tfds", "scenes"] = Field(description="The format of the data set")
+    reader: Literal["coco", "voc", "yolo", "labelme", "label_studio", "openimages", "tfds", "scenes"] = Field(
+        description="The format of the data set; docs/detection_data.md describes them"
+    )
     root: Path | None = Field(
-        default=None, description="The folder, YOLO's yaml file, or the data_dir of TensorFlow Datasets"
+        default=None,
+        description="The folder; or YOLO's yaml file, Label Studio's JSON file, Open Images' CSV file; or the data_dir "
+        "of TensorFlow Datasets",
     )
     splits: dict[config.Split, str] = Field(
         default={},
-        description="What the data set calls the splits. coco: train2017; voc: train, or 2007/trainval+2012/trainval; "
-        "yolo: a key of the yaml file; tfds: a split expression such as train[:90%]",
+        description="What the data set calls the splits. coco: train2017; voc: a list or folder such as train, or "
+        "2007/trainval+2012/trainval; yolo: a key of the yaml file, or a folder; labelme: a folder; tfds: a split "
+        "expression such as train[:90%]",
     )
     annotations: dict[config.Split, Path] = Field(
         default={}, description="The JSON files of the splits, relative to data.root; for data.reader=coco"
@@ -177,7 +182,7 @@ class Data(config.DataWithSplits):
     def _names_classes(self):
         if self.classes and self.reader in ("tfds", "scenes"):
             raise ValueError(
-                f"data.classes goes with coco, voc, yolo; {self.reader} names its classes. Received: {self.classes}"
+                f"data.classes goes with annotation files; {self.reader} names its classes. Received: {self.classes}"
             )
         return self
 
@@ -194,8 +199,8 @@ class Metric(config.Section):
         default=None,
         ge=10,
         le=100_000,
-        description="The number of detections of a class in an image that count, the best ones; null: COCO's 100, or as "
-        "many as an image has objects of a class where that is more",
+        description="The number of detections of a class in an image that count, the best ones; null: COCO's 100, or "
+        "as many as an image has objects of a class where that is more",
     )
     voc: bool = Field(
         default=False, description="Whether Pascal VOC's mAP at IoU 0.5 is computed too, by 11 points and by area"

@@ -56,9 +56,14 @@ def _layout(data: Data) -> dict[Split, tuple[Path, Path | None]]:
     }
     if data.splits or any(path.is_file() for path, _ in official.values()):
         return official
-    folders = {split: root / name for split in SPLITS for name in names_of(split) if (root / name / ROBOFLOW).is_file()}
-    if folders:
-        return {split: (folder / ROBOFLOW, folder) for split, folder in folders.items()}
+    exported: dict[Split, tuple[Path, Path | None]] = {
+        split: (root / name / ROBOFLOW, root / name)
+        for split in SPLITS
+        for name in names_of(split)
+        if (root / name / ROBOFLOW).is_file()
+    }
+    if exported:
+        return exported
     for file, folder in WHOLE:
         if (root / file).is_file():
             return {"train": (root / file, root / folder)}

@@ -313,6 +313,8 @@ def _some(ids: dict) -> str:
 def _id(value: Any) -> int | str:
     """An id as it stands; whole floats become numbers. Raises ValueError for what is no id."""
     number = identifier(value)
+    if isinstance(value, str):
+        value.encode()  # half of a surrogate pair is a ValueError too
     return number if isinstance(value, float) else value
 
 

@@ -59,7 +59,8 @@ class _File:
 
     @property
     def stored(self) -> tuple[int, int]:
-        return self.shown[::-1] if self.orientation in TURNED else self.shown
+        height, width = self.shown
+        return (width, height) if self.orientation in TURNED else self.shown
 
     @property
     def annotated(self) -> tuple[int, int] | None:
@@ -116,7 +117,8 @@ def _files(annotations: AnnotationSet, findings: Lines, on_corrupt: str) -> Iter
     for image, path in zip(annotations.coco["images"], annotations.paths, strict=True):
         where = f"{path}, image {image['id']}"
         try:
-            yield _File(image, path, where, *header(path))
+            size, orientation = header(path)
+            yield _File(image, path, where, size, orientation if orientation in TURNS else 1)
         except FileNotFoundError:
             finding = Finding("missing image", where, "no such file" if path.parent.is_dir() else "no such folder")
         except (OSError, ValueError) as error:
