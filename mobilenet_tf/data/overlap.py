@@ -48,7 +48,8 @@ def _files(source: Source) -> list[tuple[Path, os.stat_result]]:
         return []
     column = "path" if "path" in spec else "id"
     files = []
-    for name in source.items.map(lambda item: item[column]).as_numpy_iterator():
+    names: Any = source.items.map(lambda item: item[column])  # the stubs know no records
+    for name in names.as_numpy_iterator():
         path = Path(os.fsdecode(name))
         try:
             files.append((path, os.stat(path)))

@@ -55,8 +55,9 @@ def read_json(path: str | Path, encoding: str = UTF8) -> Any:
     Raises:
         UserError: as `read_text`; no JSON, with its line and column; too deeply nested.
     """
+    text = read_text(path, encoding)
     try:
-        return json.loads(read_text(path, encoding))
+        return json.loads(text)
     except json.JSONDecodeError as error:
         where = f"{path}, line {error.lineno}, column {error.colno}"
         raise UserError(f"{where} must be JSON. Received: {error.msg}") from None
