@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import json
 import os
 import sys
@@ -40,16 +41,25 @@ THREADED = " and ".join(kind.suffix for kind in KINDS.values() if kind.threads)
 Threads = Annotated[
     int | None, typer.Option(min=1, help=f"Number of threads for {THREADED} models. Default: all cores.")
 ]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Open a SavedModel even if its graph reads or writes files, runs Python or uses the network."
+    ),
+]
 ModelPath = Annotated[Path, typer.Argument(help=f"A run folder, a SavedModel or a {suffixes()} file.")]
 
 
 def main() -> None:
     """Runs the command line; a user's mistake is one line on stderr and exit code 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for stream in (sys.stdout, sys.stderr):  # letters that the terminal lacks are printed as escapes
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     gc.set_threshold(100_000, 50, 100)  # garbage collection of traced networks took a seventh of the start-up time
     warnings.formatwarning = lambda message, *_, **__: f"warning: {readable(message)}\n"
-    # An image over the size limit is refused with an error of our own, so that Pillow's warning says nothing new
-    warnings.filterwarnings("ignore", message="Image size .* could be decompression bomb")
+    # What Pillow warns of, such as damaged EXIF data, is no reason to stop, or told by an error of our own
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         app()
     except UserError as error:
@@ -99,6 +109,12 @@ def train(
     run_dir: Annotated[
         Path | None, typer.Option(help="The run folder. Default: runs/<config>. An interrupted run is continued.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the interrupted run with the config that it was started with.")
+    ] = False,
+    new: Annotated[
+        bool, typer.Option("--new", help="Start a new run; where the folder holds one, in the next free <folder>-N.")
+    ] = False,
     as_json: Json = False,
 ):
     """Train a model and write its weights, metrics, plots and log to a run folder."""
@@ -106,7 +122,7 @@ def train(
 
     try:
         with _tables_to_stderr(as_json):
-            run = train_run(config, overrides or (), run_dir)
+            run = train_run(config, overrides or (), run_dir, resume=resume, new=new)
     except KeyboardInterrupt:
         print("\ninterrupted; the same command continues from the last finished epoch", file=sys.stderr)
         sys.exit(130)
@@ -130,6 +146,7 @@ def evaluate(
         Path | None, typer.Option(help="Folder for plots. Default: plots/<split> in a run folder, otherwise no plots.")
     ] = None,
     threads: Threads = None,
+    trust: Trust = False,
     as_json: Json = False,
 ):
     """Score a run or model file on a split of its data, with the preprocessing it was trained with."""
@@ -140,15 +157,17 @@ def evaluate(
     from mobilenet_tf.workflow import evaluate_model
 
     is_run = (model / "model.keras").is_file()
-    numbers = evaluate_model(
-        model,
-        split=split,
-        overrides=overrides or (),
-        name_or_path=config,
-        limit=limit,
-        threads=threads,
-        plots=plots or (model / "plots" / split if is_run else None),
-    )
+    with _tables_to_stderr(as_json):
+        numbers = evaluate_model(
+            model,
+            split=split,
+            overrides=overrides or (),
+            name_or_path=config,
+            limit=limit,
+            threads=threads,
+            trust=trust,
+            plots=plots or (model / "plots" / split if is_run else None),
+        )
     if is_run:
         _merge_json(model / "metrics.json", {split: numbers})
     _print_json(numbers) if as_json else _print_numbers(split, numbers)
@@ -252,16 +271,19 @@ def predict(
     ] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Also write the predictions to this CSV file.")] = None,
     threads: Threads = None,
+    trust: Trust = False,
     as_json: Json = False,
 ):
     """Predict images with a run or model file."""
-    from mobilenet_tf.utils.files import write_csv
+    from mobilenet_tf.utils.files import check_replaceable, write_csv
     from mobilenet_tf.workflow import predict_files
 
-    rows = predict_files(model, paths, pictures=images, threads=threads)
+    if csv_file:
+        check_replaceable(csv_file)
+    rows = predict_files(model, paths, pictures=images, threads=threads, trust=trust)
+    _print_json(rows) if as_json else _print_rows(rows)
     if csv_file:
         write_csv(csv_file, rows)
-    _print_json(rows) if as_json else _print_rows(rows)
     if images:
         print(f"images: {images}", file=sys.stderr)
     if all("error" in row for row in rows):
@@ -273,12 +295,13 @@ def benchmark(
     models: Annotated[list[Path], typer.Argument(help=f"Run folders, SavedModels or {suffixes()} files.")],
     threads: Annotated[list[int], typer.Option(min=1, help="Number of threads; give it again for several.")] = [1, 2],  # noqa: B006
     runs: Annotated[int, typer.Option(min=3, help="Number of timed calls of each model.")] = 50,
+    trust: Trust = False,
     as_json: Json = False,
 ):
     """Compare the latency and size of models."""
     from mobilenet_tf.analysis import benchmark
 
-    results = benchmark.compare(models, threads=tuple(threads), runs=runs)
+    results = benchmark.compare(models, threads=tuple(threads), runs=runs, trust=trust)
     _print_json([result.to_dict() for result in results]) if as_json else _print(benchmark.table(results))
 
 
@@ -373,7 +396,8 @@ def show_config(
     from mobilenet_tf import config
 
     values = config.load(name, overrides or ()).to_dict()
-    _print_json(values) if as_json else print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), end="")
+    as_is = (sys.stdout.encoding or "").lower().startswith("utf")  # YAML has escapes of its own for other letters
+    _print_json(values) if as_json else print(yaml.safe_dump(values, sort_keys=False, allow_unicode=as_is), end="")
 
 
 @app.command()
@@ -393,7 +417,12 @@ def _print(renderable) -> None:
 
 
 def _print_json(values) -> None:
-    print(json.dumps(values, indent=2, ensure_ascii=False))
+    text = json.dumps(values, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a terminal without these letters, or names of files that are not UTF-8
+        text = json.dumps(values, indent=2)
+    print(text)
 
 
 def _print_numbers(title: str, numbers: dict) -> None:
@@ -417,7 +446,10 @@ def _print_rows(rows: list[dict]) -> None:
 def _merge_json(path: Path, values: dict) -> None:
     from mobilenet_tf.utils.files import read_json, write_json
 
-    write_json(path, (read_json(path) if path.exists() else {}) | values)
+    try:
+        write_json(path, (read_json(path) if path.exists() else {}) | values)
+    except (OSError, ValueError, TypeError) as error:  # the numbers are printed all the same
+        warnings.warn(f"the numbers are not stored in {path}: {error}", stacklevel=2)
 
 
 def _tables_to_stderr(as_json: bool):

@@ -8,15 +8,16 @@ import importlib.util
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from mobilenet_tf import config
 from mobilenet_tf.config import Config
 from mobilenet_tf.inference import artifact
 from mobilenet_tf.task import Inference, Prediction, Task
 from mobilenet_tf.utils import files
+from mobilenet_tf.utils.console import readable
 from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.progress import track
 from mobilenet_tf.utils.run_folder import RunFolder
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from mobilenet_tf.prune import PruningResult
     from mobilenet_tf.training.train import Run
 
-BATCH = 32  # images predicted at a time
+T = TypeVar("T")
+BATCH = 32  # images predicted at a time, at most
+BATCH_PIXELS = 2**25  # of the images that are held at a time, at most: a photograph of 48 megapixels takes 144 MB
 
 
 def find_task(name: str) -> type[Task]:
@@ -45,27 +48,64 @@ def find_inference(name: str) -> type[Inference]:
     return importlib.import_module(f"mobilenet_tf.tasks.{name}.inference").Inference
 
 
-def train_run(name_or_path: str, overrides: Sequence[str] = (), folder: Path | None = None) -> Run:
+def train_run(
+    name_or_path: str,
+    overrides: Sequence[str] = (),
+    folder: Path | None = None,
+    *,
+    resume: bool = False,
+    new: bool = False,
+) -> Run:
     """Trains a config into a run folder, or continues the run there that was interrupted.
+
+    A run is continued where nothing that changes its result has changed since it began.
 
     Args:
         name_or_path: the name of a shipped config or the path of a YAML file.
         overrides: changes to it, such as "train.batch_size=16".
         folder: the run folder; None: `runs/<name of the config>`.
+        resume: continue the run in the folder with the config that it was started with, whatever this one says.
+        new: start a new run; where the folder holds a run, in the first free one of NAME-2, NAME-3, …
 
     Returns:
         The folder, the trained model and its metrics on the validation split.
 
     Raises:
-        UserError: the config has a mistake, or the folder holds a finished run.
+        UserError: the config has a mistake, the folder holds a finished run, or an unfinished one that was started
+            otherwise.
     """
+    if resume and new:
+        raise UserError("--resume and --new must not be given together. Received: both")
     cfg = config.load(name_or_path, list(overrides))
-    folder = folder or Path("runs") / Path(name_or_path).stem
-    if RunFolder(folder).model.exists():
-        raise UserError(f"the run in {folder} is finished; choose another --run-dir or delete it. Received: {folder}")
+    run = RunFolder(folder or Path("runs") / Path(name_or_path).stem)
+    if new and run.free() != run:
+        print(f"{run.path} holds a run, which stays as it is: the new one goes to {run.free().path}")
+        run = run.free()
+    if run.model.exists():
+        raise UserError(f"the run in {run.path} is finished; --new starts a new one beside it. Received: {run.path}")
+    if resume:
+        cfg = _stored_config(run)
     from mobilenet_tf.training.train import train
 
-    return train(find_task(cfg.task), cfg, folder)
+    return train(find_task(cfg.task), cfg, run.path, resume=resume)
+
+
+def _stored_config(run: RunFolder) -> Config:
+    """The config that the unfinished run in a folder was started with. Raises UserError where there is none."""
+    from mobilenet_tf.training.setup import Setup
+
+    path = run.last_checkpoint
+    setup = Setup.load(path) if path.exists() else None
+    if setup is None:
+        raise UserError(f"--resume needs an unfinished run with a checkpoint. Received: {run.path}, which has none")
+    cfg = setup.parsed(path)
+    if cfg.data.root and not cfg.data.root.exists():
+        raise UserError(
+            f"--resume needs the data where they were, in {cfg.data.root}; where they have moved, continue in a new "
+            f"folder: --run-dir NEW train.resume={run.path} data.root=PLACE. Received: no such folder or file"
+        )
+    print(f"--resume: the config is that of the run in {run.path}")
+    return cfg
 
 
 def open_config(model: Path, overrides: Sequence[str] = (), name_or_path: str | None = None) -> Config:
@@ -94,6 +134,39 @@ def open_config(model: Path, overrides: Sequence[str] = (), name_or_path: str | 
             f"evaluate takes a config with --config; benchmark and inspect work without. Received: {model}"
         )
     return config.override(metadata.config, list(overrides), str(model))
+
+
+def _with_splits_of_run(cfg: Config, model: Path, overrides: Sequence[str]) -> Config:
+    """The config with the splits of the run that a model file lies in, for reading images; what is overridden wins.
+
+    They are those of the data that the run was trained on: of other data, validation and test are drawn.
+    """
+    from mobilenet_tf.data import split_lists
+
+    keys = {item.partition("=")[0] for item in overrides}
+    run = RunFolder.with_splits(artifact.locate(model)[0])
+    if cfg.data.reader in config.SPLIT_READERS or cfg.data.root is None or keys & {"data", "data.split_file"}:
+        return cfg
+    metadata = artifact.read(model)
+    stored = metadata.config if metadata else {}
+    if run is None:
+        if stored and "schema" not in stored:
+            warnings.warn(
+                f"{model} is of version 0.1.0, which drew splits otherwise: where {cfg.data.root} has none of its own, "
+                "some of the images were trained on",
+                stacklevel=3,
+            )
+        return cfg
+    trained_on = Path(stored.get("data", {}).get("root") or cfg.data.root)
+    is_other = cfg.data.root.exists() and trained_on.exists() and not cfg.data.root.samefile(trained_on)
+    if is_other or not (trained_on.exists() or split_lists.lists_images_of(run.splits, cfg.data.root)):
+        warnings.warn(
+            f"{cfg.data.root} is not the data that the run was trained on: its splits are drawn anew; "
+            f"data.split_file={run.splits} takes those of the run",
+            stacklevel=3,
+        )
+        return cfg
+    return split_lists.with_lists(cfg, run.splits)
 
 
 def check_data(name_or_path: str, overrides: Sequence[str] = (), folder: Path | None = None) -> tuple[dict, list[str]]:
@@ -127,6 +200,7 @@ def evaluate_model(
     name_or_path: str | None = None,
     limit: int | None = None,
     threads: int | None = None,
+    trust: bool = False,
     plots: Path | None = None,
 ) -> dict[str, float]:
     """Scores any model file or run folder on a split of its data.
@@ -138,6 +212,7 @@ def evaluate_model(
         name_or_path: a config to use instead of the one in the file, for files that do not contain one.
         limit: the number of samples to score, drawn evenly or class by class; None: all.
         threads: for .tflite and .onnx files; None: all cores.
+        trust: open a SavedModel even where its graph reads or writes files, runs Python or reaches the network.
         plots: the folder for plots and tables; None: none are made.
 
     Returns:
@@ -147,12 +222,14 @@ def evaluate_model(
         UserError: the class names in the file differ from those of the data.
     """
     cfg = open_config(model, overrides, name_or_path)
+    cfg = cfg if name_or_path else _with_splits_of_run(cfg, model, overrides)
     import numpy as np
 
+    from mobilenet_tf.data.skipped import skipped_line
     from mobilenet_tf.inference.predict import load_predictor
     from mobilenet_tf.training.evaluate import evaluate
 
-    task, predictor = find_task(cfg.task)(cfg), load_predictor(model, threads=threads)
+    task, predictor = find_task(cfg.task)(cfg), load_predictor(model, threads=threads, trust=trust)
     source = task.source(split)
     if task.closed_set and predictor.metadata and list(predictor.metadata.classes) != list(source.classes):
         raise UserError(
@@ -165,10 +242,17 @@ def evaluate_model(
         if width != len(source.classes):
             raise UserError(f"{model} must have {_names(source.classes)} as its outputs. Received: {width} outputs")
     metric = task.metric(source)
+    for note in source.notes:
+        print(readable(note))
     numbers = evaluate(task, task.tta(predictor), source, limit=limit, metric=metric)
+    if line := skipped_line(source):
+        warnings.warn(f"the {split} split: {line}; the scores are of the others", stacklevel=2)
     if plots:
-        plots.mkdir(parents=True, exist_ok=True)
-        task.report(metric, source.classes, plots)
+        try:
+            plots.mkdir(parents=True, exist_ok=True)
+            task.report(metric, source.classes, plots)
+        except (OSError, UserError) as error:  # the numbers are worth more than their plots
+            warnings.warn(f"no plots in {plots}: {error}", stacklevel=2)
     return numbers
 
 
@@ -189,7 +273,7 @@ def export_run(
     Raises:
         UserError: a format is unknown, or the model cannot be converted to it.
     """
-    cfg = open_config(run, overrides)
+    cfg = _with_splits_of_run(open_config(run, overrides), run, overrides)
     from mobilenet_tf.export import report
     from mobilenet_tf.export.exporter import Exporter
     from mobilenet_tf.inference.formats import FORMATS, find_format
@@ -202,6 +286,8 @@ def export_run(
         find_format(name, "formats")
     task, folder = find_task(cfg.task)(cfg), folder or exports_of(run)
     exporter = Exporter(task, artifact.locate(run)[0])
+    if any(map(exporter.needs_calibration, names)):
+        _ = exporter.calibration  # before anything is written: the images may be missing
     paths, results = [], []
     for name in names:
         paths.append(exporter.write(name, folder / FORMATS[name].filename))
@@ -228,7 +314,7 @@ def analyze_run(run: Path, *, overrides: Sequence[str] = (), folder: Path | None
     Raises:
         UserError: the model comes from quantization-aware training.
     """
-    cfg = open_config(run, overrides)
+    cfg = _with_splits_of_run(open_config(run, overrides), run, overrides)
     from mobilenet_tf.export import sensitivity
     from mobilenet_tf.export.exporter import Exporter
 
@@ -302,6 +388,7 @@ def predict_files(
     *,
     pictures: Path | None = None,
     threads: int | None = None,
+    trust: bool = False,
 ) -> list[dict]:
     """Predicts image files.
 
@@ -312,6 +399,7 @@ def predict_files(
         patterns: image files, folders (with their subfolders) and globs.
         pictures: the folder for copies of the images with the predictions drawn on them; None: none are drawn.
         threads: for .tflite and .onnx files; None: all cores.
+        trust: open a SavedModel even where its graph reads or writes files, runs Python or reaches the network.
 
     Returns:
         One row for each image. A file that cannot be read has a row with "error" instead. The embedding task compares
@@ -331,37 +419,65 @@ def predict_files(
 
     inference, predictor, paths = (
         find_inference(cfg.task)(cfg),
-        load_predictor(model, threads=threads),
+        load_predictor(model, threads=threads, trust=trust),
         find_images(patterns),
     )
     assert predictor.metadata is not None  # open_config has read it
     drawn = drawing_paths(paths, pictures) if pictures else {}
-    classes, rows, first = predictor.metadata.classes, [], None
-    for start in track(range(0, len(paths), BATCH), "predict"):
-        loaded = {}
-        for path in paths[start : start + BATCH]:
-            try:
-                loaded[path] = images.read(path)
-            except UserError as error:
-                if inference.compares and path == paths[0]:
-                    raise
-                rows.append({"file": str(path), "error": str(error)})
-        if not loaded:
-            continue
-        predictions = predict_images(inference, predictor, list(loaded.values()))
-        for (path, image), prediction in zip(loaded.items(), predictions, strict=True):
+    classes, results, first = predictor.metadata.classes, {path: {"file": str(path)} for path in paths}, None
+
+    def load(path: Path) -> np.ndarray | None:
+        try:
+            return images.read(path, cfg.data.rendering)
+        except UserError as error:
+            if inference.compares and path == paths[0]:
+                raise
+            results[path]["error"] = str(error)
+            return None
+
+    for batch in batches(track(paths, "predict"), load):
+        predictions = predict_images(inference, predictor, [image for _, image in batch])
+        for (path, image), prediction in zip(batch, predictions, strict=True):
             if inference.compares:
                 first = first or prediction
                 prediction = inference.compare(first, prediction)
-            rows.append({"file": str(path)} | inference.to_row(prediction, classes))
+            results[path] |= inference.to_row(prediction, classes)
             if pictures:
                 try:
                     viz.save_image(inference.draw(image, prediction, classes), drawn[path])
                 except UserError as error:  # the predictions are worth more than one drawing
                     warnings.warn(str(error), stacklevel=2)
-    if inference.sort_by:
-        rows.sort(key=lambda row: row.get(inference.sort_by, -np.inf), reverse=True)
+    rows = list(results.values())
+    if column := inference.sort_by:
+        rows.sort(key=lambda row: row.get(column, -np.inf), reverse=True)
     return rows
+
+
+def batches(items: Iterable[T], load: Callable[[T], np.ndarray | None]) -> Iterator[list[tuple[T, np.ndarray]]]:
+    """Loads images in batches of at most 32 images and 33 million pixels; a larger image is a batch of its own.
+
+    Args:
+        items: what the images are loaded from, such as paths.
+        load: item -> uint8 [H, W, 3], or None for an item that is left out.
+
+    Yields:
+        (item, image) of each image in the batch. The list is emptied when the next one is asked for, so that no more
+        than one batch is in memory.
+    """
+    batch, pixels = [], 0
+    for item in items:
+        image = load(item)
+        if image is None:
+            continue
+        size = image.shape[0] * image.shape[1]
+        if batch and (len(batch) == BATCH or pixels + size > BATCH_PIXELS):
+            yield batch
+            batch.clear()
+            pixels = 0
+        batch.append((item, image))
+        pixels += size
+    if batch:
+        yield batch
 
 
 def drawing_paths(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
@@ -370,7 +486,8 @@ def drawing_paths(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
     Images that differ in their suffix alone keep it in the name of the copy.
 
     Raises:
-        UserError: a copy would take the place of one of the images, or of another file that was not drawn here.
+        UserError: the folder cannot be written, or a copy would take the place of one of the images, or of another file
+            that was not drawn here.
     """
     from mobilenet_tf import viz
 
@@ -382,6 +499,7 @@ def drawing_paths(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
         name = original.relative_to(root)
         copies[path] = folder / (name.with_suffix(".png") if stems[original.with_suffix("")] == 1 else f"{name}.png")
     originals = set(resolved.values())
+    files.check_writable(folder)
     for copy in copies.values():
         if copy.resolve() in originals:
             raise UserError(f"drawn copies must not replace the images: choose another folder. Received: {copy}")
@@ -416,9 +534,8 @@ def _sample_batches(model: Path, patterns: Sequence[str]):
 
     cfg, paths = open_config(model), find_images(patterns)
     transform = find_task(cfg.task)(cfg).transform(training=False)
-    for start in track(range(0, len(paths), BATCH), "find dead channels"):
-        loaded = [images.read(path) for path in paths[start : start + BATCH]]
-        yield np.stack([transform(cast("Sample", {"image": image}))["image"] for image in loaded])
+    for batch in batches(track(paths, "find dead channels"), lambda path: images.read(path, cfg.data.rendering)):
+        yield np.stack([transform(cast("Sample", {"image": image}))["image"] for _, image in batch])
 
 
 def find_images(patterns: Sequence[str]) -> list[Path]:
@@ -438,10 +555,10 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
     paths: dict[Path, None] = {}
     for pattern in patterns:
         path = Path(pattern)
-        if path.is_dir():
-            matches = files_below(path)
-        else:
-            matches = [path] if path.is_file() else sorted(Path(p) for p in glob.glob(pattern, recursive=True))
+        found = [path] if path.exists() else sorted(map(Path, glob.glob(pattern, recursive=True)))
+        folders = [path for path in found if path.is_dir()]
+        matches = [path for path in found if path not in folders]
+        matches += [path for folder in folders for path in files_below(folder)]
         if not matches:
             raise UserError(f"no image file, folder with images or matching glob has this name. Received: {pattern}")
         paths |= dict.fromkeys(matches)

@@ -235,7 +235,7 @@ def test_train_refuses_a_finished_run_and_ctrl_c_says_how_to_go_on(capsys, small
     code, _, err = call(capsys, "train", small_run / "config.yaml", "--run-dir", small_run)
     assert code == 2 and "is finished" in err
 
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mobilenet_tf.training.train.train", interrupted)

@@ -99,13 +99,21 @@ class AfterEpoch(keras.callbacks.Callback):
         progress, (name, mode) = self.state.progress, self.state.task.monitor
         value = scores[f"val_{name}"]
         sign = 1 if mode == "max" else -1
-        if progress.best is None or sign * value >= sign * progress.best:  # of equals the one that was trained longer
+        if not _better(progress.best, value, sign):  # of equals the one that was trained longer
             self.save_model(self.state.folder.best_checkpoint)
-        if progress.best is None or sign * value > sign * progress.best:
-            progress.best, progress.wait = value, 0
+            progress.best, progress.best_epoch = value, progress.epoch
+        if _better(value, progress.stage_best, sign):  # a stage may begin below the end of the one before it
+            progress.stage_best, progress.wait = value, 0
         else:
             progress.wait += 1
             patience = self.state.task.cfg.train.patience
             if patience and progress.wait >= patience:
                 print(f"\nno better {name} in {patience} evaluations: the stage ends here")
                 cast(keras.Model, self.model).stop_training = True
+
+
+def _better(value: float | None, than: float | None, sign: int) -> bool:
+    """Whether a score is above another one; any number is above none and NaN."""
+    if value is None or math.isnan(value):
+        return False
+    return than is None or math.isnan(than) or sign * value > sign * than

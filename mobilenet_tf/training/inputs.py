@@ -85,12 +85,13 @@ def feature_inputs(task: Task, data: Data, stage: Stage, state: State, cache: Pa
     """The head on features of the frozen backbone, which are computed here."""
     transform, encode, options = _batching(task, data, stage)
     batch_size = options["batch_size"]
-    (trunk, head), served = split(state.network), split(state.serving)[1]
+    (trunk, head), (served_trunk, served) = split(state.network), split(state.serving)
     state.sync_ema_weights()
     predictor = keras_predictor(served)
     cache.mkdir(exist_ok=True)
     features = Features.compute(trunk, data.source, transform, cache / TRAINING_FEATURES, batch_size)
-    held_out = Features.compute(trunk, data.validation, transform, cache / VALIDATION_FEATURES, batch_size)
+    # What is saved is evaluated: the averaged trunk, in float32
+    held_out = Features.compute(served_trunk, data.validation, transform, cache / VALIDATION_FEATURES, batch_size)
 
     def from_epoch(epoch):
         return features.training_batches(encode, start_epoch=epoch, **options)

@@ -167,6 +167,12 @@ class MovingAverage:
         self.sources = [v.value for v in floating(model)]
         self.averages = [tf.Variable(tf.cast(v, tf.float32), trainable=False) for v in self.sources]
 
+    def reset(self) -> None:
+        """Begins anew at the weights as they are."""
+        self.count.assign(0)
+        for average, source in zip(self.averages, self.sources, strict=True):
+            average.assign(tf.cast(source, tf.float32))
+
     def updater(self, trained: keras.Model, total: int) -> Callable[[], None]:
         """A function for the training graph: it takes the variables of `trained`, all or a part, into the average.
 

@@ -15,19 +15,25 @@ import keras
 
 from mobilenet_tf import qat, viz
 from mobilenet_tf.config import Config
+from mobilenet_tf.data import overlap, split_lists
+from mobilenet_tf.data.skipped import skipped_line
 from mobilenet_tf.data.source import Source, difference, user_errors
+from mobilenet_tf.inference import artifact
 from mobilenet_tf.inference.predict import load_keras
 from mobilenet_tf.models.graph import leaves
 from mobilenet_tf.task import Metric, Task
-from mobilenet_tf.training import checkpoint, distill, optim
+from mobilenet_tf.training import checkpoint, distill, optim, setup
 from mobilenet_tf.training.callbacks import AfterEpoch, FiniteLoss
 from mobilenet_tf.training.devices import device_settings
 from mobilenet_tf.training.evaluate import evaluate
-from mobilenet_tf.training.inputs import Data, keep_statistics, remove_features, stage_inputs
+from mobilenet_tf.training.inputs import Data, Inputs, keep_statistics, remove_features, stage_inputs
+from mobilenet_tf.training.setup import Change, Setup
 from mobilenet_tf.training.state import State
 from mobilenet_tf.training.trainer import Trainer
 from mobilenet_tf.utils import files
+from mobilenet_tf.utils.console import readable
 from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.lock import locked
 from mobilenet_tf.utils.run_folder import RunFolder
 
 
@@ -40,7 +46,16 @@ class Run:
     metrics: dict[str, float]
 
 
-def train(task: Callable[[Any], Task], cfg: Config, folder: Path | str) -> Run:
+@dataclass(frozen=True)
+class Start:
+    """The checkpoint that a run starts from, and what has changed since it was written."""
+
+    checkpoint: Path
+    own: bool  # of the same run, which was interrupted
+    changes: list[Change]
+
+
+def train(task: Callable[[Any], Task], cfg: Config, folder: Path | str, *, resume: bool = False) -> Run:
     """Trains a task as its config says and leaves everything in the run folder; continues a run that was interrupted.
 
     The folder then holds config.yaml, log.csv, tensorboard/, checkpoints/last.npz and best.keras, model.keras,
@@ -48,25 +63,38 @@ def train(task: Callable[[Any], Task], cfg: Config, folder: Path | str) -> Run:
 
     Args:
         task: the class of the task, `mobilenet_tf.tasks.<name>.task.task`.
+        resume: whether an interrupted run goes on although the images of its data set have changed.
 
     Raises:
-        UserError: an unusable folder, a checkpoint of another model, or a loss that is not finite.
+        UserError: an unusable folder or one in use, a checkpoint of another run, or a loss that is not finite.
     """
-    bound, run_folder = task(cfg), _prepare(RunFolder(Path(folder)))
+    run_folder = _prepare(RunFolder(Path(folder)))
+    with locked(run_folder.path, "the run folder"):
+        return _train(task(cfg), run_folder, resume)
+
+
+def _train(task: Task, folder: RunFolder, resume: bool) -> Run:
+    cfg = task.cfg
     keras.utils.set_random_seed(cfg.seed)
     precision, jit = device_settings("float32" if cfg.quantize.qat else cfg.train.precision, cfg.train.jit)
-    source, validation = _sources(bound)
-    start = _start(run_folder, cfg)
-    network, serving = _networks(bound, source, precision, pretrained=start is None)
-    teacher = distill.load(bound, source, serving) if cfg.distill.teacher else None
+    lists = _stored_splits(folder, cfg)
+    with split_lists.drawn_lists() as drawn:
+        source, validation = _sources(type(task)(split_lists.with_lists(cfg, lists)) if lists else task)
+    made_of = Setup.of(cfg, source, validation)
+    start = _start(folder, made_of, cfg, resume)
+    network, serving = _networks(task, source, precision, pretrained=start is None)
+    teacher = distill.load(task, source, serving) if cfg.distill.teacher else None
     if teacher:
-        distill.score(teacher, bound, validation, run_folder)
-    data, state = Data(source, validation, teacher), State(bound, run_folder, network, serving)
+        distill.score(teacher, task, validation, folder)
+    data, state = Data(source, validation, teacher), State(task, folder, network, serving, made_of)
     if start:
         _restore(state, start)
-    cfg.save(run_folder.config)  # not before: a start that fails leaves an interrupted run as it was
-    for index in range(state.progress.stage, len(cfg.train.stages)):
-        resumed = start if index == state.progress.stage and state.progress.step else None
+    if drawn and not (start and start.own):
+        split_lists.write(folder.splits, drawn)
+    cfg.save(folder.config)  # not before: a start that fails leaves an interrupted run as it was
+    first = state.progress.stage
+    for index in range(first, len(cfg.train.stages)):
+        resumed = start.checkpoint if start and index == first and state.progress.step else None
         _train_stage(state, data, index, jit, resumed)
     return _finish(state, data)
 
@@ -86,6 +114,17 @@ def _prepare(folder: RunFolder) -> RunFolder:
     return folder
 
 
+def _stored_splits(folder: RunFolder, cfg: Config) -> Path | None:
+    """The file with the splits that a run goes on with: its own, or those of the run that `train.resume` names."""
+    if folder.last_checkpoint.exists():
+        return folder.splits if folder.splits.is_file() else None
+    given, data = cfg.train.resume, cfg.data
+    if given is None or data.split_file or data.root is None:
+        return None
+    other = RunFolder(given.parent.parent if given.suffix == ".npz" else given).splits
+    return other if other.is_file() and split_lists.lists_images_of(other, data.root) else None
+
+
 def _sources(task: Task) -> tuple[Source, Source]:
     """The training and the validation split. Raises UserError where their classes differ and must not."""
     source, validation = task.source("train"), task.source("validation")
@@ -94,6 +133,9 @@ def _sources(task: Task) -> tuple[Source, Source]:
             f"the validation split must have the classes of the training split, {len(source.classes)} of them. "
             f"Received: {len(validation.classes)}, which differ in {difference(source.classes, validation.classes)}"
         )
+    shared = overlap.note(source, validation, "validation")
+    for note in dict.fromkeys([*source.notes, *validation.notes, *([shared] if shared else [])]):
+        print(readable(note))
     return source, validation
 
 
@@ -101,15 +143,28 @@ def _sources(task: Task) -> tuple[Source, Source]:
 # else from `model.weights`, else from scratch. `_start` handles the first two, `_networks` the others.
 
 
-def _start(folder: RunFolder, cfg: Config) -> Path | None:
-    """The checkpoint to start from, if there is one. Raises UserError where `train.resume` names none."""
-    last, resume = folder.last_checkpoint, cfg.train.resume
-    if last.exists() or resume is None:
-        return last if last.exists() else None
-    other = resume if resume.suffix == ".npz" else RunFolder(resume).last_checkpoint
-    if not other.exists():
-        raise UserError(f"train.resume must be a run folder or a checkpoint .npz. Received: {resume}")
-    return other
+def _start(folder: RunFolder, made_of: Setup, cfg: Config, resume: bool) -> Start | None:
+    """The checkpoint to start from, if there is one.
+
+    Raises:
+        UserError: `train.resume` names none, or the run that wrote the checkpoint was another one.
+    """
+    path = folder.last_checkpoint
+    own = path.exists()
+    if not own:
+        if cfg.train.resume is None:
+            return None
+        given = cfg.train.resume
+        path = given if given.suffix == ".npz" else RunFolder(given).last_checkpoint
+        if not path.exists():
+            raise UserError(f"train.resume must be a run folder or a checkpoint .npz. Received: {given}")
+    old = Setup.load(path)
+    found = setup.changes(old, made_of, path) if old else []
+    if own:
+        setup.check_same(found, folder.path, resume)
+    else:
+        setup.check_other(found, path)
+    return Start(path, own, found)
 
 
 def _networks(task: Task, source: Source, precision: str, *, pretrained: bool) -> tuple[keras.Model, keras.Model]:
@@ -130,6 +185,8 @@ def _networks(task: Task, source: Source, precision: str, *, pretrained: bool) -
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = cfg.train.batch_norm_momentum
     serving = _build(blank, source)
+    if cfg.train.network:
+        _check_network(cfg.train.network, serving, blank, source)
     if cfg.quantize.qat:
         return qat.prepare(network, cfg.quantize.momentum), qat.prepare(serving, cfg.quantize.momentum)
     return network, serving
@@ -140,14 +197,67 @@ def _build(task: Task, source: Source) -> keras.Model:
     return load_keras(given) if given else task.model(source)
 
 
-def _restore(state: State, start: Path) -> None:
-    state.restore(start)
-    train, done = state.task.cfg.train, state.progress.stage
-    if done >= len(train.stages) and state.folder.path not in start.parents:
+def _check_network(path: Path, network: Any, task: Task, source: Source) -> None:
+    """Raises UserError where `train.network` names a model of another task, for other classes or of another size.
+
+    task: with a model without weights.
+    """
+    metadata = artifact.read(path)
+    if metadata and metadata.task != task.name:
+        raise UserError(f"train.network must be a network of task {task.name}. Received: {path}, of {metadata.task}")
+    if metadata and task.closed_set and len(metadata.classes) != len(source.classes):
         raise UserError(
-            f"train.resume must name a run with stages left to do; start from model.weights={start.parents[1]}/"
-            f"model.keras instead. Received: {train.resume}, with {done} stages done"
+            f"train.network must have the classes of the data, {len(source.classes)} of them. "
+            f"Received: {path} with {len(metadata.classes)}, which differ in "
+            f"{difference(metadata.classes, source.classes)}"
         )
+    if metadata and task.closed_set and list(metadata.classes) != list(source.classes):
+        names = readable(difference(metadata.classes, source.classes))
+        print(
+            f"train.network: {path} was trained for other classes, which differ in {names}; it learns those of the data"
+        )
+    if not any(layer.name == "backbone" for layer in getattr(network, "layers", ())):
+        raise UserError(
+            f"train.network must hold a layer named backbone, as the files of this package do. Received: {path}"
+        )
+    have, want = _shapes(network), _shapes(task.model(source))
+    for what, got, wanted in zip(("input", "output"), have, want, strict=True):
+        if got != wanted:
+            raise UserError(
+                f"train.network must have the {what} that the config describes (model.input_size, the classes of the "
+                f"data), {wanted}. Received: {path} with {got}"
+            )
+
+
+def _shapes(network: keras.Model) -> tuple[Any, Any]:
+    """The shapes of the input and of the outputs, without the batch."""
+    shapes = [keras.tree.map_structure(lambda x: tuple(x.shape[1:]), part) for part in (network.input, network.output)]
+    return shapes[0], shapes[1]
+
+
+def _restore(state: State, start: Start) -> None:
+    """Takes the state of a checkpoint, as far as it still holds. Raises UserError where no stage is left to do."""
+    state.restore(start.checkpoint)
+    train, progress = state.task.cfg.train, state.progress
+    if start.own and progress.stage > len(train.stages):
+        raise UserError(
+            f"checkpoint {start.checkpoint} must be of a run with {len(train.stages)} stages. "
+            f"Received: {progress.stage} stages done"
+        )
+    if not start.own and progress.stage >= len(train.stages):
+        raise UserError(
+            f"train.resume must name a run with stages left to do; start from "
+            f"model.weights={start.checkpoint.parents[1]}/model.keras instead. "
+            f"Received: {train.resume}, with {progress.stage} stages done"
+        )
+    anew = setup.begins_anew(start.changes, progress.stage)
+    if anew and progress.step:
+        print(readable(f"stage {progress.stage + 1} begins anew: {anew}"))
+        progress.restart_stage()
+    if setup.keeps_best(start.changes):
+        state.take_best(start.checkpoint)
+    else:
+        state.forget_best()
 
 
 def _train_stage(state: State, data: Data, index: int, jit: bool, resume_from: Path | None) -> None:
@@ -168,6 +278,7 @@ def _train_stage(state: State, data: Data, index: int, jit: bool, resume_from: P
     trainer.optimizer.build(trained.trainable_variables)
     if resume_from:
         checkpoint.restore(resume_from, {"optimizer": trainer.optimizer.variables})
+        _count_steps(state, trainer.optimizer, inputs, total)
     parameters = sum(math.prod(v.shape) for v in trained.trainable_variables)
     print(
         f"stage {index + 1} of {len(train.stages)}: {stage.train} trained ({parameters:,} parameters), "
@@ -177,13 +288,22 @@ def _train_stage(state: State, data: Data, index: int, jit: bool, resume_from: P
     if progress.step < total and not exhausted:
         save_model = partial(state.save_model, classes=data.source.classes)
         _fit(trainer, state, inputs, total, [FiniteLoss(state), AfterEpoch(state, inputs, total, save_model)])
-    if index + 1 < len(train.stages):
-        keep_statistics(state, inputs)
+    keep_statistics(state, inputs)
     progress.end_stage()
     state.save()
 
 
-def _fit(trainer: Trainer, state: State, inputs, total: int, callbacks: list) -> None:
+def _count_steps(state: State, optimizer: Any, inputs: Inputs, total: int) -> None:
+    """Counts the finished epochs of a stage as epochs of now, where they have become longer or shorter since."""
+    progress = state.progress
+    steps = min(total, progress.stage_epoch * inputs.epoch_steps)
+    if progress.step < total and progress.step != steps:
+        print(f"{progress.stage_epoch} epochs of the stage are {steps} steps now, and were {progress.step}")
+        progress.step = steps
+        getattr(optimizer, "inner_optimizer", optimizer).iterations.assign(steps)
+
+
+def _fit(trainer: Trainer, state: State, inputs: Inputs, total: int, callbacks: list) -> None:
     """Whole epochs, then what is left of the stage's steps: Keras fits epochs of one length."""
     progress, epoch_steps = state.progress, inputs.epoch_steps
     first = progress.epoch - progress.stage_epoch
@@ -219,10 +339,7 @@ def _optimizer(state: State, stage, total: int, epoch_steps: int) -> keras.Optim
 def _finish(state: State, data: Data) -> Run:
     """Takes the best weights, scores and calibrates them on the validation split, draws the plots."""
     folder, task = state.folder, state.task
-    if folder.best_checkpoint.exists():
-        state.serving.load_weights(folder.best_checkpoint)
-    else:
-        warnings.warn(f"{folder.best_checkpoint} is missing: the weights of the last epoch are saved", stacklevel=2)
+    _take_best_weights(state)
     metric, numbers = _validate(state, data)
     calibrated = task.calibrate_thresholds(metric)
     if calibrated != task.cfg:
@@ -235,11 +352,35 @@ def _finish(state: State, data: Data) -> Run:
     folder.plots.mkdir(exist_ok=True)
     viz.curves(folder.log, folder.plots / "curves.png")
     task.report(metric, data.validation.classes, folder.plots)
-    state.save_model(folder.model, data.source.classes)  # last: a run with a model is finished
     remove_features(folder.cache)
-    for name, reason in [*data.source.corrupt.items(), *data.validation.corrupt.items()]:
-        print(f"skipped {name}: {reason}")
+    for split, source in (("training", data.source), ("validation", data.validation)):
+        if line := skipped_line(source):
+            warnings.warn(f"the {split} split: {line}", stacklevel=3)
+    state.save_model(folder.model, data.source.classes)  # last: a run with a model is finished, and never touched again
     return Run(folder.path, state.serving, numbers)
+
+
+def _take_best_weights(state: State) -> None:
+    """Loads the weights of the best epoch into the serving model, and says which one it is where it is not the last."""
+    folder, progress = state.folder, state.progress
+    if not folder.best_checkpoint.exists():
+        warnings.warn(f"{folder.best_checkpoint} is missing: the weights of the last epoch are saved", stacklevel=3)
+        state.sync_ema_weights()  # the serving model of a run that only finishes now has seen no weights yet
+        return
+    try:
+        state.serving.load_weights(folder.best_checkpoint)
+    except Exception as error:  # zipfile, h5py and Keras each raise their own
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(
+            f"{folder.best_checkpoint} must be a whole file with weights of this network; without the file, those of "
+            f"the last epoch are saved. Received: {reason}"
+        ) from None
+    if 0 < progress.best_epoch < progress.epoch:
+        name = state.task.monitor[0]
+        print(
+            f"the weights of epoch {progress.best_epoch} of {progress.epoch} are saved, "
+            f"which had the best {name}: {progress.best:.4f}"
+        )
 
 
 def _validate(state: State, data: Data) -> tuple[Metric, dict[str, float]]:

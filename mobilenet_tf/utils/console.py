@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
 
 
 @contextlib.contextmanager
@@ -17,12 +18,33 @@ def quiet() -> Iterator[None]:
     saved = os.dup(2)
     with tempfile.TemporaryFile() as sink, os.fdopen(saved, "w", buffering=1) as screen:
         is_native = _fileno(sys.stderr) == 2
+        stand_in = _StandIn(screen, sys.stderr)
         os.dup2(sink.fileno(), 2)
         try:
-            with contextlib.redirect_stderr(screen) if is_native else contextlib.nullcontext():
+            with contextlib.redirect_stderr(stand_in) if is_native else contextlib.nullcontext():
                 yield
         finally:
             os.dup2(saved, 2)
+            stand_in.stream = stand_in.after
+
+
+class _StandIn(io.TextIOBase):
+    """What sys.stderr is in the block. Loggers that are made there keep it: afterwards it writes to the real stderr."""
+
+    def __init__(self, stream: TextIO, after: TextIO):
+        self.stream, self.after = stream, after
+
+    def write(self, text: str) -> int:
+        return self.stream.write(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
 
 
 def _fileno(stream: Any) -> int | None:

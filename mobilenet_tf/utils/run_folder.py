@@ -12,9 +12,23 @@ class RunFolder:
 
     path: Path
 
+    @classmethod
+    def with_splits(cls, model: Path) -> RunFolder | None:
+        """Returns the run that a model or exported file lies in, however deep, if that has stored its splits."""
+        runs = map(cls, model.absolute().parents)
+        return next((run for run in runs if run.splits.is_file() and run.config.is_file()), None)
+
     def is_run(self) -> bool:
         """Whether a training run has begun here."""
         return self.config.is_file() and self.checkpoints.is_dir()
+
+    def free(self) -> RunFolder:
+        """Returns this folder where no run has begun here, else the first of NAME-2, NAME-3, … that is free."""
+        number, folder = 1, self
+        while folder.is_run() or folder.model.exists() or folder.last_checkpoint.exists():
+            number += 1
+            folder = RunFolder(self.path.with_name(f"{self.path.name}-{number}"))
+        return folder
 
     def other_files(self) -> list[str]:
         """Returns the names of what stands here and is not a run's, hidden files aside; none where this is a run."""
@@ -29,6 +43,11 @@ class RunFolder:
     def config(self) -> Path:
         """The resolved config of the run, as YAML."""
         return self.path / "config.yaml"
+
+    @property
+    def splits(self) -> Path:
+        """The images of each split, as JSON; only in runs whose data has no splits of its own."""
+        return self.path / "splits.json"
 
     @property
     def model(self) -> Path:

@@ -55,5 +55,5 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path):
     path = tmp_path / "last.npz"
     checkpoint.save(path, {"network": dense().variables}, {})
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="must be a whole file"):
         checkpoint.load_state(path)
