@@ -14,6 +14,7 @@ from typing import TypeVar
 from mobilenet_tf.config import DataWithSplits, Split
 from mobilenet_tf.data.images import EXTENSIONS
 from mobilenet_tf.data.splits import SPLIT_NAMES, SPLITS, names_of, origin
+from mobilenet_tf.data.walk import SYSTEM_NAMES, walk
 from mobilenet_tf.utils.errors import UserError
 
 # What people call these folders, in any case
@@ -27,7 +28,6 @@ ANNOTATION_FOLDERS = frozenset([
 MASK_FOLDERS = frozenset([
     "segmentationclass", "segmentationobject", "segmentationclassraw", "masks", "mask", "trimaps",
 ])  # fmt: skip
-LEFTOVERS = frozenset(["__macosx"])  # of archives
 YEAR = re.compile(r"voc\d{4}")
 MAX_NAMED = 6  # entries of a folder that a message names
 
@@ -35,20 +35,16 @@ T = TypeVar("T")
 
 
 def files_below(root: Path, suffixes: Iterable[str]) -> list[Path]:
-    """The files with these suffixes, in any case, in a folder and below it, sorted by path.
+    """The files with these suffixes, in any case, in a folder and below it, sorted by path: see `walk`."""
+    wanted = frozenset(suffixes)
+    return walk(root, lambda name: None if _suffix(name) in wanted else "of another suffix").all_images()
 
-    Links to folders are followed, each folder once; hidden files and what archives leave behind are passed over.
-    """
-    found, seen, wanted = [], set(), frozenset(suffixes)
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not _is_hidden(name))
-        found += [Path(folder, name) for name in names if not _is_hidden(name) and _suffix(name) in wanted]
-    return sorted(found)
+
+def annotation_files(root: Path, suffix: str) -> list[Path]:
+    """The files with a suffix in the folders for annotations; where there is none, all below the root."""
+    folders = [entry for entry in sorted(root.iterdir()) if entry.name.casefold() in ANNOTATION_FOLDERS]
+    inside = [file for folder in folders if folder.is_dir() for file in files_below(folder, [suffix])]
+    return inside or files_below(root, [suffix])
 
 
 def dataset_root(root: Path, wanted: str) -> Path:
@@ -212,7 +208,7 @@ def _lower(file: Path, root: Path) -> list[str]:
 
 
 def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name.casefold() in LEFTOVERS
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
 def _suffix(name: str) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from mobilenet_tf.data.splits import SPLITS
 from mobilenet_tf.tasks.detection.config import Data
 from mobilenet_tf.tasks.detection.data import named, tree
 from mobilenet_tf.tasks.detection.data.annotation_set import AnnotationSet, divide
-from mobilenet_tf.tasks.detection.data.named import NamedBox, NamedImage
+from mobilenet_tf.tasks.detection.data.named import Annotation, NamedBox, NamedImage
 from mobilenet_tf.utils import text_files
 from mobilenet_tf.utils.errors import UserError
 
@@ -90,11 +90,7 @@ def _of_folder(root: Path, data: Data) -> dict[Split, list[Path]]:
     if (lists.natural or asked) and all(name.casefold() in lists.paths for name in asked):
         names: dict[Split, str] = {**lists.natural, **data.splits}
         return _of_lists({split: [(lists, name) for name in names[split].split("+")] for split in names}, data)
-    files, index = _xml_files(root), tree.Index.of_images(root)
-    parts = tree.by_folder(files, root, data.splits, lambda file: index.find(file.stem, file))
-    if files:
-        _warn_without_annotations(index, files, root)
-    return parts
+    return named.by_folder(root, ".xml", data.splits)
 
 
 def _of_lists(names: Mapping[Split, Sequence[tuple[_Lists, str]]], data: Data) -> dict[Split, list[Path]]:
@@ -117,14 +113,6 @@ def _some(names: Iterable[str]) -> str:
 
 def _parts(names: Iterable[str]) -> list[str]:
     return [part for joined in names for part in joined.split("+")]
-
-
-def _warn_without_annotations(index: tree.Index, files: Sequence[Path], root: Path) -> None:
-    missing = len(index) - len({image for file in files if (image := index.find(file.stem, file))})
-    if missing > 0:
-        warnings.warn(
-            f"{root}: {missing} of {len(index)} images have no XML file of their name; left out", stacklevel=2
-        )
 
 
 @dataclass(frozen=True)
@@ -157,7 +145,7 @@ class _Lists:
     def annotations(self) -> dict[str, Path]:
         """{the end of its path, from any folder on and without suffix: file}, where that is of one file alone."""
         ends: dict[str, list[Path]] = {}
-        for file in _xml_files(self.root):
+        for file in tree.annotation_files(self.root, ".xml"):
             parts = file.relative_to(self.root).with_suffix("").parts
             for start in range(len(parts)):
                 ends.setdefault("/".join(parts[start:]), []).append(file)
@@ -181,19 +169,13 @@ class _Lists:
 def _named_by(line: str, annotations: Mapping[str, Path]) -> Path | None:
     """The annotation file that a line of a list names: by a name or path, with or without further columns."""
     words = line.split()
-    for name in (line, line.rpartition(" ")[0].strip(), *words[:1], *words[-1:]):
-        parts = re.split(r"[\\/]", tree.without_suffix(name))
+    names = (line, line.rpartition(" ")[0].strip(), *words[:1], *words[-1:])
+    for name in (form for name in names for form in (tree.without_suffix(name), name)):
+        parts = re.split(r"[\\/]", name)
         ends = ("/".join(parts[start:]) for start in range(len(parts)))
         if found := next((annotations[end] for end in ends if end in annotations), None):
             return found
     return None
-
-
-def _xml_files(root: Path) -> list[Path]:
-    """The annotations in the folder for them; where there is none, all below the root."""
-    folders = [entry for entry in sorted(root.iterdir()) if entry.name.casefold() in tree.ANNOTATION_FOLDERS]
-    inside = [file for folder in folders if folder.is_dir() for file in tree.files_below(folder, [".xml"])]
-    return inside or tree.files_below(root, [".xml"])
 
 
 def _classes(images: Iterable[NamedImage], root: Path) -> list[str]:
@@ -211,56 +193,17 @@ def _classes(images: Iterable[NamedImage], root: Path) -> list[str]:
 
 
 def _images(files: Iterable[Path], root: Path) -> dict[Path, NamedImage]:
-    """{XML file: its image}. An image belongs to the annotations of its own name; else to those that name it."""
-    files = list(dict.fromkeys(files))
-    index, parsed = tree.Index.of_images(root), {file: _parse(file) for file in files}
-    paths = {file: _own_image(file, parsed[file].file_name, index) for file in files}
-    taken = {path for path in paths.values() if path}
-    for file in files:
-        image = index.find(parsed[file].file_name, file) if not paths[file] and parsed[file].file_name else None
-        if image and image not in taken:
-            paths[file] = image
-            taken.add(image)
-    stems = Counter(file.stem for file in files)
-    turned = [file for file in files if parsed[file].turned]
+    """{XML file: its image}"""
+    parsed = {file: _parse(file) for file in dict.fromkeys(files)}
+    turned = [file for file, (_, swapped) in parsed.items() if swapped]
     if turned:
         warnings.warn(f"{root}: {len(turned)} files have boxes whose corners are swapped, the first {turned[0]}; they "
                       "are put in order", stacklevel=2)  # fmt: skip
-    return {
-        file: NamedImage(
-            id=file.stem if stems[file.stem] == 1 else file.relative_to(root).with_suffix("").as_posix(),
-            path=paths[file] or _missing(file, parsed[file].file_name),
-            height=parsed[file].height,
-            width=parsed[file].width,
-            boxes=parsed[file].boxes,
-        )
-        for file in files
-    }
+    return named.images_of({file: annotation for file, (annotation, _) in parsed.items()}, root)
 
 
-def _own_image(file: Path, file_name: str, index: tree.Index) -> Path | None:
-    """The image of the annotation's own name; of several, the one that the annotation names too."""
-    exact = index.find(file_name, file) if tree.without_suffix(file_name) == file.stem else None
-    return exact or index.find(file.stem, file)
-
-
-def _missing(file: Path, file_name: str) -> Path:
-    """Where the image of an annotation would lie that has none."""
-    name = file.stem + (Path(file_name).suffix or ".jpg")
-    folder = tree.folder_named(file.parent.parent, *tree.IMAGE_FOLDERS)
-    return (folder or file.parent) / name
-
-
-@dataclass(frozen=True)
-class _Annotation:
-    file_name: str
-    height: int
-    width: int
-    boxes: list[NamedBox]
-    turned: bool  # whether a box had its corners swapped
-
-
-def _parse(file: Path) -> _Annotation:
+def _parse(file: Path) -> tuple[Annotation, bool]:
+    """What an XML file says of its image; whether a box had its corners swapped."""
     root = text_files.read_xml(file)
     for element in root.iter():  # some tools write other cases or a name space
         element.tag = str(element.tag).rpartition("}")[2].casefold()
@@ -274,7 +217,7 @@ def _parse(file: Path) -> _Annotation:
         boxes.append(box)
         turned |= swapped
     height, width = (_side(root, f"size/{side}", file) for side in ("height", "width"))
-    return _Annotation(tree.basename(_text(root, "filename")), height, width, boxes, turned)
+    return Annotation(tree.basename(_text(root, "filename")), height, width, boxes), turned
 
 
 def _box(entry: Element, where: str) -> tuple[NamedBox, bool]:
@@ -287,13 +230,13 @@ def _box(entry: Element, where: str) -> tuple[NamedBox, bool]:
     corners = [_number(box, key, where) for key in CORNERS]
     # Corners count from 1 and lie inside the box
     (left, right), (top, bottom) = (_in_order(*corners[axis::2]) for axis in (0, 1))
-    turned = [left, top, right, bottom] != corners and not any(value != value for value in corners)
+    turned = left != corners[0] == corners[0] or top != corners[1] == corners[1]  # a NaN equals nothing
     crowd = _flag(entry, "difficult", where)
     return NamedBox(name, left - 1, top - 1, right - left + 1, bottom - top + 1, where, crowd), turned
 
 
 def _in_order(low: float, high: float) -> tuple[float, float]:
-    return (high, low) if high - low + 1 < 0 else (low, high)
+    return (high, low) if -math.inf < high - low + 1 < 0 else (low, high)
 
 
 def _flag(entry: Element, key: str, where: str) -> bool:
