@@ -2,7 +2,8 @@
 
 import importlib
 import json
-from pathlib import Path
+import unicodedata
+from pathlib import Path, PureWindowsPath
 from typing import Literal
 
 import numpy as np
@@ -13,10 +14,11 @@ from sections import data_section, reader_of
 from mobilenet_tf import config
 from mobilenet_tf.data import splits
 from mobilenet_tf.data.readers import reader_table
-from mobilenet_tf.data.splits import SPLITS, draw, draw_by_class
+from mobilenet_tf.data.splits import SPLITS, draw
 from mobilenet_tf.data.tfds import split_expression
 from mobilenet_tf.utils.errors import UserError
 
+ORDER = ["a/1.jpg", "b/2.jpg", "b/1.jpg", "a/2.jpg"]  # for the seed 0
 LABELS = "badcabacbadadbcb"  # of the images 0.png, 1.png, ..., in no order
 SEED = 3
 
@@ -140,22 +142,22 @@ def drawn(case: str, root: Path) -> dict[str, str]:
     return found
 
 
-DRAWN = {  # as version 0.1.0 drew them
-    "classification folder": {"train": "1 11 6 0 15 5 3 10", "validation": "9 13 14 12", "test": "4 8 7 2"},
-    "classification folder, train": {"train": "1 11 4 6 0 15 5 8 3 7 10 2", "validation": "9 13 14 12", "test": "-"},
-    "classification csv": {"train": "1 4 9 0 8 13 7 2", "validation": "11 5 3 10", "test": "6 15 14 12"},
-    "classification csv, train": {"train": "1 4 6 9 0 8 13 15 7 14 2 12", "validation": "11 5 3 10", "test": "-"},
-    "attributes csv": {"train": "3 4 5 6 7 8 9 10 12 14", "validation": "2 11 15", "test": "0 1 13"},
-    "attributes csv, train": {"train": "0 1 3 4 5 6 7 8 9 10 12 13 14", "validation": "2 11 15", "test": "-"},
-    "detection coco": {"train": "0 1 2 3 4 5 6 7 8 10 12 13 14", "validation": "9 11 15", "test": "9 11 15"},
-    "detection voc": {"train": "0 1 10 11 12 13 14 15 2 4 6 7 8", "validation": "3 5 9", "test": "3 5 9"},
-    "detection yolo": {"train": "0 1 10 11 12 13 14 15 2 4 6 7 8", "validation": "3 5 9", "test": "3 5 9"},
-    "segmentation folder": {"train": "0 11 12 13 14 15 2 4 7 8", "validation": "3 5 9", "test": "1 10 6"},
-    "segmentation folder, train": {"train": "0 1 10 11 12 13 14 15 2 4 6 7 8", "validation": "3 5 9", "test": "-"},
-    "embedding folder": {"train": "1 11 4 15 5 8 7 2", "validation": "9 13 14 12", "test": "6 0 3 10"},
-    "embedding folder, some held out": {"train": "1 11 4 6 12 2", "validation": "9 10", "test": "0 13 15 5 8 14 3 7"},
-    "embedding csv": {"train": "1 4 6 8 13 15 14 12", "validation": "11 5 3 10", "test": "9 0 7 2"},
-    "embedding csv, train": {"train": "1 4 6 9 10 12", "validation": "11 2", "test": "0 3 5 7 8 13 14 15"},
+DRAWN = {  # as every version after 0.1.0 draws them
+    "classification folder": {"train": "1 11 9 13 15 5 14 10", "validation": "6 0 3 2", "test": "4 8 7 12"},
+    "classification folder, train": {"train": "11 4 9 13 15 8 3 12", "validation": "6 0 14 2", "test": "1 5 7 10"},
+    "classification csv": {"train": "0 4 5 6 11 12 13 14", "validation": "2 7 8 9", "test": "1 3 10 15"},
+    "classification csv, train": {"train": "0 4 5 6 11 12 13 14", "validation": "2 7 8 9", "test": "1 3 10 15"},
+    "attributes csv": {"train": "0 3 4 5 6 7 9 11 12 14", "validation": "2 8 13", "test": "1 10 15"},
+    "attributes csv, train": {"train": "0 3 4 5 6 7 9 11 12 14", "validation": "2 8 13", "test": "1 10 15"},
+    "detection coco": {"train": "0 3 4 5 6 7 9 11 12 14", "validation": "2 8 13", "test": "1 10 15"},
+    "detection voc": {"train": "0 1 11 13 14 4 5 6 7 9", "validation": "2 3 8", "test": "10 12 15"},
+    "detection yolo": {"train": "0 1 10 13 14 15 4 6 8 9", "validation": "11 12 7", "test": "2 3 5"},
+    "segmentation folder": {"train": "0 1 10 13 14 15 4 6 8 9", "validation": "11 12 7", "test": "2 3 5"},
+    "segmentation folder, train": {"train": "0 1 10 11 13 2 4 6 7 9", "validation": "14 15 5", "test": "12 3 8"},
+    "embedding folder": {"train": "1 11 9 13 15 5 14 10", "validation": "6 0 3 2", "test": "4 8 7 12"},
+    "embedding folder, some held out": {"train": "1 11 6 9 10 2", "validation": "4 12", "test": "0 13 15 5 8 14 3 7"},
+    "embedding csv": {"train": "0 4 5 6 11 12 13 14", "validation": "2 7 8 9", "test": "1 3 10 15"},
+    "embedding csv, train": {"train": "2 4 6 9 11 12", "validation": "1 10", "test": "0 3 5 7 8 13 14 15"},
 }  # fmt: skip
 
 
@@ -186,12 +188,21 @@ def test_names_of_splits_are_the_same_in_folders_files_and_columns():
     assert [splits.parse_split(name, "line 2") for name in ("val", "training", "", None)] == [
         "validation", "train", None, None
     ]  # fmt: skip
-    with pytest.raises(UserError, match="^line 2: split must be one of train, training, .*test. Received: later$"):
+    with pytest.raises(UserError, match="^line 2: split must be one of train, training, .*testing. Received: later$"):
         splits.parse_split("later", "line 2")
+
+
+def numbered(count: int, folder: str = "a") -> list[str]:
+    return [f"{folder}/{number:05}.jpg" for number in range(count)]
 
 
 def sizes(parts) -> dict[str, int]:
     return {split: len(indices) for split, indices in parts.items()}
+
+
+def drawn_names(names, held_out=("validation", "test"), seed=4, fraction=0.1) -> dict[str, set[str]]:
+    parts = draw(names, held_out, fraction, seed, [name[0] for name in names])
+    return {split: {names[index] for index in indices} for split, indices in parts.items()}
 
 
 @pytest.mark.parametrize(
@@ -201,46 +212,125 @@ def sizes(parts) -> dict[str, int]:
         (100, ["validation", "test"], 0.1, {"train": 80, "validation": 10, "test": 10}),
         (5, ["validation", "test"], 0.01, {"train": 3, "validation": 1, "test": 1}),
         (4, ["validation", "test"], 0.9, {"train": 2, "validation": 1, "test": 1}),
+        (2, ["validation", "test"], 0.5, {"train": 2, "validation": 0, "test": 0}),
         (1, ["validation"], 0.5, {"train": 1, "validation": 0}),
         (0, ["validation"], 0.5, {"train": 0, "validation": 0}),
         (7, [], 0.5, {"train": 7}),
     ],
 )
 def test_a_fraction_is_drawn_and_train_keeps_one(count, held_out, fraction, expected):
-    parts = draw(count, held_out, fraction, seed=4)
+    parts = draw(numbered(count), held_out, fraction, seed=4)
     assert sizes(parts) == expected
     assert sorted(np.concatenate(list(parts.values()))) == list(range(count))
     assert all((np.diff(indices) > 0).all() for indices in parts.values())
 
 
-def test_every_class_is_drawn_by_itself():
-    labels = ["b"] * 10 + ["a"] * 20 + ["c"]
-    parts = draw_by_class(labels, ["validation", "test"], 0.2, seed=4)
-    assert {split: "".join(labels[index] for index in indices) for split, indices in parts.items()} == {
-        "train": "a" * 12 + "b" * 6 + "c", "validation": "a" * 4 + "b" * 2, "test": "a" * 4 + "b" * 2
+def test_every_class_is_drawn_by_itself_within_rounding_and_keeps_a_training_image():
+    counts = {"a": 20, "b": 10, "c": 1, "d": 2, "e": 3, "f": 97}
+    names = [name for label, count in counts.items() for name in numbered(count, label)]
+    parts = draw(names, ["validation", "test"], 0.2, 4, [name[0] for name in names])
+    found = {split: "".join(names[index][0] for index in indices) for split, indices in parts.items()}
+    assert {label: tuple(found[split].count(label) for split in SPLITS) for label in counts} == {
+        "a": (12, 4, 4), "b": (6, 2, 2), "c": (1, 0, 0), "d": (1, 1, 0), "e": (1, 1, 1), "f": (59, 19, 19)
     }  # fmt: skip
-    assert sorted(np.concatenate(list(parts.values()))) == list(range(31))
-    assert sizes(draw_by_class("aa", ["validation", "test"], 0.2, seed=4)) == {"train": 1, "validation": 1, "test": 0}
-    assert sizes(draw_by_class([], ["validation"], 0.2, seed=4)) == {"train": 0, "validation": 0}
+
+
+@pytest.mark.parametrize("more", [1, 10, 100, 1000])
+def test_no_image_that_was_trained_on_becomes_a_test_image_when_others_are_added(more):
+    for seed in range(10):
+        old = numbered(100, "a") + numbered(100, "b")
+        new = old + [f"{'ab'[number % 2]}/new{number}.jpg" for number in range(more)]
+        before, after = drawn_names(old, seed=seed), drawn_names(new, seed=seed)
+        assert not before["train"] & after["test"]
+        assert len(before["train"] & after["validation"]) <= 0.2 * len(after["validation"]) + 1
+        kept = [name for name in old for split in SPLITS if name in before[split] and name in after[split]]
+        assert len(kept) >= 0.9 * len(old)
+
+
+def test_an_image_is_drawn_by_its_name_and_the_seed_alone():
+    names = numbered(50, "a") + numbered(50, "b")
+    shuffled = [names[index] for index in np.random.default_rng(0).permutation(len(names))]
+    assert drawn_names(names) == drawn_names(shuffled) != drawn_names(names, seed=5)
+    decomposed = [f"a/e\u0301{number}.jpg" for number in range(9)]
+    composed = [unicodedata.normalize("NFC", name) for name in decomposed]
+    parts = [draw(given, ["validation"], 0.4, 0)["validation"].tolist() for given in (composed, decomposed)]
+    assert parts[0] == parts[1]
+    # A value that never changes, on any system: models are scored on these images years later
+    assert splits.order_by_hash(["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg"], seed=0) == ORDER
+
+
+def test_names_that_occur_twice_stay_together():
+    names = [*numbered(40), *numbered(40)]
+    parts = draw(names, ["validation", "test"], 0.2, 3, ["a"] * 40 + ["b"] * 40)
+    assert all(set(indices) == {(index + 40) % 80 for index in indices} for indices in parts.values())
+
+
+def test_images_are_known_by_their_paths_from_the_root(tmp_path, monkeypatch):
+    (tmp_path / "list.csv").touch()
+    paths = [tmp_path / "cat" / "1.jpg", f"{tmp_path}/../x.jpg", "/elsewhere/2.jpg", tmp_path / "e\u0301.jpg"]
+    expected = ["cat/1.jpg", "../x.jpg", "/elsewhere/2.jpg", "\u00e9.jpg"]
+    assert splits.image_names(paths, tmp_path) == splits.image_names(paths, tmp_path / "list.csv") == expected
+    monkeypatch.chdir(tmp_path.parent)
+    relative = Path(tmp_path.name)
+    for root in (relative, tmp_path):
+        assert splits.image_names([root / "cat" / "1.jpg", tmp_path / "2.jpg"], root) == ["cat/1.jpg", "2.jpg"]
+    monkeypatch.chdir(tmp_path)
+    assert splits.image_names([Path("cat/1.jpg"), tmp_path / "2.jpg"], Path()) == ["cat/1.jpg", "2.jpg"]
+    assert splits.image_names([PureWindowsPath("cat") / "1.jpg"], None) == ["cat/1.jpg"]
+
+
+@pytest.mark.parametrize(
+    "given, drawn",
+    [
+        ([], ["validation", "test"]),
+        (["train"], ["validation", "test"]),
+        (["train", "test"], ["validation"]),
+        (["train", "validation"], []),
+        (["train", "validation", "test"], []),
+    ],
+)
+def test_one_rule_says_which_splits_are_drawn(given, drawn):
+    assert list(splits.to_draw(given)) == drawn
+    data = config.Data(reader="folder", root=Path("photos"))
+    for split in SPLITS:
+        if split in given:
+            assert splits.origin(split, given, data) == (split, split == "train" and bool(drawn))
+        elif split in drawn and "train" in given:
+            assert splits.origin(split, given, data) == ("train", True)
+    if drawn == [] and "test" not in given:
+        message = "^photos must have images for the split test; .* as with --split validation. Received: train, valid"
+        with pytest.raises(UserError, match=message):
+            splits.origin("test", given, data)
 
 
 @pytest.mark.parametrize(
     "available, given, expected",
     [
         ("train validation test", {}, ["train", "validation", "test"]),
-        ("train test", {}, ["train[:80%]", "train[80%:]", "test"]),
-        ("train", {}, ["train[:80%]", "train[80%:]", "train[80%:]"]),
-        ("train validation", {}, ["train", "validation", "validation"]),
+        ("train test", {}, ["train[0%:80%]", "train[80%:100%]", "test"]),
+        ("train", {}, ["train[0%:60%]", "train[60%:80%]", "train[80%:100%]"]),
+        ("train validation", {}, ["train", "validation", "-"]),
         ("train test", {"validation": "test[:10%]"}, ["train", "test[:10%]", "test"]),
-        ("train", {"validation": "train[:5%]"}, ["train", "train[:5%]", "train[:5%]"]),
+        ("train", {"validation": "train[:5%]"}, ["train", "train[:5%]", "-"]),
         ("train test", {"train": "train[:50%]"}, ["train[:50%]", "validation", "test"]),  # which TFDS refuses
     ],
 )
 def test_splits_of_tensorflow_datasets(available, given, expected):
     data = data_section("detection", reader="tfds", name="voc/2007", splits=given, validation_fraction=0.2)
-    found = [split_expression(available.split(), data, split, test_is_validation=True) for split in SPLITS]
+    found = []
+    for split in SPLITS:
+        try:
+            found.append(split_expression(available.split(), data, split))
+        except UserError as error:
+            assert "as with --split validation" in str(error)
+            found.append("-")
     assert found == expected
-    assert split_expression(available.split(), data, "test") == "test"
+
+
+def test_a_benchmark_without_labels_of_its_test_split_is_scored_on_validation_and_says_so():
+    data = data_section("detection", reader="tfds", name="coco/2017")
+    with pytest.warns(UserWarning, match="^coco/2017 publishes no labels of its test split: the validation split is"):
+        assert split_expression(SPLITS, data, "test", test_is_validation=True) == "validation"
 
 
 class NewData(config.Data):
