@@ -5,6 +5,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from sections import data_section
+
+from mobilenet_tf.tasks.detection import data
+from mobilenet_tf.tasks.detection.config import Data
+from mobilenet_tf.tasks.detection.data.annotation_set import AnnotationSet
+from mobilenet_tf.tasks.detection.data.findings import Finding
 
 NAMES = ["cat", "dog"]
 # (picture, height, width, [(class, x, y, width, height)]), pixels from 0
@@ -79,3 +85,12 @@ def write_yolo(root: Path, splits=("train", "val")) -> Path:
     keys = "".join(f"{split}: images/{split}\n" for split in splits)
     (root / "data.yaml").write_text(f"path: .\n{keys}names: {{0: cat, 1: dog}}\n")
     return root
+
+
+def examine(reader: str, root: Path, split="train", **keys) -> tuple[AnnotationSet, list[Finding]]:
+    """The checked annotations of a split, with what was found; no image is decoded."""
+    section = data_section("detection", reader=reader, root=root, **keys)
+    assert isinstance(section, Data)
+    annotations, findings = data.examine(section, split)
+    assert isinstance(annotations, AnnotationSet)
+    return annotations, findings

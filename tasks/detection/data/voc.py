@@ -170,8 +170,8 @@ def _named_by(line: str, annotations: Mapping[str, Path]) -> Path | None:
     """The annotation file that a line of a list names: by a name or path, with or without further columns."""
     words = line.split()
     names = (line, line.rpartition(" ")[0].strip(), *words[:1], *words[-1:])
-    for name in (form for name in names for form in (tree.without_suffix(name), name)):
-        parts = re.split(r"[\\/]", name)
+    for form in (form for name in names for form in (tree.without_suffix(name), name)):
+        parts = re.split(r"[\\/]", form)
         ends = ("/".join(parts[start:]) for start in range(len(parts)))
         if found := next((annotations[end] for end in ends if end in annotations), None):
             return found

@@ -1,14 +1,14 @@
 """Pascal VOC in the folders that people have it in, and with what tools write into it."""
 
+from functools import partial
 from pathlib import Path
 
+import detection_sets
 import numpy as np
 import pytest
 from PIL import Image
-from sections import data_section
 
 from mobilenet_tf.data.splits import SPLITS
-from mobilenet_tf.tasks.detection import data
 from mobilenet_tf.utils.errors import UserError
 
 NAMES = list("abcdef")
@@ -48,8 +48,7 @@ def lists(folder: Path, **named: str) -> None:
         (folder / f"{name}.txt").write_text(lines)
 
 
-def examine(root: Path, split="train", **keys):
-    return data.examine(data_section("detection", reader="voc", root=root, **keys), split)
+examine = partial(detection_sets.examine, "voc")
 
 
 def stems(root: Path, split="train", **keys) -> list[str]:
