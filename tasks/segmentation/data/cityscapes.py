@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mobilenet_tf.config import Split
+from mobilenet_tf.data.splits import warn_test_is_validation
 from mobilenet_tf.data.transforms import IGNORE
 from mobilenet_tf.tasks.segmentation.config import Data
 from mobilenet_tf.tasks.segmentation.data.layout import check_file, check_folder
@@ -27,6 +28,8 @@ def read(data: Data, split: Split, seed: int, size: int) -> MaskedImages:
     The test split is val: Cityscapes publishes no masks of its own.
     """
     root, folder = check_folder(data.path), "train" if split == "train" else "val"
+    if split == "test":
+        warn_test_is_validation("Cityscapes")
     images = sorted((root / "leftImg8bit" / folder).glob("*/*_leftImg8bit.png"))
     if not images:
         raise UserError(f"{root} must have leftImg8bit/{folder}/CITY/*_leftImg8bit.png. Received: none")

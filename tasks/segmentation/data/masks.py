@@ -88,9 +88,9 @@ class MaskFiles:
 
     def __call__(self, path: str) -> np.ndarray:
         """The mask in a file, uint8 [H, W]. Raises UserError where it cannot be read or a value stands for no class."""
-        with _opened(path) as image:
+        with opened(path) as image:
             if self.table is None:
-                return from_colors(_rgb(image), self.colors or {}, path, self.unknown)
+                return from_colors(rgb(image), self.colors or {}, path, self.unknown)
             depth, is_spread = DEPTHS.get(_raw_mode(image), 1), image.mode != "1"
             stored = _one_channel(image, path)
             if stored.ndim == 3:
@@ -112,7 +112,7 @@ class MaskFiles:
         return stored * np.uint8(depth) if not is_known[values].all() and is_known[values * depth].all() else stored
 
 
-def _opened(path: str) -> Image.Image:
+def opened(path: str) -> Image.Image:
     """The image in a mask file, decoded, with its own orientation applied."""
     try:
         image = Image.open(io.BytesIO(files.read_bytes(path, images.MAX_BYTES)), formats=FORMATS)
@@ -150,11 +150,11 @@ def _one_channel(image: Image.Image, path: str) -> np.ndarray:
             wrong = np.unique(values[whole != values])[:FEW]
             raise UserError(f"{path} must hold whole numbers. Received: {', '.join(f'{value:g}' for value in wrong)}")
         return whole
-    colors = _rgb(image)
+    colors = rgb(image)
     return colors[..., 0] if (colors == colors[..., :1]).all() else colors
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
+def rgb(image: Image.Image) -> np.ndarray:
     """The colors [H, W, 3]. Where only the alpha channel says anything it is the mask; else what is clear is black."""
     if image.mode == "P":  # a clear entry of a palette has a color of its own
         return np.asarray(image.convert("RGB"))
