@@ -48,11 +48,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Start:
-    """The checkpoint that a run starts from, and what has changed since it was written."""
+    """The checkpoint that a run starts from."""
 
     checkpoint: Path
     own: bool  # of the same run, which was interrupted
-    changes: list[Change]
+    setup: Setup | None  # of the run that wrote it, where anything tells
+
+    def changes(self, made_of: Setup) -> list[Change]:
+        """What is not as it was when the checkpoint was written."""
+        return setup.changes(self.setup, made_of, self.checkpoint) if self.setup else []
 
 
 def train(task: Callable[[Any], Task], cfg: Config, folder: Path | str, *, resume: bool = False) -> Run:
@@ -77,20 +81,32 @@ def _train(task: Task, folder: RunFolder, resume: bool) -> Run:
     cfg = task.cfg
     keras.utils.set_random_seed(cfg.seed)
     precision, jit = device_settings("float32" if cfg.quantize.qat else cfg.train.precision, cfg.train.jit)
-    lists = _stored_splits(folder, cfg)
+    start, made_of = _start(folder, cfg), Setup.of(cfg)
+    is_other = start and start.own and start.changes(made_of)  # and will be refused: its lists are of other data
+    lists = None if is_other else _stored_splits(folder, cfg)
     with split_lists.drawn_lists() as drawn:
         source, validation = _sources(type(task)(split_lists.with_lists(cfg, lists)) if lists else task)
-    made_of = Setup.of(cfg, source, validation)
-    start = _start(folder, made_of, cfg, resume)
+    made_of = made_of.with_data(source, validation, cfg.data.root)
+    changes = start.changes(made_of) if start else []
+    if start and start.own:
+        setup.check_same(changes, folder.path, resume)
+    elif start:
+        setup.check_other(changes, start.checkpoint)
     network, serving = _networks(task, source, precision, pretrained=start is None)
     teacher = distill.load(task, source, serving) if cfg.distill.teacher else None
     if teacher:
         distill.score(teacher, task, validation, folder)
     data, state = Data(source, validation, teacher), State(task, folder, network, serving, made_of)
     if start:
-        _restore(state, start)
+        _restore(state, start, changes)
     if drawn and not (start and start.own):
         split_lists.write(folder.splits, drawn)
+    elif drawn and not lists:
+        warnings.warn(
+            f"{folder.path} was begun by version 0.1.0, which drew splits otherwise: some of the images of validation "
+            "were trained on",
+            stacklevel=2,
+        )
     cfg.save(folder.config)  # not before: a start that fails leaves an interrupted run as it was
     first = state.progress.stage
     for index in range(first, len(cfg.train.stages)):
@@ -116,13 +132,14 @@ def _prepare(folder: RunFolder) -> RunFolder:
 
 def _stored_splits(folder: RunFolder, cfg: Config) -> Path | None:
     """The file with the splits that a run goes on with: its own, or those of the run that `train.resume` names."""
+    given, root = cfg.train.resume, cfg.data.root
     if folder.last_checkpoint.exists():
-        return folder.splits if folder.splits.is_file() else None
-    given, data = cfg.train.resume, cfg.data
-    if given is None or data.split_file or data.root is None:
+        stored = folder.splits
+    elif given is None or cfg.data.split_file:
         return None
-    other = RunFolder(given.parent.parent if given.suffix == ".npz" else given).splits
-    return other if other.is_file() and split_lists.lists_images_of(other, data.root) else None
+    else:
+        stored = RunFolder(given.parent.parent if given.suffix == ".npz" else given).splits
+    return stored if root and stored.is_file() and split_lists.lists_images_of(stored, root) else None
 
 
 def _sources(task: Task) -> tuple[Source, Source]:
@@ -143,28 +160,17 @@ def _sources(task: Task) -> tuple[Source, Source]:
 # else from `model.weights`, else from scratch. `_start` handles the first two, `_networks` the others.
 
 
-def _start(folder: RunFolder, made_of: Setup, cfg: Config, resume: bool) -> Start | None:
-    """The checkpoint to start from, if there is one.
-
-    Raises:
-        UserError: `train.resume` names none, or the run that wrote the checkpoint was another one.
-    """
-    path = folder.last_checkpoint
+def _start(folder: RunFolder, cfg: Config) -> Start | None:
+    """The checkpoint to start from, if there is one. Raises UserError where `train.resume` names none."""
+    path, given = folder.last_checkpoint, cfg.train.resume
     own = path.exists()
     if not own:
-        if cfg.train.resume is None:
+        if given is None:
             return None
-        given = cfg.train.resume
         path = given if given.suffix == ".npz" else RunFolder(given).last_checkpoint
         if not path.exists():
             raise UserError(f"train.resume must be a run folder or a checkpoint .npz. Received: {given}")
-    old = Setup.load(path)
-    found = setup.changes(old, made_of, path) if old else []
-    if own:
-        setup.check_same(found, folder.path, resume)
-    else:
-        setup.check_other(found, path)
-    return Start(path, own, found)
+    return Start(path, own, Setup.load(path))
 
 
 def _networks(task: Task, source: Source, precision: str, *, pretrained: bool) -> tuple[keras.Model, keras.Model]:
@@ -235,7 +241,7 @@ def _shapes(network: keras.Model) -> tuple[Any, Any]:
     return shapes[0], shapes[1]
 
 
-def _restore(state: State, start: Start) -> None:
+def _restore(state: State, start: Start, changes: list[Change]) -> None:
     """Takes the state of a checkpoint, as far as it still holds. Raises UserError where no stage is left to do."""
     state.restore(start.checkpoint)
     train, progress = state.task.cfg.train, state.progress
@@ -250,11 +256,11 @@ def _restore(state: State, start: Start) -> None:
             f"model.weights={start.checkpoint.parents[1]}/model.keras instead. "
             f"Received: {train.resume}, with {progress.stage} stages done"
         )
-    anew = setup.begins_anew(start.changes, progress.stage)
+    anew = setup.begins_anew(changes, progress.stage)
     if anew and progress.step:
         print(readable(f"stage {progress.stage + 1} begins anew: {anew}"))
         progress.restart_stage()
-    if setup.keeps_best(start.changes):
+    if setup.keeps_best(changes):
         state.take_best(start.checkpoint)
     else:
         state.forget_best()
