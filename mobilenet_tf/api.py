@@ -49,9 +49,8 @@ class Model:
         if isinstance(images, np.ndarray | str | os.PathLike):
             return self.predict([images])[0]
         results = []
-        for start in range(0, len(images), workflow.BATCH):
-            arrays = [_array(image) for image in images[start : start + workflow.BATCH]]
-            predictions = workflow.predict_images(self.inference, self.predictor, arrays)
+        for batch in workflow.batches(images, self._array):
+            predictions = workflow.predict_images(self.inference, self.predictor, [array for _, array in batch])
             results += [self.inference.to_result(each, self.metadata.classes) for each in predictions]
         return results
 
@@ -68,30 +67,30 @@ class Model:
         """
         return workflow.export_run(self.path, formats, folder=None if folder is None else Path(folder))
 
+    def _array(self, image: Image) -> np.ndarray:
+        if not isinstance(image, np.ndarray):
+            return image_files.read(image, self.inference.cfg.data.rendering)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
+            raise UserError(
+                f"an image must be an RGB array uint8 [H, W, 3] with values 0 to 255. "
+                f"Received: {image.dtype} {list(image.shape)}"
+            )
+        return image
 
-def load(path: str | Path, *, threads: int | None = None) -> Model:
+
+def load(path: str | Path, *, threads: int | None = None, trust: bool = False) -> Model:
     """Loads a run folder, a .keras, .tflite or .onnx file or a SavedModel that this package wrote.
 
     TensorFlow is imported for .keras files, SavedModels and run folders alone.
 
     Args:
         threads: for .tflite and .onnx files; None: all cores.
+        trust: open a SavedModel even where its graph reads or writes files, runs Python or reaches the network.
 
     Raises:
         UserError: no such file, a damaged one, or one that does not carry its preprocessing.
     """
     cfg = workflow.open_config(Path(path))
-    predictor = load_predictor(path, threads=threads)
+    predictor = load_predictor(path, threads=threads, trust=trust)
     assert predictor.metadata is not None  # open_config has read it
     return Model(Path(path), predictor.metadata, workflow.find_inference(cfg.task)(cfg), predictor)
-
-
-def _array(image: Image) -> np.ndarray:
-    if not isinstance(image, np.ndarray):
-        return image_files.read(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
-        raise UserError(
-            f"an image must be an RGB array uint8 [H, W, 3] with values 0 to 255. "
-            f"Received: {image.dtype} {list(image.shape)}"
-        )
-    return image

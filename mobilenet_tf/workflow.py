@@ -435,18 +435,22 @@ def predict_files(
             results[path]["error"] = str(error)
             return None
 
+    def draw(path: Path, image: np.ndarray, prediction: Prediction) -> None:
+        try:
+            viz.save_image(inference.draw(image, prediction, classes), drawn[path])
+        except UserError as error:  # the predictions are worth more than one drawing
+            warnings.warn(str(error), stacklevel=2)
+
     for batch in batches(track(paths, "predict"), load):
         predictions = predict_images(inference, predictor, [image for _, image in batch])
-        for (path, image), prediction in zip(batch, predictions, strict=True):
+        for index, prediction in enumerate(predictions):
+            path = batch[index][0]
             if inference.compares:
                 first = first or prediction
                 prediction = inference.compare(first, prediction)
             results[path] |= inference.to_row(prediction, classes)
             if pictures:
-                try:
-                    viz.save_image(inference.draw(image, prediction, classes), drawn[path])
-                except UserError as error:  # the predictions are worth more than one drawing
-                    warnings.warn(str(error), stacklevel=2)
+                draw(*batch[index], prediction)
     rows = list(results.values())
     if column := inference.sort_by:
         rows.sort(key=lambda row: row.get(column, -np.inf), reverse=True)
@@ -461,8 +465,8 @@ def batches(items: Iterable[T], load: Callable[[T], np.ndarray | None]) -> Itera
         load: item -> uint8 [H, W, 3], or None for an item that is left out.
 
     Yields:
-        (item, image) of each image in the batch. The list is emptied when the next one is asked for, so that no more
-        than one batch is in memory.
+        (item, image) of each image in the batch. The list is emptied once the next batch is asked for, so that no more
+        than one is in memory.
     """
     batch, pixels = [], 0
     for item in items:

@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,10 +97,32 @@ def _check_replaceable(path: Path, members: Collection[str]) -> None:
         )
 
 
+def check_writable(folder: str | Path) -> None:
+    """Raises UserError where nothing can be written into a folder, or where it cannot be made if it does not exist."""
+    existing = Path(folder)
+    try:
+        while not existing.exists():
+            existing = existing.parent
+        if existing.is_dir():
+            tempfile.TemporaryFile(dir=existing).close()
+            return
+    except OSError as error:
+        raise UserError(f"{folder} must be a folder that can be written. Received: {error.strerror}") from None
+    raise UserError(f"{folder} must be a folder that can be written. Received: {existing}, which is a file")
+
+
+def check_replaceable(path: str | Path) -> None:
+    """Raises UserError where `replacing` could write no file at a path."""
+    path = Path(path)
+    _check_replaceable(path, ())
+    check_writable(path.parent)
+
+
 def write_json(path: Path, values: dict) -> None:
     """Writes a dict as JSON, atomically."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))  # lone surrogates, as JSON itself has them
 
 
 def read_json(path: Path) -> dict:
