@@ -121,8 +121,11 @@ class SegmentationMetric:
     @property
     def warnings(self) -> list[str]:
         """Reasons to doubt the scores, one line each."""
-        predicted = np.flatnonzero(self.confusion.sum(0))
-        if len(predicted) == 1 and np.count_nonzero(self.confusion.sum(1)) > 1:
+        predicted, present = (np.flatnonzero(self.confusion.sum(axis)) for axis in (0, 1))
+        if len(present) == 1:
+            name = self.classes[present[0]]
+            return [f"all pixels that count are {name!r} in the masks: the scores, mIoU too, say nothing about a model"]
+        if len(predicted) == 1 and len(present) > 1:
             name = self.classes[predicted[0]]
             return [f"all pixels are predicted as {name!r}: the model is untrained, or its input is scaled wrongly"]
         return []

@@ -149,6 +149,16 @@ def test_padding_of_a_batch_is_cut_off():
         metric.update({"truth": truth, "original_size": np.array([2, 3])}, {"mask": np.ones((4, 9), np.uint8)})
 
 
+def test_scores_of_masks_of_one_class_are_said_to_mean_nothing():
+    truth = np.array([[0, 0, 255]], np.uint8)
+    metric = SegmentationMetric(CLASSES)
+    metric.update(sample(truth), {"mask": np.zeros_like(truth)})
+    with pytest.warns(UserWarning, match="all pixels that count are 'sky' in the masks: the scores, mIoU too, say"):
+        assert metric.result()["miou"] == 1
+    metric.update(sample(np.ones_like(truth)), {"mask": np.zeros_like(truth)})
+    assert not any("that count" in line for line in metric.warnings)
+
+
 def test_a_constant_prediction_is_warned_of():
     truth = np.array([[0, 1]], np.uint8)
     metric = SegmentationMetric(CLASSES)
