@@ -127,12 +127,14 @@ def divide(
         pool = parts.pop("train", np.empty(0, np.int64))
     wanted = to_draw(given)
     free = pool if drawable is None else pool[np.asarray(drawable)[pool]]
-    classes = None if labels is None else [labels[index] for index in free]
-    drawn = draw([names[index] for index in free], wanted, fraction, seed, classes)
+    classes = None if labels is None else [labels[index] for index in free.tolist()]
+    drawn = draw([names[index] for index in free.tolist()], wanted, fraction, seed, classes)
     parts |= {split: free[drawn[split]] for split in wanted}
     parts["train"] = np.setdiff1d(pool, np.concatenate([pool[:0], *(parts[split] for split in wanted)]))
     if data.root and (wanted or data.split_file):
-        split_lists.note({split: [names[index] for index in parts[split]] for split in SPLITS if split in parts})
+        split_lists.note(
+            {split: [names[index] for index in parts[split].tolist()] for split in SPLITS if split in parts}
+        )
     return parts
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,8 +31,8 @@ def ids(root: Path, task: str = "classification", reader: str = "folder", **keys
     found = {}
     for split in SPLITS:
         source = reader_of(task)(reader, root, split, **keys)
-        names = (item["path" if "path" in item else "id"].decode() for item in source.items.as_numpy_iterator())
-        found[split] = {Path(os.path.relpath(name, root)).as_posix() for name in names}
+        names: Any = (item["path" if "path" in item else "id"] for item in source.items.as_numpy_iterator())
+        found[split] = {Path(os.path.relpath(name.decode(), root)).as_posix() for name in names}
     return found
 
 

@@ -4,7 +4,7 @@ import importlib
 import json
 import unicodedata
 from pathlib import Path, PureWindowsPath
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from PIL import Image
 from sections import data_section, reader_of
 
 from mobilenet_tf import config
+from mobilenet_tf.config import DataWithSplits
 from mobilenet_tf.data import splits
 from mobilenet_tf.data.readers import reader_table
 from mobilenet_tf.data.splits import SPLITS, draw
@@ -137,7 +138,7 @@ def drawn(case: str, root: Path) -> dict[str, str]:
         except UserError:
             found[split] = "-"
         else:
-            ids = (item["path" if "path" in item else "id"] for item in source.items.as_numpy_iterator())
+            ids: Any = (item["path" if "path" in item else "id"] for item in source.items.as_numpy_iterator())
             found[split] = " ".join(Path(name.decode()).stem for name in ids)
     return found
 
@@ -276,7 +277,7 @@ def test_images_are_known_by_their_paths_from_the_root(tmp_path, monkeypatch):
         assert splits.image_names([root / "cat" / "1.jpg", tmp_path / "2.jpg"], root) == ["cat/1.jpg", "2.jpg"]
     monkeypatch.chdir(tmp_path)
     assert splits.image_names([Path("cat/1.jpg"), tmp_path / "2.jpg"], Path()) == ["cat/1.jpg", "2.jpg"]
-    assert splits.image_names([PureWindowsPath("cat") / "1.jpg"], None) == ["cat/1.jpg"]
+    assert splits.image_names([str(PureWindowsPath("cat") / "1.jpg")], None) == ["cat/1.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -316,7 +317,8 @@ def test_one_rule_says_which_splits_are_drawn(given, drawn):
     ],
 )
 def test_splits_of_tensorflow_datasets(available, given, expected):
-    data = data_section("detection", reader="tfds", name="voc/2007", splits=given, validation_fraction=0.2)
+    data = cast(DataWithSplits, data_section("detection", reader="tfds", name="voc/2007", splits=given))
+    data = data.model_copy(update={"validation_fraction": 0.2})
     found = []
     for split in SPLITS:
         try:
@@ -328,7 +330,7 @@ def test_splits_of_tensorflow_datasets(available, given, expected):
 
 
 def test_a_benchmark_without_labels_of_its_test_split_is_scored_on_validation_and_says_so():
-    data = data_section("detection", reader="tfds", name="coco/2017")
+    data = cast(DataWithSplits, data_section("detection", reader="tfds", name="coco/2017"))
     with pytest.warns(UserWarning, match="^coco/2017 publishes no labels of its test split: the validation split is"):
         assert split_expression(SPLITS, data, "test", test_is_validation=True) == "validation"
 

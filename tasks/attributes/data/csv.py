@@ -99,7 +99,8 @@ def _parts(lines: Sequence[Line], has_label: np.ndarray, data: Data, seed: int) 
     """{split: the indices of its lines, ascending}; only lines with a label are drawn, the others stay in train."""
     of_line = np.array([line.split or "train" for line in lines])
     free = np.flatnonzero(of_line == "train")
-    paths = [os.path.join(lines[index].file.parent, lines[index].cells["path"].strip()) for index in free]
+    pool = [lines[index] for index in free.tolist()]
+    paths = [os.path.join(line.file.parent, line.cells["path"].strip()) for line in pool]
     given, drawable = set(of_line), has_label[free]
     drawn = divide(paths, data, seed, fraction=data.validation_fraction, given=given, drawable=drawable)
     named = {split: np.flatnonzero(of_line == split) for split in HELD_OUT}

@@ -118,8 +118,9 @@ def divide(
 
 def _note(parts: Mapping[str, Sequence[LabeledFile]], data: Data) -> None:
     """Notes which of the images that no split of the data set holds out are in which split."""
-    free = {split: [row.path for row in parts[split] if row.split in ("train", None)] for split in SPLITS}
-    split_lists.note({split: image_names(paths, data.root) for split, paths in free.items()})
+    for split in SPLITS:
+        free = [row.path for row in parts[split] if row.split in ("train", None)]
+        split_lists.note({split: image_names(free, data.root)})
 
 
 def _shares(held_out: Mapping[str, HeldOut], splits: Collection[str | None]) -> dict[str, float | Sequence[str]]:
