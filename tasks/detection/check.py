@@ -154,7 +154,7 @@ def _recall(boxes: np.ndarray, prior: np.ndarray) -> float | None:
 
 
 def _annotations(cfg: Config, read: Source) -> tuple[int, np.ndarray, np.ndarray, np.ndarray, int, int]:
-    """(images, boxes [B, 4] as they lie in the input, labels [B], crowd [B], images without boxes, most in one image)."""
+    """(images, boxes [B, 4] in the input, labels [B], crowd [B], images without boxes, most boxes in an image)."""
     whole = "images" in (read.ground_truth or {})
     boxes, labels, crowd, sizes, rows = _from_files(read) if whole else _from_records(read)
     if cfg.data.resize == "letterbox":

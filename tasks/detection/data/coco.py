@@ -82,9 +82,7 @@ def load(path: Path, folder: Path | None, others: Iterable[Path] = (), encoding:
     Raises UserError for anything else.
     """
     if not path.exists():
-        raise UserError(
-            f"the COCO annotations must be a JSON file; data.annotations names it. Received: no file {path}"
-        )
+        raise UserError(f"data.annotations must name a JSON file in COCO's format. Received: {path}: no such file")
     annotations = AnnotationSet(read_json(path, encoding), [], [], path)
     annotations = checked_fields(annotations, partial(_used_categories, others, encoding))
     names = [image["file_name"] for image in annotations.coco["images"]]

@@ -55,11 +55,23 @@ CASES = {
         2,
     ),
     "unknown image": (lambda c, root: c["annotations"][2].update(image_id=5), "annotation 102: unknown image", 2, 2),
-    "duplicate annotation id": (
-        lambda coco, root: coco["annotations"][2].update(id=100),
-        "annotation 100: duplicate annotation id",
+    "copied annotation": (
+        lambda coco, root: coco["annotations"].append(dict(coco["annotations"][0])),
+        "annotation 100: copied annotation",
+        3,
         2,
+    ),
+    "same box twice": (
+        lambda coco, root: coco["annotations"].append(coco["annotations"][0] | {"id": 103}),
+        "annotation 103: same box twice",
+        4,
         2,
+    ),
+    "same file twice": (
+        lambda coco, root: coco["images"].append(coco["images"][0] | {"id": 12}),
+        "a.png, image 12: same file twice (a.png), kept",
+        3,
+        3,
     ),
     "duplicate image id": (
         lambda coco, root: coco["images"].append(dict(coco["images"][0])),
@@ -138,7 +150,8 @@ def test_missing_images_end_a_strict_run_and_all_of_them_any_run(tmp_path):
     with pytest.raises(UserError, match=r"a.png, image 11 must be an image that can be used. Received: no such file"):
         read("coco", tmp_path, "validation", on_corrupt="error")
     (tmp_path / "val2017/b.png").unlink()
-    with pytest.raises(UserError, match="must name images that can be read. Received: 2 named, the first .*a.png"):
+    with pytest.raises(UserError, match="images that can be used. Received: 2 images, all left out: 2 x missing image; "
+                       "the first .*val2017/a.png, image 11: no such file"):  # fmt: skip
         read("coco", tmp_path, "validation")
 
 
@@ -158,6 +171,7 @@ def test_the_report_counts_boxes_as_the_model_sees_them(tmp_path, resize):
     for name in ("samples.png", "boxes.png", "classes.png"):
         assert Image.open(tmp_path / "out" / name).width > 300
     text = check.lines(result)
+    assert [line.partition(" of the split ")[0] for line in result["notes"]] == ["all 2 images"] * 2
     assert text[0].startswith("train: 2 images, 3 boxes") and any("anchor recall" in line for line in text)
     json.dumps(result, allow_nan=False)
 

@@ -221,7 +221,7 @@ def test_results_can_be_written_and_scored_again(tmp_path):
     np.testing.assert_allclose(list(again.values()), by_pycocotools(truth, results), atol=1e-3)
     with contextlib.redirect_stdout(io.StringIO()):
         COCO(str(tmp_path / "truth.json")).loadRes(str(path))  # the official code takes the file
-    with pytest.raises(UserError, match="must be a JSON file"):
+    with pytest.raises(UserError, match="none.json must be a text file that can be read"):
         scoring.score_file(tmp_path / "truth.json", tmp_path / "none.json")
     with pytest.raises(UserError, match="detections must be of the images and categories"):
         scoring.coco_scores(truth, [{"image_id": 2, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}])
