@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -41,6 +42,9 @@ def read(data: Data, split: Split, seed: int, size: int) -> AnnotationSet:
     index, left_out = tree.Index.of_images(file.parent), Counter()
     images = [image for i, task in enumerate(tasks) if (image := _image(task, f"{file}: [{i}]", file, index, left_out))]
     named.warn_left_out(left_out, file)
+    if images and len(images) < len(tasks):
+        warnings.warn(f"{file}: {len(tasks) - len(images)} of {len(tasks)} tasks have no annotation; left out",
+                      stacklevel=2)  # fmt: skip
     if not images:
         raise UserError(f"{file} must have tasks with annotations. Received: {len(tasks)} tasks, none with annotations")
     classes = named.class_names(images, file)
@@ -63,7 +67,6 @@ def _image(task: dict, where: str, file: Path, index: tree.Index, left_out: Coun
     """The image of a task; None where nobody has annotated it."""
     regions = _regions(task, where)
     if regions is None:
-        left_out["task without annotation"] += 1
         return None
     fields = values.mapping(task["data"], f"{where}: data") if "data" in task else task
     name = _image_name(fields, where)
