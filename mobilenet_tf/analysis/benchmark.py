@@ -50,13 +50,19 @@ class Latency:
 
 
 def latency(
-    model: Predictor | str | Path, *, threads: int | None = None, warmup: int = 10, runs: int = 100, batch: int = 1
+    model: Predictor | str | Path,
+    *,
+    threads: int | None = None,
+    warmup: int = 10,
+    runs: int = 100,
+    batch: int = 1,
+    trust: bool = False,
 ) -> Latency:
     """Times one predictor or model file on random images. Raises UserError as `load_predictor` does.
 
-    `threads` (None: all cores) is for .tflite and .onnx files given by path.
+    `threads` (None: all cores) is for .tflite and .onnx files given by path, `trust` for SavedModels.
     """
-    predictor = model if isinstance(model, Predictor) else load_predictor(model, threads=threads)
+    predictor = model if isinstance(model, Predictor) else load_predictor(model, threads=threads, trust=trust)
     [result] = _time([predictor], warmup, runs, batch)
     return result
 
@@ -68,14 +74,16 @@ def compare(
     warmup: int = 10,
     runs: int = 100,
     batch: int = 1,
+    trust: bool = False,
 ) -> list[Latency]:
     """Times predictors and model files of any kind and origin in turns, the files with each number of threads.
 
-    Keras and SavedModel run on TensorFlow's pool, which a process sizes once: they are timed once.
+    Keras and SavedModel run on TensorFlow's pool, which a process sizes once: they are timed once. `trust` opens a
+    SavedModel that does more than compute, see `load_predictor`.
     """
     models, results = list(models), []
     for i, count in enumerate(threads):
-        predictors = [m if isinstance(m, Predictor) else load_predictor(m, threads=count) for m in models]
+        predictors = [m if isinstance(m, Predictor) else load_predictor(m, threads=count, trust=trust) for m in models]
         results += _time([p for p in predictors if p.threads or i == 0], warmup, runs, batch)
     return results
 

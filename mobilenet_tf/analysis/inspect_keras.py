@@ -14,8 +14,8 @@ import tensorflow as tf
 from mobilenet_tf import qat
 from mobilenet_tf.analysis import cost, dead_channels
 from mobilenet_tf.analysis.inspection import Operation, Tensor, free_shape
-from mobilenet_tf.inference import artifact
-from mobilenet_tf.inference.predict import load_keras, open_saved_model
+from mobilenet_tf.inference import artifact, saved_model_check
+from mobilenet_tf.inference.predict import load_keras
 from mobilenet_tf.models.graph import leaves
 from mobilenet_tf.utils.errors import UserError
 
@@ -55,24 +55,58 @@ def _bytes(variable) -> int:
 
 
 def inspect_savedmodel(path: Path) -> dict[str, Any]:
-    """Returns the fields of `Inspection` that can be read from a SavedModel."""
-    _model, serve = open_saved_model(path)
-    graph = serve.graph.as_graph_def()
-    nodes = [node for function in graph.library.function for node in function.node_def]
-    weights: Counter[str] = Counter()
-    for variable in serve.variables:
-        weights[variable.dtype.name] += _bytes(variable)
+    """Returns the fields of `Inspection` that can be read from a SavedModel, of which nothing is run.
 
-    def tensors(specs) -> list[Tensor]:
-        return [Tensor(name, free_shape(spec.shape), spec.dtype.name) for name, spec in specs.items()]
+    Raises UserError where it has no serving_default signature.
+    """
+    message = saved_model_check.parse(path)
+    found = [graph for graph in message.meta_graphs if "serving_default" in graph.signature_def]
+    if not found:
+        raise UserError(f"{path} must be a SavedModel with a serving_default signature. Received: none")
+    graph, signature = found[0], found[0].signature_def["serving_default"]
+    variables = [node.variable for node in graph.object_graph_def.nodes if node.WhichOneof("kind") == "variable"]
+    weights: Counter[str] = Counter()
+    for variable in variables:
+        dtype = tf.as_dtype(variable.dtype)
+        weights[dtype.name] += math.prod(_dimensions(variable.shape)) * dtype.size
+
+    def tensors(infos) -> list[Tensor]:
+        return [
+            Tensor(name, free_shape(_dimensions(info.tensor_shape)), tf.as_dtype(info.dtype).name)
+            for name, info in sorted(infos.items())
+        ]
 
     return {
-        "inputs": tensors(serve.structured_input_signature[1]),
-        "outputs": tensors(serve.structured_outputs),
+        "inputs": tensors(signature.inputs),
+        "outputs": tensors(signature.outputs),
         "rows": [
             Operation(node.name, node.op, tf.as_dtype(node.attr["T"].type).name, mult_adds=None)
-            for node in nodes
+            for node in _computed(graph, [info.name for info in signature.outputs.values()])
             if node.attr["T"].type and "Call" not in node.op
         ],
         "weights": dict(weights.most_common()),
+        "unsupported_ops": saved_model_check.reaching_out(message),
     }
+
+
+def _dimensions(shape: Any) -> list[int]:
+    return [size.size for size in shape.dim]
+
+
+def _computed(graph: Any, outputs: Iterable[str]) -> list[Any]:
+    """Returns the nodes that the tensors `outputs` come from, those of the functions on the way included."""
+    functions = {function.signature.name: function.node_def for function in graph.graph_def.library.function}
+    nodes = {node.name: node for node in graph.graph_def.node}
+    waiting, called, found = [name.partition(":")[0] for name in outputs], [], {}
+    while waiting:
+        name = waiting.pop().removeprefix("^").partition(":")[0]
+        if name in nodes and name not in found:
+            found[name] = nodes[name]
+            waiting += nodes[name].input
+    result = list(found.values())
+    for node in result:  # which grows by the bodies of the functions that its nodes call
+        for name in saved_model_check.references(node):
+            if name in functions and name not in called:
+                called.append(name)
+                result += functions[name]
+    return result

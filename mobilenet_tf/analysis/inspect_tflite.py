@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 
 from mobilenet_tf.analysis.inspection import QUANTIZED, Operation, Tensor, free_shape
-from mobilenet_tf.inference import tflite_metadata
-from mobilenet_tf.inference.tflite import POST_PROCESS, open_tflite, operators, tflite_outputs, tflite_schema
+from mobilenet_tf.inference import tflite_metadata, tflite_versions
+from mobilenet_tf.inference.tflite import POST_PROCESS, open_tflite, tflite_outputs
+from mobilenet_tf.inference.tflite_schema import operators, text, tflite_schema
 
 
 def inspect_tflite(path: Path) -> dict[str, Any]:
     """Returns the fields of `Inspection` that can be read from a .tflite file."""
     schema = tflite_schema()
     interpreter = open_tflite(path)  # first, since it raises UserError where the file is damaged
-    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    content = path.read_bytes()
+    model = schema.Model.GetRootAs(content, 0)
+    runtime, unknown = tflite_versions.needed(content, path)
     types = {value: name.lower() for name, value in vars(schema.TensorType).items()}
     rows = [
         row
@@ -37,6 +40,8 @@ def inspect_tflite(path: Path) -> dict[str, Any]:
         "rows": rows,
         "weights": _constants(model, types),
         "unsupported_ops": sorted({row.type for row in rows if row.type not in builtin and row.type != POST_PROCESS}),
+        "min_runtime": runtime,
+        "unknown_versions": unknown,
         "tflite_metadata": tflite_metadata.read(path) is not None,
     }
 
@@ -53,7 +58,7 @@ def _graph_rows(model, graph, names, types) -> list[Operation]:
         cost = MULT_ADDS.get(name)
         rows.append(
             Operation(
-                name=outputs[0].Name().decode().partition(";")[0] if outputs else name,
+                name=text(outputs[0].Name()).partition(";")[0] if outputs else name,
                 type=name,
                 dtype=types[outputs[0].Type()] if outputs else "",
                 bytes=sum(model.Buffers(tensor.Buffer()).DataLength() for tensor in constants),

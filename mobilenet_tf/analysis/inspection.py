@@ -69,6 +69,8 @@ class Inspection:
     weights: dict[str, int]  # bytes by type
     metadata: artifact.Metadata | None
     unsupported_ops: list[str] = field(default_factory=list)  # operations that the runtime does not have itself
+    min_runtime: str | None = None  # the oldest TensorFlow Lite that runs a .tflite file, such as "2.17"
+    unknown_versions: list[str] = field(default_factory=list)  # operations of which it does not know that, "CUMSUM 1"
     tflite_metadata: bool | None = None  # whether it has the metadata that MediaPipe reads; None: not a .tflite file
     dead_kernels: list[dict] | None = None  # see `dead_channels.dead_kernels_by_layer`
     dead_channels: list[dict] | None = None  # see `dead_channels.dead_channels_by_layer`
@@ -125,7 +127,13 @@ def inspect(path: str | Path, batches: Iterable[np.ndarray] | None = None) -> In
     if batches is not None and kind != KERAS.name:
         raise UserError(f"samples must be given for .keras files only, whose activations can be read. Received: {path}")
     options = {} if batches is None else {"batches": batches}
-    fields = resolve(KINDS[kind].inspect)(path, **options)
+    try:
+        fields = resolve(KINDS[kind].inspect)(path, **options)
+    except UserError:
+        raise
+    except Exception as error:  # what a damaged file makes its reader raise depends on the byte
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(f"{path} must be a whole model. Received: {reason}") from error
     return Inspection(path.name, kind, files.size(path), metadata=artifact.read(path), **fields)
 
 
@@ -184,6 +192,8 @@ def _facts(inspection: Inspection) -> list[tuple[str, str]]:
     if ways:
         facts.append(("quantized weights", f"{ways[True]} by channel, {ways[False]} as a whole"))
     facts.append(("unsupported operations", ", ".join(inspection.unsupported_ops) or "none"))
+    if inspection.min_runtime is not None:
+        facts.append(("needs", _runtime(inspection)))
     if inspection.tflite_metadata is not None:
         facts.append(("TFLite metadata", "yes" if inspection.tflite_metadata else "none: MediaPipe will not load it"))
     if inspection.metadata is None:
@@ -193,6 +203,12 @@ def _facts(inspection: Inspection) -> list[tuple[str, str]]:
     facts.append(("metadata", f"{metadata.task}, {height}x{width}, ends in {metadata.outputs}, {metadata.version}"))
     facts.append((f"{len(metadata.classes)} classes", ", ".join(metadata.classes)))
     return facts
+
+
+def _runtime(inspection: Inspection) -> str:
+    least = f"TensorFlow Lite {inspection.min_runtime} or later" if inspection.min_runtime else "an unknown runtime"
+    unknown = f"; not known of {', '.join(inspection.unknown_versions)}" if inspection.unknown_versions else ""
+    return least + unknown
 
 
 def _described(tensor: Tensor) -> str:

@@ -33,7 +33,8 @@ from mobilenet_tf.inference.endings import Shapes
 from mobilenet_tf.inference.formats import FORMATS, TFLITE, Format, InputType, find_format, resolve
 from mobilenet_tf.inference.predict import load_predictor
 from mobilenet_tf.inference.spread import leaves
-from mobilenet_tf.inference.tflite import POST_PROCESS, operators
+from mobilenet_tf.inference.tflite import POST_PROCESS
+from mobilenet_tf.inference.tflite_schema import operators
 from mobilenet_tf.models import graph
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.console import quiet

@@ -18,7 +18,8 @@ import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.python.util import modify_model_io_type
 
-from mobilenet_tf.inference.tflite import POST_PROCESS, operators
+from mobilenet_tf.inference.tflite import POST_PROCESS
+from mobilenet_tf.inference.tflite_schema import operators
 from mobilenet_tf.utils.errors import UserError
 
 FLOAT_ENDS = {"DEQUANTIZE", "SOFTMAX", "LOGISTIC", POST_PROCESS}  # operations after the network that may be in float32

@@ -18,6 +18,7 @@ from mobilenet_tf.analysis import benchmark, inspection
 from mobilenet_tf.export.verification import UNPROVEN, Verification, columns, verification_path
 from mobilenet_tf.task import Task
 from mobilenet_tf.utils import files
+from mobilenet_tf.utils.console import readable
 
 RUNS, WARMUP = 20, 3  # timed calls of each file
 THREADS = (1, 2)
@@ -48,11 +49,13 @@ def measure(verifications: Sequence[Verification], paths: Sequence[Path]) -> tup
     measured = []
     for verification, path in zip(verifications, paths, strict=True):
         latencies = [time for time in times if time.file in (path.name, str(path))]
+        contents = None if path.is_dir() else inspection.inspect(path)
         full = dataclasses.replace(
             verification,
             latency_ms={str(time.threads or "auto"): round(time.median_ms, 3) for time in latencies},
             peak_memory=benchmark.peak_memory(path),
-            unsupported_ops=[] if path.is_dir() else inspection.inspect(path).unsupported_ops,
+            unsupported_ops=contents.unsupported_ops if contents else [],
+            min_runtime=contents.min_runtime if contents else None,
         )
         files.write_json(verification_path(path), full.to_dict())
         measured.append(full)
@@ -99,14 +102,14 @@ def write(
     header, *rows = columns(verifications)
     first = verifications[0]
     text = PAGE.substitute(
-        title=escape(title),
-        about=escape(
+        title=_escaped(title),
+        about=_escaped(
             f"Model: {first.reference_score}. A file fails when it loses more than {first.max_drop}. "
             f"Latency: median of {RUNS} calls, batch 1. Peak memory: of a process that loads the file and runs it once."
         ),
-        header="".join(f"<th>{escape(name)}</th>" for name in header),
+        header="".join(f"<th>{_escaped(name)}</th>" for name in header),
         rows="".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows),
-        notes="".join(f"<p>{escape(note)}</p>" for note in notes),
+        notes="".join(f"<p>{_escaped(note)}</p>" for note in notes),
         examples="".join(f'<div class="row">{"".join(map(_figure, row))}</div>' for row in examples),
         side=EXAMPLE_SIZE,
     )
@@ -116,9 +119,14 @@ def write(
 
 
 def _cell(text: str) -> str:
-    return f'<td class="failed">{escape(text)}</td>' if text in ("failed", UNPROVEN) else f"<td>{escape(text)}</td>"
+    return f'<td class="failed">{_escaped(text)}</td>' if text in ("failed", UNPROVEN) else f"<td>{_escaped(text)}</td>"
 
 
 def _figure(example: tuple[str, str]) -> str:
-    caption, url = example
-    return f'<figure><img src="{url}" alt=""><figcaption>{escape(caption)}</figcaption></figure>'
+    caption, url = map(_escaped, example)
+    return f'<figure><img src="{url}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+
+
+def _escaped(text: str) -> str:
+    """Returns text that is not ours, such as the name of a file or class, as the page shows it literally."""
+    return escape(readable(text))

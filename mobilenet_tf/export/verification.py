@@ -87,6 +87,7 @@ class Verification:
     latency_ms: dict[str, float] = field(default_factory=dict)  # threads or "auto" -> median for one image
     peak_memory: int | None = None  # bytes that loading and running it once takes
     unsupported_ops: list[str] = field(default_factory=list)  # operations that the runtime does not have itself
+    min_runtime: str | None = None  # the oldest TensorFlow Lite that runs a .tflite file, such as "2.17"
 
     @property
     def drop(self) -> float:
@@ -180,6 +181,7 @@ HEADER = (
     "ms, 2 thr.",
     "peak MB",
     "unsupported ops",
+    "needs",
     "verdict",
 )
 
@@ -199,6 +201,7 @@ def columns(verifications: Iterable[Verification]) -> list[list[str]]:
                 *("-" if time is None else f"{time:.2f}" for time in times),
                 "-" if v.peak_memory is None else f"{v.peak_memory / 1e6:.1f}",
                 ", ".join(v.unsupported_ops) or "none",
+                f"TFLite {v.min_runtime}" if v.min_runtime else "-",
                 v.verdict,
             ]
         )

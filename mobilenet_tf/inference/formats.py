@@ -28,7 +28,7 @@ class Kind:
 
     name: str
     suffix: str  # of the file; empty for a folder
-    open: str  # (path, threads) -> (function from images to {name: output}, shape of the images)
+    open: str  # (path, threads, trust) -> (function from images to {name: output}, shape of the images)
     inspect: str  # path -> the fields of `inspection.Inspection` that depend on the kind
     store: str  # (path, metadata as JSON, labels) -> None: writes the metadata into the file
     load: str  # path -> the metadata as JSON, or None

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mobilenet_tf.inference import protobuf
+from mobilenet_tf.inference import onnx_check, protobuf
+from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError, missing_extra
 from mobilenet_tf.utils.files import replacing
+from mobilenet_tf.utils.zip_files import check_total, open_zip, read_member
 
 MEMBER = "mobilenet_tf.json"  # the zip member, the file in assets.extra or the key in an ONNX file's metadata_props
 LABELS = "labels.txt"  # where MediaPipe and the TFLite Task Library look for class names, one a line
 MAX_BYTES = 2**26  # of metadata; a small file can inflate to a thousand times its size
+MAX_KEPT = 2**33  # of another member, such as weights
 METADATA_PROPS = 14  # the number of that field in ONNX's ModelProto; within it 1 is the key and 2 the value
 
 
@@ -38,15 +40,16 @@ def read_zip(path: Path) -> bytes | None:
     if not zipfile.is_zipfile(path):
         return None
     try:
-        with zipfile.ZipFile(path) as file:
+        with open_zip(path) as file:
             if MEMBER not in file.namelist():
                 return None
             size = file.getinfo(MEMBER).file_size
-            if size > MAX_BYTES:
-                raise UserError(f"{path} must hold at most {MAX_BYTES:,} bytes of metadata. Received: {size:,}")
-            return file.read(MEMBER)
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} must hold its metadata whole. Received: {error}") from error
+            if size <= MAX_BYTES:
+                return read_member(file, MEMBER, MAX_BYTES)
+    except UserError as error:
+        reason = str(error).rpartition("Received: ")[2]
+        raise UserError(f"{path} must hold its metadata whole. Received: {reason}") from error
+    raise UserError(f"{path} must hold at most {MAX_BYTES:,} bytes of metadata. Received: {size:,}")
 
 
 def write_folder(path: Path, text: str, labels: Sequence[str]) -> None:
@@ -58,7 +61,10 @@ def write_folder(path: Path, text: str, labels: Sequence[str]) -> None:
 def read_folder(path: Path) -> bytes | None:
     """Reads the metadata of a SavedModel."""
     file = path / "assets.extra" / MEMBER
-    return file.read_bytes() if file.is_file() else None
+    try:
+        return files.read_bytes(file, MAX_BYTES) if file.exists() else None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} must be a file with metadata. Received: {error}") from None
 
 
 def write_onnx(path: Path, text: str, labels: Sequence[str]) -> None:
@@ -76,11 +82,16 @@ def read_onnx(path: Path) -> bytes | None:
     Raises UserError where the file is damaged.
     """
     try:
-        fields = protobuf.fields(memoryview(path.read_bytes()))
+        fields = protobuf.fields(memoryview(onnx_check.read(path)))
         entries = [dict(protobuf.fields(content)) for number, content in fields if number == METADATA_PROPS]
-    except (ValueError, IndexError):
+    except (ValueError, IndexError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"{path} must be a whole ONNX model. Received: a damaged file") from None
-    return next((bytes(entry[2]) for entry in entries if entry.get(1) == MEMBER.encode()), None)
+    found = next((bytes(entry[2]) for entry in entries if entry.get(1) == MEMBER.encode() and 2 in entry), None)
+    if found and len(found) > MAX_BYTES:
+        raise UserError(f"{path} must hold at most {MAX_BYTES:,} bytes of metadata. Received: {len(found):,}")
+    return found
 
 
 def load_onnx(path: Path) -> tuple[Any, Any]:
@@ -92,18 +103,21 @@ def load_onnx(path: Path) -> tuple[Any, Any]:
         import onnx
     except ImportError as error:
         raise missing_extra("onnx", "onnx") from error
+    onnx_check.read(path)
     try:
         return onnx, onnx.load(path)
     except Exception as error:  # protobuf's DecodeError, whose class depends on its backend
-        raise UserError(f"{path} must be an ONNX model. Received: {error}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path} must be a whole ONNX model. Received: {reason}") from error
 
 
 def _write_members(path: Path, members: Mapping[str, bytes]) -> None:
     """Puts members into a zip archive, in place of those of the same names; other members stay."""
     data, kept = path.read_bytes(), []
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as old:
-            kept = [(info, old.read(info)) for info in old.infolist() if info.filename not in members]
+        with open_zip(path) as old:
+            check_total(old)
+            kept = [(info, read_member(old, info, MAX_KEPT)) for info in old.infolist() if info.filename not in members]
             data = data[: min((info.header_offset for info in old.infolist()), default=len(data))]
     file = io.BytesIO(data)
     with zipfile.ZipFile(file, "a") as new:

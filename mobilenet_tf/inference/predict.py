@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mobilenet_tf.inference import artifact
+from mobilenet_tf.inference import artifact, onnx_check
 from mobilenet_tf.inference.artifact import Metadata
 from mobilenet_tf.inference.endings import Named
 from mobilenet_tf.inference.formats import KINDS, resolve
@@ -62,18 +62,34 @@ class Predictor:
         if not (fits and all(want in (None, got) for want, got in zip(rest, images.shape[1:], strict=True))):
             shape = ", ".join(["N", *("any" if size is None else str(size) for size in rest)])
             raise UserError(f"{self.name} takes images of shape [{shape}]. Received: shape {list(images.shape)}")
-        named = _in_batches(self.run, images, self.input_shape[0])
+        try:
+            named = _in_batches(self.run, images, self.input_shape[0])
+        except UserError:
+            raise
+        except Exception as error:  # each runtime raises its own where a file's graph does not fit together
+            if self.path is None:
+                raise
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"{self.path} must run on images. Received: {reason}") from error
         return _structure(self.metadata.ending.to_raw(named) if self.metadata else named)
 
 
-def load_predictor(path: str | Path, *, threads: int | None = None) -> Predictor:
+def load_predictor(path: str | Path, *, threads: int | None = None, trust: bool = False) -> Predictor:
     """Loads a .keras, .tflite or .onnx file, a SavedModel folder or a run folder (its model.keras).
 
-    `threads` (None: all cores) is for .tflite and .onnx. Raises UserError for a missing, unknown or corrupt model.
+    Args:
+        threads: for .tflite and .onnx files; None: all cores.
+        trust: open a SavedModel even where its graph reads or writes files, runs Python or reaches the network.
+
+    Raises:
+        UserError: a missing, unknown or corrupt model, or a SavedModel that does more than compute.
     """
+    most = max(64, 4 * (os.cpu_count() or 1))  # too many threads end the process
+    if threads is not None and not 1 <= threads <= most:
+        raise UserError(f"threads must be 1 to {most}. Received: {threads}")
     path, kind = artifact.locate(path)
     threads = threads or os.cpu_count() if KINDS[kind].threads else None
-    run, shape = resolve(KINDS[kind].open)(path, threads)
+    run, shape = resolve(KINDS[kind].open)(path, threads, trust)
     return Predictor(run, kind, path.name, shape, artifact.read(path), path, threads)
 
 
@@ -152,10 +168,10 @@ def _stack(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts)
 
 
-# How each kind of file is opened: (path, threads) -> (function from images to named outputs, shape of the images)
+# How each kind of file is opened: (path, threads, trust) -> (function from images to named outputs, their shape)
 
 
-def keras_runner(path: Path, threads: int | None) -> tuple[Callable, Shape]:
+def keras_runner(path: Path, threads: int | None, trust: bool = False) -> tuple[Callable, Shape]:
     """Opens a .keras file. Raises UserError as `load_keras` does, and for a model with several inputs."""
     return model_runner(load_keras(path))
 
@@ -179,28 +195,35 @@ def model_runner(model: Any) -> tuple[Callable, Shape]:
     return lambda images: _name(forward(tf.constant(images, floats))), shape
 
 
-def open_saved_model(path: Path) -> tuple[Any, Any]:
+def open_saved_model(path: Path, trust: bool = False) -> tuple[Any, Any]:
     """Returns (the model, its serving function). The function does not keep its variables alive; the model does.
 
-    Raises UserError where the folder is damaged or has no such function.
+    Raises UserError where the folder is damaged or has no such function, or, without `trust`, where it does more than
+    compute: see `saved_model_check`.
     """
     import tensorflow as tf
 
+    from mobilenet_tf.inference import saved_model_check
+
     try:
+        if not trust:
+            saved_model_check.check(path)
         with quiet():
             model = tf.saved_model.load(str(path))
         serve = model.signatures["serving_default"]
-    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # TensorFlow raises all kinds for a damaged folder
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"{path} must be a SavedModel with a serving_default signature. Received: {reason}") from error
     return model, serve
 
 
-def savedmodel_runner(path: Path, threads: int | None) -> tuple[Callable, Shape]:
+def savedmodel_runner(path: Path, threads: int | None, trust: bool = False) -> tuple[Callable, Shape]:
     """Opens a SavedModel. Raises UserError where it is damaged or has several inputs."""
     import tensorflow as tf
 
-    model, serve = open_saved_model(path)
+    model, serve = open_saved_model(path, trust)
     specs = serve.structured_input_signature[1]
     if len(specs) != 1:
         raise UserError(f"{path} must take one input, images. Received: {len(specs)} inputs, {', '.join(specs)}")
@@ -212,7 +235,7 @@ def savedmodel_runner(path: Path, threads: int | None) -> tuple[Callable, Shape]
     return run, tuple(spec.shape)
 
 
-def tflite_runner(path: Path, threads: int | None) -> tuple[Callable, Shape]:
+def tflite_runner(path: Path, threads: int | None, trust: bool = False) -> tuple[Callable, Shape]:
     """Opens a .tflite file. Raises UserError where it is damaged or has several inputs."""
     interpreter = open_tflite(path, threads=threads)
     details = interpreter.get_input_details()
@@ -266,14 +289,17 @@ ONNX_TYPES = {
 }
 
 
-def onnx_runner(path: Path, threads: int | None) -> tuple[Callable, Shape]:
+def onnx_runner(path: Path, threads: int | None, trust: bool = False) -> tuple[Callable, Shape]:
     """Opens an ONNX file. Raises UserError where it is damaged or has several inputs, or onnxruntime is missing."""
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only
+    onnx_check.read(path)
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # Without the fallback to the one provider that there is, of which it would print a message
+        providers = ["CPUExecutionProvider"]
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's own classes derive from Exception alone
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"{path} must be a whole ONNX model. Received: {reason}") from error

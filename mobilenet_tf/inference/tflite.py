@@ -6,45 +6,34 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from mobilenet_tf.inference.tflite_check import check
+from mobilenet_tf.utils import files
 from mobilenet_tf.utils.console import quiet
 from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.file_kinds import TFLITE, what_is
 
+MAX_BYTES = 2**31  # of a file; offsets in a flatbuffer end there
 POST_PROCESS = "TFLite_Detection_PostProcess"  # ends a detector; the one custom operation that every runtime has
-
-
-def tflite_schema() -> Any:
-    """Returns the generated classes of TFLite's schema: LiteRT's or, where that is not installed, TensorFlow's."""
-    try:
-        from ai_edge_litert import schema_py_generated
-    except ImportError:
-        from tensorflow.lite.python import schema_py_generated
-    return schema_py_generated
-
-
-def operators(model: Any) -> list[str]:
-    """Returns the name of each operator code of a .tflite model; a custom one has its own name, such as "FlexErf"."""
-    schema = tflite_schema()
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items()}
-    codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
-    # Files for old runtimes have the code in the deprecated byte only, new operations in the other field only.
-    builtin = [names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in codes]
-    return [code.CustomCode().decode() if name == "CUSTOM" else name for code, name in zip(codes, builtin, strict=True)]
 
 
 def open_tflite(path: str | Path, *, threads: int | None = None, **options: Any) -> Any:
     """Opens a .tflite file in LiteRT's interpreter, or TensorFlow's where that is not installed.
 
-    Returns the interpreter with its tensors allocated. Raises UserError when the file is truncated or corrupt.
+    Returns the interpreter with its tensors allocated. Raises UserError when the file is missing, truncated or corrupt,
+    or has numbers on which the runtime would end the process.
     """
+    path = Path(path)
     try:
         with quiet(), warnings.catch_warnings(action="ignore"):
             # By content: TensorFlow's interpreter crashes on a truncated file that it is given by path.
-            content = Path(path).read_bytes()
+            content = files.read_bytes(path, MAX_BYTES)
             interpreter = interpreter_class()(model_content=content, num_threads=threads, **options)
+            check(content)
             interpreter.allocate_tensors()
             return interpreter
-    except (ValueError, RuntimeError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except (OSError, ValueError, RuntimeError, UnicodeError, MemoryError) as error:
+        kind = what_is(path)
+        reason = " ".join(str(error).split())[:300] if kind == TFLITE else kind
         raise UserError(f"{path} must be a whole TFLite model. Received: {reason}") from error
 
 

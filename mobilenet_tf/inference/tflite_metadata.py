@@ -6,6 +6,7 @@ tensorflow/compiler/mlir/lite/schema/schema.fbs.
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mobilenet_tf.inference.artifact import Metadata
 from mobilenet_tf.inference.metadata_storage import LABELS
 from mobilenet_tf.inference.tflite import open_tflite, tflite_outputs
 from mobilenet_tf.utils import files
+from mobilenet_tf.utils.errors import UserError
 
 ENTRY = "TFLITE_METADATA"  # the name in the model's own list of metadata
 PARSER_VERSION = "1.5.0"  # of the schema, the oldest that reads what is written here
@@ -78,17 +80,27 @@ def embed(path: str | Path, metadata: Metadata) -> None:
 
 
 def read(path: str | Path) -> bytes | None:
-    """Returns the metadata flatbuffer (identifier M001) in a .tflite file, or None where it has none."""
-    data = Path(path).read_bytes()
-    model = _root(data)
-    for entry in _tables(model, "Model", "metadata"):
-        if _string(entry, "Metadata", "name") == ENTRY:
-            offset = entry.Offset(_slot("Metadata", "buffer"))
-            index = entry.Get(numbers.Uint32Flags, entry.Pos + offset) if offset else 0
-            buffer = _tables(model, "Model", "buffers")[index]
-            offset = buffer.Offset(_slot("Buffer", "data"))
-            start = buffer.Vector(offset)
-            return data[start : start + buffer.VectorLen(offset)]
+    """Returns the metadata flatbuffer (identifier M001) in a .tflite file, or None where it has none.
+
+    Raises UserError where it is damaged.
+    """
+    return entry(Path(path).read_bytes(), ENTRY, path)
+
+
+def entry(data: bytes, wanted: str, path: str | Path) -> bytes | None:
+    """Returns what the model's own list of metadata has under a name, or None. Raises UserError as `read` does."""
+    try:
+        model = _root(data)
+        for found in _tables(model, "Model", "metadata"):
+            if _string(found, "Metadata", "name") == wanted:
+                offset = found.Offset(_slot("Metadata", "buffer"))
+                index = found.Get(numbers.Uint32Flags, found.Pos + offset) if offset else 0
+                buffer = _tables(model, "Model", "buffers")[index]
+                offset = buffer.Offset(_slot("Buffer", "data"))
+                start = buffer.Vector(offset)
+                return data[start : start + buffer.VectorLen(offset)]
+    except (IndexError, TypeError, ValueError, struct.error) as error:
+        raise UserError(f"{path} must hold its TFLite metadata whole. Received: {error}") from None
     return None
 
 
@@ -282,4 +294,4 @@ def _tables(owner: Table, table: str, field: str) -> list[Table]:
 
 def _string(owner: Table, table: str, field: str) -> str:
     offset = owner.Offset(_slot(table, field))
-    return owner.String(owner.Pos + offset).decode() if offset else ""
+    return owner.String(owner.Pos + offset).decode("utf-8", "replace") if offset else ""

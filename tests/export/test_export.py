@@ -24,7 +24,8 @@ from mobilenet_tf.export.verification import Parity, Verification, check_parity,
 from mobilenet_tf.inference import artifact
 from mobilenet_tf.inference.artifact import Metadata
 from mobilenet_tf.inference.predict import keras_predictor, load_predictor
-from mobilenet_tf.inference.tflite import open_tflite, operators
+from mobilenet_tf.inference.tflite import open_tflite
+from mobilenet_tf.inference.tflite_schema import operators
 from mobilenet_tf.models import builder
 from mobilenet_tf.models.layers import BatchNormalization
 from mobilenet_tf.tasks.classification.export import serving_model
