@@ -46,7 +46,6 @@ KINDS = {
     "category twice": "left out",
     "no boxes": "kept as a negative",
     "class without boxes": "never learned",
-    "same images": "scores on them say nothing about other images",
 }
 
 

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from detection_sets import NAMES, coco_dict, write_coco, write_voc
+from detection_sets import NAMES, coco_dict, write_coco, write_images, write_voc
 from PIL import Image
 from sections import data_section, reader_of
 
@@ -174,6 +174,23 @@ def test_the_report_counts_boxes_as_the_model_sees_them(tmp_path, resize):
     assert [line.partition(" of the split ")[0] for line in result["notes"]] == ["all 2 images"] * 2
     assert text[0].startswith("train: 2 images, 3 boxes") and any("anchor recall" in line for line in text)
     json.dumps(result, allow_nan=False)
+
+
+def test_a_set_without_a_test_split_is_examined_as_far_as_it_goes(tmp_path):
+    crowd = coco_dict()
+    crowd["annotations"] += [box | {"id": 200 + i, "bbox": [i % 60, 1, 5, 5 + i // 60]} for i in range(110)
+                             for box in crowd["annotations"][:1]]  # fmt: skip
+    for split, coco in (("train", crowd), ("valid", coco_dict())):
+        write_images(tmp_path / split)
+        (tmp_path / split / "_annotations.coco.json").write_text(json.dumps(coco))
+    cfg = config.override(BASE, [f"data.root={tmp_path}", "data.splits={}"], "small")
+    result = check.check(cfg, tmp_path / "out")
+    assert list(result["splits"]) == ["train", "validation"]
+    assert result["splits"]["train"]["most_boxes"] == 112 and result["splits"]["validation"]["most_boxes"] == 2
+    assert [line.partition(" ")[0] for line in result["notes"]] == ["train:", "test:", "all"]
+    assert "112 boxes, of which detections.max_detections lets 100 be found" in result["notes"][0]
+    assert "must have images for the split test" in result["notes"][1]
+    assert set(result["notes"]) <= set(check.lines(result))
 
 
 def test_anchor_recall_is_one_when_the_boxes_are_the_anchors(tmp_path):

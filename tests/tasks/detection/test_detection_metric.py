@@ -100,6 +100,60 @@ def test_a_backend_that_is_not_installed_names_its_extra(monkeypatch):
         scoring.coco_scores(*made_up(2), backend="hotcoco")
 
 
+def crowded(objects: int) -> tuple[dict, list[dict]]:
+    """An image with so many objects of a class, all of them found."""
+    entries = [box_entry(i + 1, 1, 1 + i % 2, [4 * (i % 50), 4 * (i // 50), 3, 3]) for i in range(2 * objects)]
+    truth = {
+        "images": [{"id": 1, "file_name": "1.png", "height": 200, "width": 200}],
+        "annotations": entries,
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+    }
+    return truth, [
+        {key: entry[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.9} for entry in entries
+    ]
+
+
+@pytest.mark.parametrize("backend", ["pycocotools", "hotcoco"])
+def test_detections_beyond_a_hundred_count_where_they_are_asked_for(backend):
+    pytest.importorskip(backend)
+    truth, results = crowded(150)
+    numbers = scoring.coco_scores(truth, results, backend=backend).numbers
+    assert numbers["AP"] == pytest.approx(by_pycocotools(truth, results)[0]) and numbers["AR100"] < 0.7
+    numbers = scoring.coco_scores(truth, results, backend=backend, max_detections=150).numbers
+    assert numbers["AP"] == numbers["AP_small"] == numbers["AR150"] == pytest.approx(1) and "AR100" not in numbers
+
+
+def test_a_metric_counts_as_many_detections_as_an_image_has_objects_and_says_so():
+    truth, results = crowded(150)
+    for options, ap, lines in (
+        ({}, 1.0, ["an image has 150 objects of a class: so many detections count there in place of COCO's 100"]),
+        (
+            {"max_found": 200},
+            1.0,
+            ["so many detections count", "300 objects, of which detections.max_detections lets 200"],
+        ),
+        ({"max_detections": 100}, 0.67, ["150 objects of a class, of which metric.max_detections lets 100 be found"]),
+        ({"max_detections": 300, "max_found": 300}, 1.0, []),
+    ):
+        metric = DetectionMetric(["cat", "dog"], truth, **options)
+        metric.images, metric.results = truth["images"], results
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            numbers = metric.result()
+        assert numbers["AP"] == pytest.approx(ap, abs=0.01)
+        for warning, line in zip(caught, lines, strict=True):
+            assert line in str(warning.message)
+
+
+def test_classes_in_an_order_of_their_own_keep_their_scores():
+    """As data.classes has them: COCO's code sorts by id."""
+    truth, results = crowded(5)
+    results = [result for result in results if result["category_id"] == 1]
+    metric = DetectionMetric(["dog", "cat"], truth)
+    metric.images, metric.results = truth["images"], results
+    assert {row["name"]: round(row["AP"], 3) for row in metric.per_class()} == {"dog": 0.0, "cat": 1.0}
+
+
 def samples_of(truth: dict, classes=CLASSES) -> list[dict]:
     """Samples as evaluation hands them on: padded boxes, an image of the input's size."""
     label = {category["id"]: classes.index(category["name"]) for category in truth["categories"]}
@@ -223,6 +277,15 @@ def test_results_can_be_written_and_scored_again(tmp_path):
         COCO(str(tmp_path / "truth.json")).loadRes(str(path))  # the official code takes the file
     with pytest.raises(UserError, match="none.json must be a text file that can be read"):
         scoring.score_file(tmp_path / "truth.json", tmp_path / "none.json")
+    for row in (
+        {},
+        None,
+        {"image_id": [1], "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1},
+        results[0] | {"score": None},
+    ):
+        (tmp_path / "wrong.json").write_text(json.dumps([row]))
+        with pytest.raises(UserError, match=r"wrong.json: \[0\] must be a detection with image_id, category_id"):
+            scoring.score_file(tmp_path / "truth.json", tmp_path / "wrong.json")
     with pytest.raises(UserError, match="detections must be of the images and categories"):
         scoring.coco_scores(truth, [{"image_id": 2, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}])
 
