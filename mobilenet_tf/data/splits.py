@@ -183,7 +183,7 @@ def draw(
         members.setdefault(classes[name], []).append(name)
     split_of: dict[str, str] = {}
     for ordered in members.values():
-        sizes = _sizes(len(ordered), held_out, fraction, even=labels is None)
+        sizes = _sizes(len(ordered), held_out, fraction)
         start = 0
         for split in (name for name in reversed(HELD_OUT) if name in sizes):
             split_of.update(dict.fromkeys(ordered[start : start + sizes[split]], split))
@@ -202,13 +202,8 @@ def order_by_hash(names: Iterable[str], seed: int) -> list[str]:
     return sorted(names, key=key)
 
 
-def _sizes(count: int, held_out: Collection[str], fraction: float, *, even: bool) -> dict[str, int]:
-    """How many of `count` names each split gets; `even`: as many each, or else validation before test."""
-    wanted = max(1, round(fraction * count))
-    if even:
-        return dict.fromkeys(held_out, min(wanted, max(0, count - 1) // max(1, len(held_out))))
-    sizes, left = {}, count
-    for split in (name for name in HELD_OUT if name in held_out):
-        sizes[split] = max(0, min(wanted, left - 1))
-        left -= sizes[split]
-    return sizes
+def _sizes(count: int, held_out: Collection[str], fraction: float) -> dict[str, int]:
+    """How many of `count` names each split gets; of two names validation has the one that train can spare."""
+    most = max(0, count - 1) // max(1, len(held_out))
+    sizes = dict.fromkeys(held_out, min(max(1, round(fraction * count)), most))
+    return sizes | {"validation": 1} if count == 2 and "validation" in held_out else sizes

@@ -74,15 +74,16 @@ def split_expression(
         warn_test_is_validation(data.name)
         return split_expression(available, data, "validation")
     given = {name for name in SPLITS if name in available or name in data.splits}
+    given = given or {"train", "test"}  # TFDS's mock data sets do not say what they have
     if split not in given and split not in to_draw(given):
         raise no_such_split(split, data.name, given)
     drawn = () if "train" in data.splits else to_draw(given)
     if split not in ("train", *drawn) or not drawn:
         return split
     percent = min(max(1, round(100 * data.validation_fraction)), 99 // len(drawn))
-    ends = [0, *(100 - percent * left for left in range(len(drawn), -1, -1))]  # of nothing, train and what is drawn
-    index = ("train", *drawn).index(split)
-    return f"train[{ends[index]}%:{ends[index + 1]}%]"
+    ends = ["", *(f"{100 - percent * left}%" for left in range(len(drawn), 0, -1)), ""]
+    first = ("train", *drawn).index(split)
+    return f"train[{ends[first]}:{ends[first + 1]}]"
 
 
 def records(prepared, split: str, expression: str) -> tuple[tf.data.Dataset, int]:

@@ -167,7 +167,7 @@ ERRORS = {
     "must be a folder that exists. Received: .*none": missing_folder,
     "train/b must have images (.avif .bmp .*). Received: none": no_pictures,
     "one folder of images (.avif .*) for each class, .*: 3 images lie directly in .*/d: put": no_class_folders,
-    "must have images for the split test. Received: none": empty_split,
+    "must have images for the split test; another one can be scored, as with --split validation.": empty_split,
     "must have at least two classes. Received: a": one_class,
     "labels must have every class. Received: .*b/000.png of unknown class 'b'": unknown_class,
     "labels must only name classes of .*Received: c, without images": unused_class,

@@ -85,7 +85,7 @@ def test_csv_files_and_identities_with_few_pictures(tmp_path):
     "held_out, message",
     [
         ({"test": ["a", "zoe"]}, "data.held_out.test must name identities of the data. Received: zoe"),
-        ({"test": 1.5}, "data.held_out.test must be a share of at least 0 and below 1. Received: 1.5"),
+        ({"test": 1.5}, "data.held_out.test must be less than 1. Received: 1.5"),
         ({"test": ["a"]}, "the test split must have images of at least two identities. Received: a"),
     ],
 )
