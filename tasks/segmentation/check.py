@@ -27,15 +27,16 @@ def check(cfg: Config, folder: Path) -> dict:
 
     Raises UserError where there is no train split, or not one image of it with a mask that can be used.
     """
-    splits = {}
+    splits, missing = {}, {}
     for split in SPLITS:
         try:
             splits[split] = _split(cfg, split)
-        except UserError:
+        except UserError as error:
             if split == "train":
                 raise
+            missing[split] = str(error)
     written = [_sheet(cfg, Path(folder) / "samples.png")]
-    return {"splits": splits, "files": [str(path) for path in written]}
+    return {"splits": splits, "missing": missing, "files": [str(path) for path in written]}
 
 
 def lines(result: dict) -> list[str]:
@@ -52,7 +53,7 @@ def lines(result: dict) -> list[str]:
         text += [f"{split}: {line}" for line in report["findings"][:MAX_PRINTED_FINDINGS]]
         if len(report["findings"]) > MAX_PRINTED_FINDINGS:
             text.append(f"{split}: {len(report['findings']) - MAX_PRINTED_FINDINGS} more")
-    return text
+    return text + [f"no {split}: {reason}" for split, reason in result["missing"].items()]
 
 
 def _split(cfg: Config, split: str) -> dict:

@@ -89,13 +89,13 @@ UnknownValues = Literal["error", "ignore", "nearest"]
 class Data(config.DataWithSplits):
     """Images with a class for every pixel."""
 
-    reader: Literal["folder", "voc", "cityscapes", "coco", "tfds", "scenes"]
+    reader: Literal["folder", "voc", "cityscapes", "coco", "labelme", "tfds", "scenes"]
     root: Path | None = Field(
         default=None, description="The folder of the data set, or the data_dir of TensorFlow Datasets"
     )
     classes: list[str] | Path | None = Field(
         default=None,
-        description="The names of the classes, or a label file with one a line; of COCO, the categories to use, the "
+        description="The names of the classes, or a label file with one a line; of COCO and labelme, those to use, the "
         "rest being background",
     )
     values: dict[MaskValue, str] = Field(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from mobilenet_tf.config import Split
 from mobilenet_tf.data.images import EXTENSIONS as IMAGE_EXTENSIONS
 from mobilenet_tf.data.images import files_below
 from mobilenet_tf.data.splits import SPLITS, names_of
-from mobilenet_tf.tasks.segmentation.data.layout import JUNK, visible
+from mobilenet_tf.tasks.segmentation.data.layout import visible, visible_files
 from mobilenet_tf.tasks.segmentation.data.masks import EXTENSIONS, LOSSY
 from mobilenet_tf.utils.errors import UserError
 
@@ -113,16 +112,11 @@ def without_image(folders: Folders, pairs: Pairs) -> list[Path]:
 def _masks_by_name(folder: Path) -> dict[str, Path]:
     """{path below the folder without its suffix: mask file}; of one name in several formats the surest."""
     found: dict[str, Path] = {}
-    for path in sorted(_files(folder), key=lambda path: (EXTENSIONS.index(path.suffix.lower()), path)):
+    for path in sorted(
+        visible_files(folder, EXTENSIONS), key=lambda path: (EXTENSIONS.index(path.suffix.lower()), path)
+    ):
         found.setdefault(_name(path.relative_to(folder)), path)
     return found
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, inside, names in os.walk(folder, followlinks=True):
-        inside[:] = sorted(name for name in inside if not name.startswith(".") and name.casefold() not in JUNK)
-        yield from (Path(parent, name) for name in names
-                    if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS)  # fmt: skip
 
 
 def _name(path: Path) -> str:

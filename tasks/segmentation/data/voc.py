@@ -11,7 +11,7 @@ from mobilenet_tf.data.images import EXTENSIONS as IMAGE_EXTENSIONS
 from mobilenet_tf.data.splits import SPLITS, names_of, warn_test_is_validation
 from mobilenet_tf.tasks.segmentation.config import Data
 from mobilenet_tf.tasks.segmentation.data import masks, parts
-from mobilenet_tf.tasks.segmentation.data.layout import check_file, check_folder, visible
+from mobilenet_tf.tasks.segmentation.data.layout import check_file, check_folder, visible, visible_files
 from mobilenet_tf.tasks.segmentation.data.masked_images import MaskedImages
 from mobilenet_tf.tasks.segmentation.data.pairing import Pairs
 from mobilenet_tf.tasks.segmentation.data.value_tables import mask_reader, voc_colors
@@ -65,7 +65,9 @@ def read(data: Data, split: Split, seed: int, size: int) -> MaskedImages:
 
 
 def _root(root: Path) -> Path:
-    candidates = (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012", *visible(root).values())
+    inside = [path for path in visible(root).values() if path.is_dir()]
+    below = [path for folder in inside if folder.name == "VOCdevkit" for path in visible(folder).values()]
+    candidates = (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012", *inside, *below)
     return next((folder for folder in candidates if (folder / "JPEGImages").is_dir()), root)
 
 
@@ -113,7 +115,7 @@ def _names(path: Path, encoding: str) -> list[str]:
 def _by_name(folder: Path, extensions: Iterable[str]) -> dict[str, Path]:
     """{path below the folder without its suffix: file} of a folder and those below it."""
     order = list(extensions)
-    paths = [path for path in folder.rglob("*") if path.suffix.lower() in order and not path.name.startswith(".")]
+    paths = visible_files(folder, order)
     found: dict[str, Path] = {}
     for path in sorted(paths, key=lambda path: (order.index(path.suffix.lower()), path)):
         found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
