@@ -15,6 +15,7 @@ from PIL import Image
 from untrained import evened, lively
 
 from mobilenet_tf import config, workflow
+from mobilenet_tf.config import Rendering
 from mobilenet_tf.data import images, transforms
 from mobilenet_tf.export.convert import export
 from mobilenet_tf.inference import artifact
@@ -88,13 +89,21 @@ def photograph(real_data):
 
 
 @pytest.mark.real_data
-def test_pictures_are_seen_as_in_the_evaluation(photograph):
+def test_pictures_are_seen_as_in_the_evaluation(photograph, tmp_path):
     namespace = {}
     text = "from PIL import Image, ImageOps\n\n\n" + PROGRAMS["lite.py"][PROGRAMS["lite.py"].index("def open_image") :]
     exec(text, namespace)
-    picture = namespace["open_image"](photograph)
+    picture = namespace["open_image"](photograph, {"config": {"data": {}}})
     image = images.read(photograph)
     assert np.abs(np.asarray(picture).astype(int) - image).max() <= 1
+    for mode, background in (("RGBA", "black"), ("LA", "#0000ff"), ("P", "white")):
+        cut_out = picture.convert("RGBA")
+        cut_out.putalpha(picture.convert("L"))
+        cut_out = cut_out.quantize(16) if mode == "P" else cut_out.convert(mode)
+        cut_out.save(tmp_path / "cut_out.png")
+        shown = namespace["open_image"](tmp_path / "cut_out.png", {"config": {"data": {"background": background}}})
+        expected = images.read(tmp_path / "cut_out.png", Rendering(background))
+        np.testing.assert_array_equal(np.asarray(shown), expected)
     for size, crop in product(((96, 128), (320, 320), (300, 500)), (None, 0.875)):
         wanted = transforms.resize(size, crop)({"image": image})["image"].numpy()
         got = np.asarray(namespace["resize"](picture, size[::-1], crop))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
+import threading
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +13,8 @@ import tensorflow as tf
 from mobilenet_tf.config import Rendering
 from mobilenet_tf.data.images import load_image, orientation, render
 
+LARGE = 2**24  # pixels
+_LARGE_IMAGES = threading.BoundedSemaphore(4)  # are decoded by Pillow at a time: 48 megapixels take 400 MB
 ONE_PIXEL = np.array([0, 0, 1, 1], np.int32)
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # in a scan, all but stuffing, fill bytes and restart markers
 
@@ -26,9 +30,10 @@ def normalize(data: bytes, rendering: Rendering = Rendering()) -> tuple[bytes, t
     with load_image(io.BytesIO(data)) as image:
         if _is_plain_jpeg(image, data):
             return data, (image.height, image.width)
-        image = render(image, rendering)
-    image.save(bmp, "BMP")
-    return bmp.getvalue(), (image.height, image.width)
+        with _LARGE_IMAGES if image.width * image.height > LARGE else contextlib.nullcontext():
+            rgb = render(image, rendering)
+            rgb.save(bmp, "BMP")
+    return bmp.getvalue(), (rgb.height, rgb.width)
 
 
 def _is_plain_jpeg(image, data):

@@ -6,8 +6,10 @@ import random
 import struct
 import subprocess
 import sys
+import time
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -425,3 +427,20 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "MAX_BYTES", 99)
     with pytest.raises(UserError, match="100 bytes, over the limit of 99"):
         images.read(tmp_path / "large.png")
+
+
+def test_few_large_images_are_decoded_at_a_time(monkeypatch):
+    running, most = [], []
+
+    def render(image, rendering):
+        running.append(image)
+        most.append(len(running))
+        time.sleep(0.01)
+        running.pop()
+        return images.render(image, rendering)
+
+    monkeypatch.setattr(image_decoding, "render", render)
+    monkeypatch.setattr(image_decoding, "LARGE", HEIGHT * WIDTH - 1)
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(image_decoding.normalize, [to_bytes(RGB, "PNG")] * 12))
+    assert len(most) == 12 and max(most) <= 4
