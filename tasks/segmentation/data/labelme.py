@@ -58,8 +58,8 @@ def read(data: Data, split: Split, seed: int, size: int) -> MaskedImages:
     given: dict[Split, list[Annotation]] = {}
     for file in with_image:
         folders = file.file.relative_to(root).parts[:-1]
-        names: list[Split] = [SPLIT_NAMES[part.lower()] for part in folders if part.lower() in SPLIT_NAMES]
-        given.setdefault(names[0] if names else "train", []).append(file)
+        named: list[Split] = [SPLIT_NAMES[part.lower()] for part in folders if part.lower() in SPLIT_NAMES]
+        given.setdefault(named[0] if named else "train", []).append(file)
     chosen = parts.part(lambda origin: given[origin], _image_of, given, split, data, seed)
     labels = sorted({str(shape["label"]) for file in files for _, shape in file.shapes})
     labels = [label for label in labels if label.lower() not in (*BACKGROUND, *IGNORED)]
