@@ -32,6 +32,7 @@ EXTENSIONS = (
 LONGEST_SUFFIX = 12  # what is longer is no suffix, but a sentence after a point
 NOTES = (".txt", ".xml", ".json", ".csv", ".yaml", ".yml", ".md", ".cache")  # what lies beside images by custom
 MIN_SIDE = 4  # px
+BAND = 256  # rows
 MAX_BYTES = 2**29  # of a file
 MAX_PIXELS = 89_478_485  # Pillow's limit against decompression bombs
 
@@ -125,11 +126,20 @@ def read(path: str | os.PathLike, rendering: Rendering = Rendering()) -> np.ndar
     """Reads one image file -> uint8 [H, W, 3] RGB. Raises UserError that names the file and the reason."""
     try:
         with load_image(io.BytesIO(read_bytes(path))) as image:
-            return np.array(render(image, rendering))
+            return _to_array(render(image, rendering))
     except UnreadableImageError as error:
         raise UserError(f"{path} must be an image that can be decoded. Received: {error}") from None
     except OSError as error:
         raise UserError(f"{path} must be an image file. Received: {error.strerror or error}") from None
+
+
+def _to_array(image: Image.Image) -> np.ndarray:
+    """np.array(image), a band of rows at a time: the whole image would be in memory three times."""
+    array = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, BAND):
+        bottom = min(top + BAND, image.height)
+        array[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return array
 
 
 @contextlib.contextmanager
