@@ -146,7 +146,7 @@ FOLDERS = [("images", "labels"), ("Images", "Labels"), ("image", "label"), ("JPE
 def test_labels_are_found_in_the_folders_of_people(tmp_path, images, labels):
     pairs(tmp_path / "train" / images / "north", tmp_path / "train" / labels / "north", "ab")
     (tmp_path / "data.yaml").write_text(f"train: train/{images}\nnames: [thing]")
-    assert len(boxes(tmp_path)) == 2
+    assert len(boxes(tmp_path)) == len(boxes(tmp_path, "validation")) == 1
 
 
 def test_where_labels_were_looked_for_is_told(tmp_path):
@@ -180,7 +180,7 @@ KEYPOINTS = {"[4, 3]": POSE, "[3, 2]": f"0 {BOX} 0.42 0.45 0.58 0.45 0.5 0.6\n",
 @pytest.mark.parametrize("shape", KEYPOINTS)
 def test_the_box_of_key_points_is_their_first_four_numbers(tmp_path, shape):
     roboflow(tmp_path, f"train: train/images\nkpt_shape: {shape}\nnames: [thing]", label=KEYPOINTS[shape])
-    assert boxes(tmp_path) == [[18, 8, 12, 16]] * 2
+    assert boxes(tmp_path) == boxes(tmp_path, "validation") == [[18, 8, 12, 16]]
 
 
 @pytest.mark.parametrize("label", [POSE, f"0 {BOX} 0.42 0.45 2 0.58 0.45 1 0.5 0.6 2\n"])
