@@ -6,6 +6,7 @@ methods, `Inference`, needs no TensorFlow and lies in the task's inference.py, s
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -150,4 +151,4 @@ def as_text(value: Any) -> str:
     """Returns a sample's "id" as text; it may be text or bytes of Python, NumPy or TensorFlow."""
     value = value.numpy() if hasattr(value, "numpy") else value
     value = value.item() if hasattr(value, "item") else value
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return os.fsdecode(value) if isinstance(value, bytes) else str(value)

@@ -225,13 +225,15 @@ def evaluate_model(
     cfg = cfg if name_or_path else _with_splits_of_run(cfg, model, overrides)
     import numpy as np
 
+    from mobilenet_tf.data.folder_names import standard_form
     from mobilenet_tf.data.skipped import skipped_line
     from mobilenet_tf.inference.predict import load_predictor
     from mobilenet_tf.training.evaluate import evaluate
 
     task, predictor = find_task(cfg.task)(cfg), load_predictor(model, threads=threads, trust=trust)
     source = task.source(split)
-    if task.closed_set and predictor.metadata and list(predictor.metadata.classes) != list(source.classes):
+    stored = [standard_form(name) for name in predictor.metadata.classes] if predictor.metadata else None
+    if task.closed_set and stored is not None and stored != [standard_form(name) for name in source.classes]:
         raise UserError(
             f"the classes of the data must be those of {model}: {_names(predictor.metadata.classes)}. "
             f"Received: {_names(source.classes)}"

@@ -73,7 +73,7 @@ def _descend(folder: Folder) -> Folder:
     """The folder that holds the splits or classes: the only one in another is entered where it holds folders itself."""
     while not folder.images and len(inner := _filled(folder)) == 1:
         child = inner[0]
-        if split_of_name(child.name) or child.images or not _filled(child):
+        if split_of_name(child.name) or len(_filled(child)) < (2 if child.images else 1):
             break
         folder = child
     return folder
@@ -268,7 +268,7 @@ def _left_out(tree: Folder, classes: Sequence[ClassFolder], count: int) -> list[
     }
     if missed:
         found = count_left_out(missed, tree.path)
-        _warn(f"{tree.path}: {len(missed)} files or folders are left out beside {count} images: {found}")
+        _warn(f"{tree.path}: left out beside {count} images are {found}")
     others = count_left_out([entry for entry in entries if entry not in missed], tree.path)
     return [f"left out: {others}"] if others else []
 

@@ -25,7 +25,7 @@ def skipped_line(source: Source) -> str | None:
     all_of, skipped = Counter(), {}
     with user_errors():
         for item in source.items.as_numpy_iterator():
-            name = os.fsdecode(item["id"])
+            name = os.fsdecode(bytes(item.get("path", item["id"])))  # what was read is a path where there is one
             of_class = source.classes[int(item["label"])] if has_class else ""
             all_of[of_class] += 1
             if name in source.corrupt:

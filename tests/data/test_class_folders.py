@@ -103,9 +103,10 @@ WARNED = {
     "a copy of the splits": ([*both("train", "test"), *both("set/train")], SPLIT, "set is neither .* its 4 images"),
     "images beside the classes": (["cat", "dog", "x.jpg"], {"cat": 1, "dog": 1}, "1 image lies directly in .*root"),
     "images beside them in a split": ([*both("train", "test"), "train/x.jpg"], SPLIT, "directly in .*root/train"),
+    "images beside them, too high": (["x/cat", "x/dog", "x/y.jpg"], {"cat": 1, "dog": 1}, "directly in .*root/x"),
     "other files": (
         ["cat", "dog*2", "dog/a.psd", "dog/b.mp4", "dog/c"], {"cat": 1, "dog": 3},
-        r"root: 2 files or folders are left out beside 4 images: .mp4 files: 1 \(such as dog/b.mp4\); .psd files: 1",
+        r"root: left out beside 4 images are .mp4 files: 1 \(such as dog/b.mp4\); .psd files: 1",
     ),
     "other case": (["cat", "Cat", "dog"], {"Cat": 1, "cat": 1, "dog": 1}, "/Cat' and .*/cat' are read as two cl"),
     "blanks": (["cat", "cat /x.jpg", "dog"], {"cat": 2, "dog": 1}, "cat' and .*cat ' are read as one class"),
@@ -185,7 +186,7 @@ def test_class_folders_whose_names_are_not_utf8_are_refused_and_files_are_read(t
 def test_without_the_plug_in_heic_files_are_counted_with_what_they_need(tmp_path, monkeypatch):
     monkeypatch.setattr(image_formats.OptionalFormat, "readable", property(lambda self: False))
     root = tree(tmp_path / "root", "cat*2", "dog*2", "dog/1.HEIC", "dog/2.heif", "cat/3.avif")
-    message = r'3 files or folders .* beside 4 images: .*HEIC image.* pip install "mobilenet-tf\[heif\]": 2 \(such as'
+    message = r'left out beside 4 images are .*HEIC image.* pip install "mobilenet-tf\[heif\]": 2 \(such as'
     with pytest.warns(UserWarning, match=message):
         assert found(read_folder(root)) == {"cat": 2, "dog": 2}
     for path in (root / "dog").glob("*.jpg"):
@@ -263,7 +264,9 @@ def test_what_is_no_file_is_left_out_by_its_type(tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("dog/socket.jpg")
         (root / "dog" / "folder.jpg").mkdir()
-        with pytest.warns(UserWarning, match=r"3 files or .* pipes, devices or sockets: 3 \(such as cat/endless.jpg\)"):
+        with pytest.warns(
+            UserWarning, match=r"left out beside 2 images are pipes, .* 3 \(such as cat/e"
+        ):
             assert found(read_folder(root)) == {"cat": 1, "dog": 1}
 
 
@@ -274,7 +277,7 @@ def test_deep_folders_and_odd_suffixes(tmp_path):
         path = path / "d"
     path.mkdir(parents=True)
     (path / "deep.jpg").write_bytes(b"")
-    with pytest.warns(UserWarning, match=r"13 files or folders are left out .* others: 5$"):
+    with pytest.warns(UserWarning, match=r"left out beside 3 images are .* others: 5$"):
         assert found(read_folder(root)) == {"cat": 1, "dog": 2}
 
 

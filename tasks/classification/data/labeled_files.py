@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from mobilenet_tf.data.counts import check_readable, count_lines, warn_of_missing
+from mobilenet_tf.data.folder_names import matcher, standard_form
 from mobilenet_tf.data.image_lists import LabeledFile, divide
 from mobilenet_tf.data.label_files import check_class_count, read_class_names
 from mobilenet_tf.data.source import Source, file_source
@@ -21,6 +22,9 @@ def labeled_source(rows: Sequence[LabeledFile], data: Data, split: str, seed: in
 
     Raises UserError: no images, classes that do not fit `data.classes`, a class to train on whose files are no images.
     """
+    if data.classes:  # whose spelling counts
+        match = matcher(read_class_names(data.classes, data.encoding))
+        rows = [row._replace(label=match(row.label)) for row in rows]
     classes = _class_names(rows, data)
     parts = divide(rows, data, data.validation_fraction, seed)
     chosen = parts[split]
@@ -41,7 +45,9 @@ def labeled_source(rows: Sequence[LabeledFile], data: Data, split: str, seed: in
 def _class_names(rows: Sequence[LabeledFile], data: Data) -> list[str]:
     """The names in the label file, or those of the training rows, sorted; all rows must have one of them."""
     training = [row for row in rows if row.split in ("train", None)] or rows
-    names = read_class_names(data.classes, data.encoding) if data.classes else sorted({row.label for row in training})
+    names = sorted({row.label for row in training})
+    if data.classes:
+        names = [standard_form(name) for name in read_class_names(data.classes, data.encoding)]
     known = set(names)
     for row in rows:
         if row.label not in known:

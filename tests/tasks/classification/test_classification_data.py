@@ -89,6 +89,18 @@ def test_label_file_sets_the_order(tmp_path):
     assert {(Path(name).parent.name, label) for name, label in rows(source)} == {("b", 0), ("a", 1)}
 
 
+def test_the_spelling_of_the_label_file_counts(tmp_path):
+    tree(tmp_path / "d", {"train/DOG": 2, "train/cat ": 2, "test/Dog": 2, "test/Cat": 2})
+    (tmp_path / "labels.txt").write_text("dog\nCat\n")
+    for split in ("train", "test"):
+        source = read("folder", tmp_path / "d", split, classes=tmp_path / "labels.txt")
+        assert source.classes == ["dog", "Cat"]
+        assert {(Path(name).parent.name.strip().lower(), label) for name, label in rows(source)} == {
+            ("dog", 0),
+            ("cat", 1),
+        }
+
+
 def test_scenes_carry_the_label_only():
     source = read("scenes", None, "train", counts={"train": 4}, size=32)
     (batch,) = evaluation_batches(source, transforms.resize(32), batch_size=4)
