@@ -58,7 +58,7 @@ def examine(data: Data, split: str, *, seed: int = 0, size: int = 128) -> tuple[
         annotations = _with_classes(annotations, read_class_names(data.classes, data.encoding), data.classes)
     annotations, findings = validation.checked(annotations, on_corrupt=data.on_corrupt)
     if split == "train" and not annotations.coco["annotations"]:
-        received = f"{len(annotations.paths)} images, no box"
+        received = f"{len(annotations.paths)} images, no box" + (f" of {data.classes}" if data.classes else "")
         raise UserError(f"{annotations.where} must have boxes for the split train. Received: {received}")
     return annotations, findings
 

@@ -25,19 +25,22 @@ def read(data: Data, split: Split, seed: int, size: int) -> Source:
     """
     builder = tfds.builder(data.name, data.root)
     features = builder.info.features
-    if features is None or "image" not in features or not {"bbox", "label"} <= set(_objects(features)):
+    objects = {} if features is None else _objects(features)
+    if features is None or "image" not in features or not {"bbox", "label"} <= set(objects):
         received = f"{data.name}, with {', '.join(features or ['no features'])}"
         raise UserError(f"data.name must be a data set with image and objects. Received: {received}")
-    objects = _objects(features)
+    if not hasattr(objects["label"], "names") or type(objects["bbox"]).__name__ != "BBoxFeature":
+        received = f"{data.name}, with {objects['bbox']} and {objects['label']}"
+        raise UserError(f"data.name must be a data set with a box and a named class an object. Received: {received}")
     classes = list(objects["label"].names)
     crowd = next((key for key in CROWDS if key in objects), None)
 
     def item(record: dict[str, Any]) -> Sample:
         fields = record["objects"]
-        boxes = tf.reshape(tf.cast(fields["bbox"], tf.float32), [-1, 4])
+        boxes = tf.clip_by_value(tf.reshape(tf.cast(fields["bbox"], tf.float32), [-1, 4]), 0, 1)
         ignored = fields[crowd] if crowd else tf.zeros_like(fields["label"], tf.bool)
         columns = {"boxes": boxes, "labels": tf.cast(fields["label"], tf.int32), "crowd": ignored}
-        usable = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        usable = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & (fields["label"] >= 0)
         columns = {key: tf.boolean_mask(value, usable) for key, value in columns.items()}
         return {"id": _image_id(record), "encoded": record["image"], **columns}
 
@@ -49,7 +52,8 @@ def read(data: Data, split: Split, seed: int, size: int) -> Source:
 
 def _objects(features) -> dict:
     objects = features["objects"] if "objects" in features else {}  # noqa: SIM401 - features have no get
-    return getattr(objects, "feature", objects)  # of a sequence
+    objects = getattr(objects, "feature", objects)  # of a sequence
+    return objects if hasattr(objects, "keys") else {}
 
 
 def _image_id(record: Sample) -> tf.Tensor:

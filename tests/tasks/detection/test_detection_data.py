@@ -2,6 +2,7 @@
 
 import json
 from functools import partialmethod
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -168,6 +169,21 @@ def test_tfds_sets_without_boxes_are_refused(tmp_path):
     tfds = pytest.importorskip("tensorflow_datasets")
     with tfds.testing.mock_data(num_examples=2), pytest.raises(UserError, match="with image and objects"):
         read("tfds", tmp_path, "train", name="mnist")
+
+
+def test_tfds_sets_of_other_objects_are_refused(tmp_path, monkeypatch):
+    features = pytest.importorskip("tensorflow_datasets").features
+    number, box = features.Tensor(shape=(), dtype=np.int64), features.Tensor(shape=(4,), dtype=np.float32)
+    for objects, message in (
+        ({"bbox": features.BBoxFeature(), "label": number}, "a box and a named class an object"),
+        ({"bbox": box, "label": features.ClassLabel(num_classes=2)}, "a box and a named class an object"),
+        (box, "with image and objects"),
+    ):
+        table = features.FeaturesDict({"image": features.Image(), "objects": features.Sequence(objects)})
+        builder = SimpleNamespace(info=SimpleNamespace(features=table))
+        monkeypatch.setattr("mobilenet_tf.data.tfds.builder", lambda *_, built=builder: built)
+        with pytest.raises(UserError, match=message):
+            read("tfds", tmp_path, "train", name="other")
 
 
 @pytest.mark.parametrize(
