@@ -232,8 +232,8 @@ def evaluate_model(
 
     task, predictor = find_task(cfg.task)(cfg), load_predictor(model, threads=threads, trust=trust)
     source = task.source(split)
-    stored = [standard_form(name) for name in predictor.metadata.classes] if predictor.metadata else None
-    if task.closed_set and stored is not None and stored != [standard_form(name) for name in source.classes]:
+    of_data = [standard_form(name) for name in source.classes]
+    if task.closed_set and predictor.metadata and list(map(standard_form, predictor.metadata.classes)) != of_data:
         raise UserError(
             f"the classes of the data must be those of {model}: {_names(predictor.metadata.classes)}. "
             f"Received: {_names(source.classes)}"

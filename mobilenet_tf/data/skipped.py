@@ -24,7 +24,8 @@ def skipped_line(source: Source) -> str | None:
     has_class = label is not None and not label.shape.rank and label.dtype.is_integer
     all_of, skipped = Counter(), {}
     with user_errors():
-        for item in source.items.as_numpy_iterator():
+        for record in source.items.as_numpy_iterator():
+            item: Any = record
             name = os.fsdecode(bytes(item.get("path", item["id"])))  # what was read is a path where there is one
             of_class = source.classes[int(item["label"])] if has_class else ""
             all_of[of_class] += 1

@@ -264,9 +264,7 @@ def test_what_is_no_file_is_left_out_by_its_type(tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("dog/socket.jpg")
         (root / "dog" / "folder.jpg").mkdir()
-        with pytest.warns(
-            UserWarning, match=r"left out beside 2 images are pipes, .* 3 \(such as cat/e"
-        ):
+        with pytest.warns(UserWarning, match=r"left out beside 2 images are pipes, .* 3 \(such as cat/e"):
             assert found(read_folder(root)) == {"cat": 1, "dog": 1}
 
 
