@@ -60,7 +60,7 @@ def _split(cfg: Config, split: str) -> dict:
     counts, findings = np.zeros(256, np.int64), []
     examined = data.examine(cfg.data, split, seed=cfg.seed, size=max(cfg.model.input_size))
     if isinstance(examined, data.MaskedImages):
-        findings += [*examined.findings, *(_nothing_to_learn(examined) if split == "train" else [])]
+        findings += [*examined.findings, *_survey(examined, split)]
         for image, key in zip(examined.images, examined.masks, strict=True):
             try:
                 mask = _fitted(examined.read_mask(key), image)
@@ -78,9 +78,9 @@ def _split(cfg: Config, split: str) -> dict:
     }
 
 
-def _nothing_to_learn(examined: data.MaskedImages) -> list[str]:
+def _survey(examined: data.MaskedImages, split: str) -> list[str]:
     try:
-        return data.survey(examined)
+        return data.survey(examined, split)
     except UserError as error:
         return [str(error)]
 

@@ -32,7 +32,7 @@ def read(data: Data, split: str, *, seed: int = 0, size: int = 96) -> Source:
     """
     images = examine(data, split, seed=seed, size=size)
     if isinstance(images, MaskedImages):
-        for finding in [*images.findings, *(survey(images) if split == "train" else [])][:MAX_WARNINGS]:
+        for finding in [*images.findings, *survey(images, split)][:MAX_WARNINGS]:
             warnings.warn(finding, stacklevel=2)
         return source(images, on_corrupt=data.on_corrupt, rendering=data.rendering)
     return images

@@ -28,6 +28,7 @@ DEPTHS = {"1": 255, "L;1": 255, "L;2": 85, "L;4": 17}  # what Pillow multiplies 
 TURNS = {5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
          8: Image.Transpose.ROTATE_90}  # by EXIF orientation, of those that swap the sides  # fmt: skip
 FEW = 6  # values that a message lists
+TABLE_HINT = "; data.values or the table may name them; data.unknown_values=nearest reads soft edges and JPEG"
 
 
 def checked_mask(read_mask: Callable, name: tf.Tensor, key: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
@@ -79,12 +80,13 @@ class MaskFiles:
     table: int16 [n], stored value -> class id or 255; UNKNOWN for a value that is an error; None: every image is read
         by its colors.
     colors: {(red, green, blue): class id or 255}; None: masks must be of one channel.
-    unknown: what a pixel becomes that stands for no class.
+    unknown: what a pixel becomes that stands for no class. hint: what the message of an error advises.
     """
 
     table: np.ndarray | None
     colors: Mapping[Color, int] | None = None
     unknown: UnknownValues = "error"
+    hint: str = TABLE_HINT
 
     def __call__(self, path: str) -> np.ndarray:
         """The mask in a file, uint8 [H, W]. Raises UserError where it cannot be read or a value stands for no class."""
@@ -101,8 +103,7 @@ class MaskFiles:
                 return from_colors(stored, self.colors, path, self.unknown)
         if depth > 1:
             stored = self._of_few_bits(stored // depth if is_spread else stored, depth)
-        hint = "; data.values says which value is which class"
-        return through(self.table, stored, path, self.unknown, hint)
+        return through(self.table, stored, path, self.unknown, self.hint)
 
     def _of_few_bits(self, stored: np.ndarray, depth: int) -> np.ndarray:
         """Values of 1, 2 or 4 bits as they are stored; or spread over 0..255, where only those are known."""
@@ -181,10 +182,9 @@ def from_colors(image: np.ndarray, colors: Mapping[Color, int], path: str, unkno
         return mask
     if unknown == "error":
         received = _few(packed[wrong], lambda value: f"#{value:06x}")
-        share = f"{wrong.mean():.2%} of its pixels have others"
+        received += f"; {wrong.mean():.2%} of its pixels have others{TABLE_HINT}"
         raise UserError(
-            f"{path} must hold the colors of the table (data.mask_colors, data.values) only. Received: {received}; "
-            f"{share}{_soft(packed[wrong], wrong)}"
+            f"{path} must hold the colors of the table (data.mask_colors, data.values) only. Received: {received}"
         )
     if unknown == "ignore":
         mask[wrong] = IGNORE
@@ -208,7 +208,7 @@ def through(
 ) -> np.ndarray:
     """The class ids of stored values. Raises UserError for a value that stands for none, saying whose (`name`).
 
-    hint: what the message advises where nothing hints at soft edges.
+    hint: what the message advises.
     """
     mask = table[np.clip(stored, 0, len(table) - 1)]
     wrong = (mask == UNKNOWN) | (stored < 0) | (stored >= len(table))
@@ -216,8 +216,7 @@ def through(
         return mask.astype(np.uint8)
     known = np.flatnonzero(table != UNKNOWN)
     if unknown == "error":
-        received = f"{_few(stored[wrong])}; {wrong.mean():.2%} of its pixels have others"
-        received += _soft(stored[wrong], wrong) or hint
+        received = f"{_few(stored[wrong])}; {wrong.mean():.2%} of its pixels have others{hint}"
         raise UserError(f"{name} must hold the values {_ranges(known)} only. Received: {received}")
     if unknown == "ignore":
         mask[wrong] = IGNORE
@@ -225,13 +224,6 @@ def through(
     middles = (known[1:] + known[:-1]) / 2
     mask[wrong] = table[known[np.searchsorted(middles, stored[wrong])]]
     return mask.astype(np.uint8)
-
-
-def _soft(values: np.ndarray, wrong: np.ndarray) -> str:
-    """What helps where edges were drawn softly or JPEG smeared the values: there are many, of few pixels each."""
-    if len(np.unique(values)) <= FEW and wrong.mean() > 0.05:
-        return ""
-    return "; where they come from soft edges or JPEG, set data.unknown_values=nearest or ignore"
 
 
 def identity_table(classes: int) -> np.ndarray:

@@ -3,56 +3,73 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from mobilenet_tf.data.transforms import IGNORE
 from mobilenet_tf.tasks.segmentation.data.masked_images import MaskedImages
-from mobilenet_tf.tasks.segmentation.data.masks import MaskFiles
+from mobilenet_tf.tasks.segmentation.data.masks import MaskFiles, opened
 from mobilenet_tf.utils.errors import UserError
 
 SAMPLE = 32  # masks from all over the split that shares and palettes are taken from
-MOSTLY = 0.5  # share of ignored pixels from which that is worth a line
+MOSTLY = 0.5  # share of ignored pixels above which that is worth a line
+OUTNUMBERED = 10  # the same as a multiple of the pixels of all classes but the commonest
 
 
-def survey(masked: MaskedImages) -> list[str]:
-    """What is worth a line about the masks of a training split.
+def survey(masked: MaskedImages, split: str) -> list[str]:
+    """What is worth a line about the masks of a split.
 
-    Raises UserError where they hold nothing to learn: one class and 255, which is ignored, as black and white masks
-    do. All masks are read only where that is so.
+    Raises UserError where masks of train hold nothing to learn: one class and 255, which is ignored, as black and white
+    masks do. All masks are read only where that is so.
     """
     order = [int(index) for index in np.random.default_rng(0).permutation(len(masked.masks))]
-    counts, read = np.zeros(256, np.int64), 0
+    seen: list[tuple[str, np.ndarray]] = []  # masks with their pixels of each value
+    classes: set[int] = set()
     for index in order:
+        key = masked.masks[index]
         try:
-            mask = masked.read_mask(masked.masks[index])
+            mask = masked.read_mask(key)
         except UserError:  # told where the image is used, if it can be
             continue
-        counts += np.bincount(mask.ravel(), minlength=256)
-        read += 1
-        if read >= SAMPLE and np.count_nonzero(counts[:IGNORE]) > 1:
+        seen.append((key, np.bincount(mask.ravel(), minlength=256)))
+        classes |= {*np.flatnonzero(seen[-1][1][:IGNORE]).tolist()}
+        if len(seen) >= SAMPLE and len(classes) > 1:
             break
-    return [*_of_counts(masked, counts, read), *_of_palettes(masked, order[:SAMPLE])]
+    fault, lines = _of_counts(masked, seen, sorted(classes), split)
+    if fault and split == "train":
+        raise UserError(fault)
+    return [*([fault] if fault else []), *lines, *_of_palettes(masked, order[:SAMPLE])]
 
 
-def _of_counts(masked: MaskedImages, counts: np.ndarray, read: int) -> list[str]:
-    present = np.flatnonzero(counts[:IGNORE]).tolist()
-    ignored = counts[IGNORE] / max(1, counts.sum())
-    names = [masked.classes[label] for label in present]
+def _of_counts(
+    masked: MaskedImages, seen: Sequence[tuple[str, np.ndarray]], classes: Sequence[int], split: str
+) -> tuple[str, list[str]]:
+    """(why there is nothing to learn, or "", what else is worth a line)."""
+    counts = sum((pixels for _, pixels in seen), np.zeros(256, np.int64))
+    total, ignored = max(1, counts.sum()), counts[IGNORE]
+    names = [masked.classes[label] for label in classes]
     advice = ""
     if isinstance(masked.read_mask, MaskFiles):
         object_name = next((name for name in masked.classes if name not in names), "object")
-        first = f"{present[0]}: {names[0]}, " if len(names) == 1 else ""
+        first = f"{classes[0]}: {names[0]}, " if len(names) == 1 else ""
         advice = f"; where 255 is a class, set data.values={{{first}255: {object_name}}}"
-    if read and ignored and len(present) < 2:
-        received = f"255, which is ignored, {f'and {names[0]}' if names else 'alone'}, in all {read} masks{advice}"
-        raise UserError(f"the masks of train must hold two classes or more. Received: {received}")
-    if len(present) == 1:
-        return [f"all pixels of the {read} masks of train are {names[0]}: there is nothing to tell it from"]
-    if advice and ignored > MOSTLY:
-        return [f"{ignored:.0%} of the pixels of {read} masks are 255, which is ignored{advice}"]
-    return []
+    if seen and ignored and len(names) < 2:
+        received = f"255, which is ignored, {f'and {names[0]}' if names else 'alone'}, in all {len(seen)} masks{advice}"
+        return f"the masks of {split} must hold two classes or more. Received: {received}", []
+    if len(names) == 1:
+        return "", [f"all pixels of the {len(seen)} masks of {split} are {names[0]}: there is nothing to tell it from"]
+    if not advice:
+        return "", []
+    if ignored > MOSTLY * total or ignored > OUTNUMBERED * (total - ignored - counts[:IGNORE].max()):
+        return "", [f"{ignored / total:.0%} of the pixels of {len(seen)} masks are 255, which is ignored{advice}"]
+    alone = [key for key, pixels in seen if pixels[IGNORE] and np.count_nonzero(pixels) == 2]
+    with_classes = [pixels for _, pixels in seen if np.count_nonzero(pixels[:IGNORE]) > 1]
+    if alone and with_classes and not any(pixels[IGNORE] for pixels in with_classes):
+        return "", [
+            f"{alone[0]} holds one class and 255, which is ignored, but masks of several classes have no 255{advice}"
+        ]
+    return "", []
 
 
 def _of_palettes(masked: MaskedImages, indices: list[int]) -> list[str]:
@@ -76,13 +93,13 @@ def _of_palettes(masked: MaskedImages, indices: list[int]) -> list[str]:
 def _palette(path: str) -> dict[int, tuple[int, ...]]:
     """{index: color} of the indices that a palette image uses."""
     try:
-        with Image.open(path) as image:
-            if image.mode != "P" or (palette := image.getpalette("RGB")) is None:
-                return {}
-            used = np.unique(np.asarray(image)).tolist()
-            return {index: tuple(palette[3 * index : 3 * index + 3]) for index in used if 3 * index + 3 <= len(palette)}
-    except (OSError, ValueError):
+        image = opened(path)
+    except UserError:
         return {}
+    if image.mode != "P" or (palette := image.getpalette("RGB")) is None:
+        return {}
+    used = np.unique(np.asarray(image)).tolist()
+    return {index: tuple(palette[3 * index : 3 * index + 3]) for index in used if 3 * index + 3 <= len(palette)}
 
 
 def _hex(color: tuple[int, ...]) -> str:

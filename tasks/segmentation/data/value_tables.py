@@ -20,6 +20,10 @@ IGNORED = ("ignore", "ignored")  # names that stand for 255
 # Tables that tools write: CVAT, Roboflow, CamVid and its copies
 TABLE_FILES = ("labelmap.txt", "_classes.csv", "class_dict.csv", "label_colors.txt")
 CLASS_FILES = ("classes.txt", "labels.txt", "codes.txt")
+IDENTITY_HINT = (
+    "; data.values says which value is which class, such as data.values={0: background, 255: object}, and "
+    "data.unknown_values=nearest then reads soft edges and JPEG"
+)
 LABEL_MAP = re.compile(r"(?P<name>.+?):(?P<color>\s*\d+\s*,\s*\d+\s*,\s*\d+\s*)?:[^:]*:[^:]*")  # CVAT's lines
 COLOR_LIST = re.compile(r"(?P<color>\d+\s+\d+\s+\d+)\s+(?P<name>\S.*)")  # CamVid's lines
 COLUMNS = {"red": ("red", "r"), "green": ("green", "g"), "blue": ("blue", "b"),
@@ -45,7 +49,12 @@ def mask_reader(data: Data, root: Path, default: Sequence[str] = ()) -> tuple[li
     if not wanted:
         files = ", ".join((*CLASS_FILES[:1], *TABLE_FILES))
         raise UserError(f"data.classes must name the classes, or one of {files} in {root}. Received: none of them")
-    return wanted, MaskFiles(identity_table(len(wanted)), unknown=data.unknown_values)
+    if data.unknown_values != "error":
+        raise UserError(
+            "data.unknown_values must be error where neither data.values nor a table says what the values stand for: "
+            f"between class ids there is no nearest. Received: {data.unknown_values}"
+        )
+    return wanted, MaskFiles(identity_table(len(wanted)), hint=IDENTITY_HINT)
 
 
 def _from_table(table: Table, where: str | Path, data: Data) -> tuple[list[str], MaskFiles]:
@@ -58,7 +67,7 @@ def _from_table(table: Table, where: str | Path, data: Data) -> tuple[list[str],
                 f"data.classes must be null or name the classes of {where}. Received: a difference, {received}"
             )
         names = wanted
-    check_class_count(names, where, most=IGNORE)
+    check_class_count(check_class_names(names, where), where, most=IGNORE)
     ids = {name: i for i, name in enumerate(names)} | dict.fromkeys(IGNORED, IGNORE)
     values = {key: ids[name] for key, name in table.items() if isinstance(key, int)}
     colors = {key: ids[name] for key, name in table.items() if not isinstance(key, int)}
@@ -134,8 +143,8 @@ def _checked(rows: Sequence[tuple[str, int | Color, str]]) -> Table:
     table: Table = {}
     for where, key, text in rows:
         name = text.strip()
-        if not name:
-            raise UserError(f"{where} must name a class. Received: no name")
+        if not name or not name.isprintable():
+            raise UserError(f"{where} must name a class in one line. Received: {name or 'no name'}")
         if table.setdefault(key, name) != name:
             what = f"the value {key}" if isinstance(key, int) else "the color #{:02x}{:02x}{:02x}".format(*key)
             raise UserError(f"{where} must have one class for {what}. Received: {table[key]} and {name}")

@@ -98,6 +98,39 @@ def test_masks_of_one_class_are_told(tmp_path):
         data.read(section(tmp_path, classes=NAMES), "train")
 
 
+def test_a_class_that_255_outnumbers_is_told(tmp_path):
+    mask = HALVES * 255
+    mask[0, 0] = 1
+    training_set(tmp_path, mask)
+    with pytest.warns(UserWarning, match="50% of the pixels of 3 masks are 255, which is ignored; where 255"):
+        data.read(section(tmp_path, classes=NAMES), "train")
+
+
+def test_masks_of_two_kinds_in_one_set_are_told(tmp_path):
+    training_set(tmp_path, HALVES)
+    stored = np.zeros((H, W), np.uint8)
+    stored[:3, :3] = 255
+    store(tmp_path / "train/masks/1.png", stored)
+    with pytest.warns(UserWarning, match="masks/1.png holds one class and 255, .* masks of several classes have no"):
+        data.read(section(tmp_path, classes=NAMES), "train")
+
+
+def test_masks_of_another_split_with_nothing_to_score_are_told(tmp_path):
+    training_set(tmp_path, HALVES)
+    for i in range(3):
+        store(tmp_path / f"val/masks/{i}.png", HALVES * 255)
+    with pytest.warns(UserWarning, match="the masks of validation must hold two classes or more. Received: 255"):
+        data.read(section(tmp_path, classes=NAMES), "validation")
+
+
+def test_between_class_ids_there_is_no_nearest(tmp_path):
+    training_set(tmp_path, soft())
+    with pytest.raises(UserError, match="data.unknown_values must be error where neither data.values nor a table"):
+        first_mask(tmp_path, unknown_values="nearest")
+    with pytest.raises(UserError, match="90 .*such as data.values={0: background, 255: object}, and data.unknown_val"):
+        first_mask(tmp_path)
+
+
 def test_check_data_lists_what_training_refuses(tmp_path):
     training_set(tmp_path, HALVES * 255)
     cfg = config.override(
@@ -106,7 +139,8 @@ def test_check_data_lists_what_training_refuses(tmp_path):
     )  # fmt: skip
     report = check.check(cfg, tmp_path / "out")
     assert "data.values={0: background, 255: object}" in report["splits"]["train"]["findings"][0]
-    assert report["splits"]["validation"]["findings"] == []
+    assert "validation must hold two classes or more" in report["splits"]["validation"]["findings"][0]
+    assert report["missing"].keys() == {"test"} and any(line.startswith("no test: ") for line in check.lines(report))
 
 
 # How files store masks
@@ -231,7 +265,7 @@ def test_jpeg_masks_are_told_and_read_by_the_nearest_value(tmp_path):
     masked = data.examine(section(tmp_path, values=BINARY, unknown_values="nearest"), "train")
     assert "3 masks are JPEG files" in masked.findings[0]
     np.testing.assert_array_equal(masked.read_mask(masked.masks[0]), noisy // 255)
-    with pytest.raises(UserError, match="set data.unknown_values=nearest or ignore"):
+    with pytest.raises(UserError, match="data.unknown_values=nearest reads soft edges and JPEG"):
         first_mask(tmp_path, values=BINARY)
 
 
@@ -317,7 +351,8 @@ def test_a_table_of_values_and_the_layout_of_roboflow(tmp_path):
             "line 3 must have one class for the color #000000. Received: a and b",
         ),
         ("value,name\n1,a\n1,b\n", "line 3 must have one class for the value 1"),
-        ("value,name\n1,\n", "line 2 must name a class"),
+        ("value,name\n1,\n", "line 2 must name a class in one line. Received: no name"),
+        ('value,name\n1,"a\nb"\n', "line 3 must name a class in one line"),
         ("a:300,0,0::\nb:1,1,1::\n", "line 1 must have whole numbers from 0 to 255. Received: 300"),
         ("value,name\n1,a\n", "must have at least two classes"),
     ],
