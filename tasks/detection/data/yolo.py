@@ -94,14 +94,15 @@ class _Labels:
 
     def candidates(self, image: Path) -> list[Path]:
         """Where it may lie: in labels/ in place of images/ in the path, from the last such folder on; beside it."""
-        parts = image.with_suffix(".txt").parts
+        beside = image.parent / f"{image.stem}.txt"  # with_suffix refuses what has no name
+        parts = beside.parts
         first = len(self.root.parts) if image.is_relative_to(self.root) else 0
         places = [place for place in range(first, len(parts) - 1) if parts[place].casefold() in tree.IMAGE_FOLDERS]
         folders = {place: self._folder(Path(*parts[:place])) for place in reversed(places)}
         swapped = [Path(folder, *parts[place + 1 :]) for place, folder in folders.items() if folder]
         if not swapped and places:
             swapped = [Path(*parts[: places[-1]], LABEL_FOLDERS[0], *parts[places[-1] + 1 :])]
-        return [*swapped, image.with_suffix(".txt")]
+        return [*swapped, beside]
 
     def _folder(self, parent: Path) -> Path | None:
         if parent not in self._folders:

@@ -107,10 +107,11 @@ def _of_yaml(path: Path, table: dict, data: Data) -> Table:
     named = Finder([path.parent]).find(base) if base else None
     finder = Finder([*([named] if named and os.path.isdir(named) else []), path.parent])
     entries: dict[Split, list[str]] = {split: _entries(value, split, path) for split, value in values.items()}
-    if "train" in entries and entries["train"] == entries.get("validation"):
+    images = _images(entries, finder, path, data.encoding)
+    if images.get("train") == images.get("validation"):
         warnings.warn(f"{path}: train and val are the same images, so that validation says nothing about new ones",
                       stacklevel=2)  # fmt: skip
-    return Table(path, path.parent, names, _images(entries, finder, path, data.encoding), keypoints)
+    return Table(path, path.parent, names, images, keypoints)
 
 
 def _of_splits(table: Mapping, data: Data, path: Path) -> dict[Split, Any]:

@@ -169,7 +169,7 @@ def test_a_test_split_without_images_or_labels_is_told_and_left_out(tmp_path):
 
 
 def test_validation_that_is_training_is_told(tmp_path):
-    roboflow(tmp_path, "train: train/images\nval: train/images\nnames: [thing]")
+    roboflow(tmp_path, "train: train/images\nval: [./train/images]\nnames: [thing]")
     with pytest.warns(UserWarning, match="train and val are the same images"):
         examine(tmp_path)
 
