@@ -48,8 +48,8 @@ def _files(source: Source) -> list[tuple[Path, os.stat_result]]:
         return []
     column = "path" if "path" in spec else "id"
     files = []
-    names: Any = source.items.map(lambda item: item[column])  # the stubs know no records
-    for name in names.as_numpy_iterator():
+    batches: Any = source.items.map(lambda item: item[column]).batch(4096)  # the stubs know no records
+    for name in (name for names in batches.as_numpy_iterator() for name in names):
         path = Path(os.fsdecode(name))
         try:
             files.append((path, os.stat(path)))

@@ -228,6 +228,7 @@ def _entries(entries: list, where: Path, images: list[dict], categories: list[di
         usable.append(_changed(entry, changes) if changes else entry)
     if outlines:
         findings.append(Finding("boxes from outlines", str(where), f"{outlines} annotations have no bbox"))
+    findings += _shifted(own_categories, entries, where)
     if entries and not usable:
         ids = f"; images have the ids {_some(own_images)}, categories {_some(own_categories)}"
         raise none_left("boxes", where, findings[before:], ids)
@@ -236,6 +237,18 @@ def _entries(entries: list, where: Path, images: list[dict], categories: list[di
 
 class _FaultError(ValueError):
     """Why a box cannot be used: (kind of finding, what was received)."""
+
+
+def _shifted(own: dict, entries: list, where: Path) -> Lines:
+    """Whether boxes count their categories from one number lower than the list of categories."""
+    numbers = sorted(key for key in own if isinstance(key, int))
+    if len(numbers) < 2 or numbers != list(range(numbers[0], numbers[0] + len(own))):
+        return []
+    used = used_categories(entries)
+    if numbers[0] - 1 not in used or numbers[-1] in used or any(key not in own for key in used - {numbers[0] - 1}):
+        return []
+    received = f"boxes have the ids {numbers[0] - 1} to {numbers[-2]}, categories {numbers[0]} to {numbers[-1]}"
+    return [Finding("shifted categories", str(where), received)]
 
 
 def _own(ids: dict, value: Any) -> Any:
@@ -252,7 +265,8 @@ def _own(ids: dict, value: Any) -> Any:
 def _box(entry: dict, size: tuple) -> tuple[list | tuple, bool]:
     """(the four numbers, whether they are those around an outline). Raises _FaultError."""
     box, from_outline = entry.get("bbox"), False
-    if not box and not isinstance(box, int | float | bool):  # null, an empty list, or none at all
+    is_missing = not box and not isinstance(box, int | float)  # null, an empty list, or none at all
+    if is_missing or (box == [0, 0, 0, 0] and entry.get("segmentation")):
         box, from_outline = _around_outline(entry, size), True
     if not isinstance(box, list | tuple) or len(box) != 4:
         raise _FaultError("not a box", f"bbox {short(box)}, which must be x, y, width, height")

@@ -30,6 +30,7 @@ KINDS = {
     "not an annotation": "left out",
     "unknown image": "left out",
     "unknown category": "left out",
+    "shifted categories": "taken as they stand",
     "key points only": "left out",
     "no box": "left out",
     "not a box": "left out",
@@ -39,6 +40,7 @@ KINDS = {
     "same box twice": "kept",
     "outside the image": "clipped",
     "one pixel": "kept",
+    "boxes like corners": "taken for x, y, width, height all the same",
     "no usable iscrowd": "taken for a single object",
     "boxes from outlines": "computed",
     # classes and sets
@@ -47,6 +49,8 @@ KINDS = {
     "no boxes": "kept as a negative",
     "class without boxes": "never learned",
 }
+
+UNNAMED = ("not an image", "no image id", "no file name", "duplicate image id")  # images whose files nobody looks for
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ import numpy as np
 from mobilenet_tf.data.images import TURNED, header
 from mobilenet_tf.tasks.detection.data.annotation_set import AnnotationSet
 from mobilenet_tf.tasks.detection.data.fields import checked_fields
-from mobilenet_tf.tasks.detection.data.findings import KINDS, Finding, none_left
+from mobilenet_tf.tasks.detection.data.findings import KINDS, UNNAMED, Finding, none_left
 from mobilenet_tf.utils.errors import UserError
 
 OVERHANG = 1.0  # pixels by which a box may reach over the edge before that is worth a line: rounding, 1-based corners
+MIN_SURE = 3  # boxes that show that all of a set are laid out in another way
 SAME_SHAPE = 0.02  # relative difference of aspect ratios that resizing an image explains
 # Of the EXIF orientations: whether x, whether y is mirrored, and whether both are then exchanged
 TURNS = {
@@ -78,6 +79,9 @@ class _File:
 
 def _images(annotations: AnnotationSet, findings: Lines, on_corrupt: str) -> tuple[list[dict], list[Path], list[int]]:
     """(the images that can be used, their files, the EXIF orientation of each that its boxes are to be turned by)."""
+    unnamed, given = [finding for finding in findings if finding.kind in UNNAMED], len(findings)
+    if unnamed and on_corrupt == "error":
+        raise UserError(f"{unnamed[0].where} must be an image that can be used. Received: {unnamed[0].kind}")
     files = list(_files(annotations, findings, on_corrupt))
     sure = [file.boxes_as_stored for file in files]
     others_are_stored = True in sure and False not in sure  # one tool has treated all images alike
@@ -104,12 +108,10 @@ def _images(annotations: AnnotationSet, findings: Lines, on_corrupt: str) -> tup
         paths.append(file.path)
         turns.append(file.orientation if as_stored else 1)
     if not images:
-        out = any(finding.left_out for finding in findings)
-        raise (
-            none_left("images", annotations.where, findings)
-            if out
-            else UserError(f"{annotations.where} must name images that can be read. Received: none")
-        )
+        lost = [finding for finding in findings[given:] if finding.left_out] + unnamed
+        if lost:
+            raise none_left("images", annotations.where, lost)
+        raise UserError(f"{annotations.where} must name images that can be read. Received: none")
     return images, paths, turns
 
 
@@ -153,6 +155,7 @@ def _entries(annotations: AnnotationSet, images: list[dict], orientations: list[
     sizes = np.array([[image["width"], image["height"]] for image in images], np.float64)[rows]
     boxes = np.array([entry["bbox"] for entry in entries], np.float64).reshape(-1, 4)
     boxes, sizes = turned(boxes, sizes, np.array(orientations)[rows])
+    _check_layout(boxes, sizes, annotations.where, findings)
     kinds = _faults(boxes, sizes)
     kinds[_copies(entries, np.column_stack([rows, labels, boxes]), kinds)] = "copied annotation"
     before = len(findings)
@@ -187,6 +190,21 @@ def turned(boxes: np.ndarray, sizes: np.ndarray, orientations: np.ndarray) -> tu
             boxes[those] = boxes[those][:, [1, 0, 3, 2]]
             sizes[those] = sizes[those][:, ::-1]
     return boxes, sizes
+
+
+def _check_layout(boxes: np.ndarray, sizes: np.ndarray, where: Path, findings: Lines) -> None:
+    """Finds out whether boxes are no x, y, width, height in pixels but shares of the image, or two corners.
+
+    Raises UserError for shares.
+    """
+    if boxes.max() <= 1 and len(boxes) >= MIN_SURE:
+        box = [round(value, 4) for value in boxes[0].tolist()]
+        raise UserError(f"{where} must have boxes in pixels. Received: shares of the image, the first {box}")
+    outside = (boxes[:, :2] + boxes[:, 2:] - sizes).max(1) > OVERHANG
+    corners_fit = (boxes[:, 2:] > boxes[:, :2]).all() and (boxes[:, 2:] <= sizes + OVERHANG).all()
+    if corners_fit and outside.sum() >= MIN_SURE:
+        received = f"{outside.sum()} of {len(boxes)} reach over the edge; as two corners, all lie within"
+        findings.append(Finding("boxes like corners", str(where), received))
 
 
 def _faults(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:

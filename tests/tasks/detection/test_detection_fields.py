@@ -263,6 +263,43 @@ def test_absolute_paths_and_paths_that_leave_the_folder_are_taken_as_they_stand(
     assert [path.resolve() for path in annotations.paths] == [tmp_path / "other/a.png", tmp_path / "other/b.png"]
 
 
+def test_boxes_of_another_layout_are_told(load):
+    shares, corners = coco_dict(), coco_dict()
+    for entry in shares["annotations"]:
+        entry["bbox"] = [0.25, 0.5, 0.25, 0.25]
+    with pytest.raises(UserError, match="boxes in pixels. Received: shares of the image, the first .0.25, 0.5, 0.25"):
+        load(shares)
+    for entry in corners["annotations"]:
+        entry["bbox"] = [30, 20, 45, 38]
+    _, findings = load(corners)
+    assert "3 of 3 reach over the edge; as two corners, all lie within" in findings["boxes like corners"]
+    corners["annotations"][0]["bbox"] = [40, 10, 30, 20]
+    assert "boxes like corners" not in load(corners)[1]
+
+
+def test_categories_that_boxes_count_from_another_number_are_told(load):
+    coco = coco_dict(categories=(1, 2))
+    assert "shifted categories" not in load(coco)[1]
+    for entry in coco["annotations"]:
+        entry["category_id"] -= 1
+    _, findings = load(coco)
+    assert "boxes have the ids 0 to 1, categories 1 to 2" in findings["shifted categories"]
+
+
+def test_boxes_of_zeros_are_those_of_their_outlines(load):
+    coco = coco_dict()
+    coco["annotations"][0] |= {"bbox": [0, 0, 0, 0], "segmentation": [[8, 4, 24, 4, 24, 24]]}
+    assert boxes_of(load(coco)[0])[0] == [8, 4, 16, 20]
+
+
+def test_images_without_a_name_end_a_strict_run(load, tmp_path):
+    coco = coco_dict()
+    coco["images"][0]["file_name"] = None
+    assert "no file name" in load(coco)[1]
+    with pytest.raises(UserError, match="image 11 must be an image that can be used. Received: no file name"):
+        validation.checked(reader.load(tmp_path / "a.json", tmp_path / "images"), on_corrupt="error")
+
+
 # Categories
 
 
