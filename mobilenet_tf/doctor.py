@@ -14,6 +14,7 @@ EXTRAS = {
     "mediapipe": "mediapipe",
     "torch": "torch",
     "torchvision": "torch",
+    "pillow-heif": "heif",
 }
 
 

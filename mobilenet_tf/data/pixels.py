@@ -43,6 +43,8 @@ def _to_8_bit_mode(image: ImageFile, rendering: Rendering) -> Image.Image:
         return _from_deep_gray(image, rendering)
     if _raw_mode(image).startswith(("RGB;16", "RGBA;16")):
         return _from_deep_color(image, rendering)
+    if _raw_mode(image) == "LA;16B":
+        return _from_deep_gray_with_alpha(image, rendering)
     image.load()
     return image
 
@@ -71,6 +73,13 @@ def _to_8_bits(values: np.ndarray, rendering: Rendering, declared: int | None) -
         values = np.nan_to_num(values.astype(np.float32), nan=low, posinf=high, neginf=low)
         scaled = (values - low) * (255 / max(high - low, np.finfo(np.float32).tiny)) + 0.5
     return scaled.clip(0, 255).astype(np.uint8)
+
+
+def _from_deep_gray_with_alpha(image: ImageFile, rendering: Rendering) -> Image.Image:
+    image.tile = [tile._replace(args=_with_raw_mode(tile.args, "RGBA")) for tile in image.tile]  # the bytes as they are
+    upper, lower, alpha, _ = np.moveaxis(np.asarray(image), -1, 0)
+    gray = _to_8_bits(upper.astype(np.uint16) << 8 | lower, rendering, None)
+    return Image.fromarray(np.stack([gray, alpha], -1))
 
 
 def _from_deep_color(image: ImageFile, rendering: Rendering) -> Image.Image:

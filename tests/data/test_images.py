@@ -134,7 +134,9 @@ def fresh_notes():
 RAMP = np.linspace(0, 1, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "big-endian TIFF", "32 bits", "float", "RGB", "RGB TIFF"])
+@pytest.mark.parametrize(
+    "kind", ["PNG", "TIFF", "big-endian TIFF", "32 bits", "float", "RGB", "RGB TIFF", "RGBA", "LA"]
+)
 @pytest.mark.parametrize("bits", [8, 10, 12, 14])
 def test_16_bit_images_that_use_fewer_bits_are_scaled_by_those_with_one_note(bits, kind, fresh_notes):
     values = (RAMP * ((1 << bits) - 1)).astype(np.uint16)
@@ -149,8 +151,9 @@ def test_16_bit_images_that_use_fewer_bits_are_scaled_by_those_with_one_note(bit
 
 def deep_bytes(values: np.ndarray, kind: str) -> bytes:
     """Values below 65,536 as a file of 16 bits a channel, or more."""
-    if kind == "RGB":  # Pillow writes none: the rows of a 16-bit PNG by hand
-        return png_of_16_bits(np.repeat(values[..., None], 3, -1))
+    if kind in ("RGB", "RGBA", "LA"):  # Pillow writes no such PNG
+        opaque = [np.full_like(values, 65535)] * kind.endswith("A")
+        return png_of_16_bits(np.stack([*[values] * len(kind.removesuffix("A")), *opaque], -1))
     if kind == "RGB TIFF":
         return tiff_of_16_bits(np.repeat(values[..., None], 3, -1))
     if kind == "PNG":
@@ -163,9 +166,9 @@ def png_of_16_bits(values: np.ndarray) -> bytes:
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    height, width = values.shape[:2]
+    height, width, channels = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
@@ -189,7 +192,7 @@ def tiff_of_16_bits(values: np.ndarray, **tags: int) -> bytes:
     return struct.pack("<2sHI", b"II", 42, bits_at + len(bits)) + pixel_data + bits + directory
 
 
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "float", "RGB", "RGB TIFF"])
+@pytest.mark.parametrize("kind", DEEP)
 def test_the_bit_depth_of_the_config_holds_for_every_image(kind):
     dark = (RAMP * 900).astype(np.uint16)
     for depth in (12, 16):
