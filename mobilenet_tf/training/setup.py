@@ -70,12 +70,14 @@ class Setup(BaseModel, frozen=True):
     images: dict[str, Images] = {}
 
     @classmethod
-    def of(cls, cfg: Config, source: Source, validation: Source) -> Setup:
-        """That of a run that begins now."""
-        root = cfg.data.root
+    def of(cls, cfg: Config) -> Setup:
+        """That of a run that begins now, as far as its config tells."""
+        return cls(config=cfg.to_dict(), root=str(cfg.data.root.resolve()) if cfg.data.root else None)
+
+    def with_data(self, source: Source, validation: Source, root: Path | None) -> Setup:
+        """The same with the classes and the images of the sources."""
         images = {"training": Images.of(source, root), "validation": Images.of(validation, root)}
-        place = str(root.resolve()) if root else None
-        return cls(config=cfg.to_dict(), classes=list(source.classes), root=place, images=images)
+        return self.model_copy(update={"classes": list(source.classes), "images": images})
 
     @classmethod
     def load(cls, path: Path) -> Setup | None:
@@ -169,7 +171,7 @@ def _changed(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, str]]:
             yield from _changed(old.get(part), new.get(part), f"{key}.{part}" if key else str(part))
     elif isinstance(old, list) and isinstance(new, list) and any(isinstance(each, dict) for each in [*old, *new]):
         if len(old) != len(new):
-            yield key, f"{key} had {len(old)} entries, has {len(new)}"
+            yield key, f"the length of {key} was {len(old)}, is {len(new)}"
         for i, (was, now) in enumerate(zip(old, new, strict=False)):
             yield from _changed(was, now, f"{key}.{i}")
     else:

@@ -304,7 +304,7 @@ def _count_steps(state: State, optimizer: Any, inputs: Inputs, total: int) -> No
     progress = state.progress
     steps = min(total, progress.stage_epoch * inputs.epoch_steps)
     if progress.step < total and progress.step != steps:
-        print(f"{progress.stage_epoch} epochs of the stage are {steps} steps now, and were {progress.step}")
+        print(f"epochs have another length now: the stage goes on from step {steps} instead of {progress.step}")
         progress.step = steps
         getattr(optimizer, "inner_optimizer", optimizer).iterations.assign(steps)
 
