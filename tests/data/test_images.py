@@ -134,9 +134,10 @@ def fresh_notes():
 RAMP = np.linspace(0, 1, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
 
 
-@pytest.mark.parametrize(
-    "kind", ["PNG", "TIFF", "big-endian TIFF", "32 bits", "float", "RGB", "RGB TIFF", "RGBA", "LA"]
-)
+DEEP = ["PNG", "TIFF", "big-endian TIFF", "32 bits", "float", "RGB", "RGB TIFF", "RGBA", "LA"]
+
+
+@pytest.mark.parametrize("kind", DEEP)
 @pytest.mark.parametrize("bits", [8, 10, 12, 14])
 def test_16_bit_images_that_use_fewer_bits_are_scaled_by_those_with_one_note(bits, kind, fresh_notes):
     values = (RAMP * ((1 << bits) - 1)).astype(np.uint16)
