@@ -193,7 +193,7 @@ def _facts(inspection: Inspection) -> list[tuple[str, str]]:
         facts.append(("quantized weights", f"{ways[True]} by channel, {ways[False]} as a whole"))
     facts.append(("unsupported operations", ", ".join(inspection.unsupported_ops) or "none"))
     if inspection.min_runtime is not None:
-        facts.append(("needs", _runtime(inspection)))
+        facts.append(("runtime", _runtime(inspection)))
     if inspection.tflite_metadata is not None:
         facts.append(("TFLite metadata", "yes" if inspection.tflite_metadata else "none: MediaPipe will not load it"))
     if inspection.metadata is None:
@@ -206,7 +206,7 @@ def _facts(inspection: Inspection) -> list[tuple[str, str]]:
 
 
 def _runtime(inspection: Inspection) -> str:
-    least = f"TensorFlow Lite {inspection.min_runtime} or later" if inspection.min_runtime else "an unknown runtime"
+    least = f"needs TensorFlow Lite {inspection.min_runtime} or later" if inspection.min_runtime else "unknown"
     unknown = f"; not known of {', '.join(inspection.unknown_versions)}" if inspection.unknown_versions else ""
     return least + unknown
 

@@ -6,16 +6,24 @@ import hashlib
 import os
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import BinaryIO
 
 from mobilenet_tf.models import specs
+from mobilenet_tf.models.weights.files import open_weights
+from mobilenet_tf.models.weights.identity import Identity, identify
 from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.file_kinds import HDF5, what_is
 
 TIMEOUT = 30  # seconds without a response
+MAX_SECONDS = 1800  # that a download may take in all: the largest file comes in that time over 200 kbit/s
+MAX_BYTES = 2**28  # of a file: the largest has a tenth of it
+CHUNK = 1 << 18  # bytes
 
 _BASE = "https://storage.googleapis.com/tensorflow/keras-applications/"
 _SLIM_V1 = "TF-slim's table of the checkpoints of 2017-06-14 that the Keras files were converted from"
@@ -141,12 +149,12 @@ def download(record: Published) -> Path:
     Raises UserError, with the address and the place to put the file by hand, when it cannot be had.
     """
     target = cache_folder() / record.file
-    if target.is_file() and record.md5 in (None, _md5(target)):
+    if target.is_file() and (_md5(target) == record.md5 if record.md5 else not _fault(target, record)):
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         digest = _fetch(record, target)
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError) as error:
         reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
         reason = " ".join(str(reason).split())
         raise UserError(
@@ -159,32 +167,83 @@ def download(record: Published) -> Path:
 
 def _fetch(record: Published, target: Path) -> str:
     """Downloads to a temporary file, verifies it, and moves it into place; returns its md5."""
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            digest = _transfer(record, out)
+        if record.md5 not in (None, digest):
+            raise OSError(f"a file with md5 {digest} instead of {record.md5}{_kind(temporary)}")
+        if record.md5 is None and (fault := _fault(temporary, record)):
+            raise OSError(fault)
+        temporary.chmod(0o644)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return digest
+
+
+def _transfer(record: Published, out: BinaryIO) -> str:
+    """Writes what the address of a record sends to a file, within MAX_BYTES and MAX_SECONDS; returns its md5."""
     from rich.console import Console
     from rich.progress import Progress
 
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-    digest = hashlib.md5(usedforsecurity=False)
-    try:
-        with (
-            os.fdopen(handle, "wb") as out,
-            urllib.request.urlopen(record.url, timeout=TIMEOUT) as response,
-            Progress(console=Console(stderr=True), transient=True) as progress,
-        ):
-            length = response.headers.get("Content-Length")
-            bar = progress.add_task(record.file, total=int(length) if length else None)
-            while chunk := response.read(1 << 18):
-                out.write(chunk)
-                digest.update(chunk)
-                progress.advance(bar, len(chunk))
-            if length and out.tell() != int(length):
-                raise OSError(f"the connection broke off after {out.tell()} of {length} bytes")
-        if record.md5 not in (None, digest.hexdigest()):
-            raise OSError(f"a file with md5 {digest.hexdigest()} instead of {record.md5}")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    digest, end = hashlib.md5(usedforsecurity=False), time.monotonic() + MAX_SECONDS
+    with (
+        urllib.request.build_opener(_SameScheme).open(record.url, timeout=TIMEOUT) as response,
+        Progress(console=Console(stderr=True), transient=True) as progress,
+    ):
+        length = _length(response.headers.get("Content-Length"))
+        bar = progress.add_task(record.file, total=length)
+        while chunk := response.read1(CHUNK):  # read would wait for a whole chunk, however slowly it comes
+            out.write(chunk)
+            digest.update(chunk)
+            progress.advance(bar, len(chunk))
+            if out.tell() > MAX_BYTES:
+                raise OSError(f"more than {MAX_BYTES:,} bytes")
+            if time.monotonic() > end:
+                raise OSError(f"{out.tell()} bytes in {MAX_SECONDS} seconds, the longest that a download may take")
+        if length is not None and out.tell() != length:
+            raise OSError(f"the connection broke off after {out.tell()} of {length} bytes")
     return digest.hexdigest()
+
+
+def _length(header: str | None) -> int | None:
+    """The size that a server announces; None where it announces none that makes sense."""
+    if header is None or not header.isascii() or not header.isdigit():
+        return None
+    if len(header) > 15 or int(header) > MAX_BYTES:
+        raise OSError(f"a file of {header[:20]} bytes, over the limit of {MAX_BYTES:,}")
+    return int(header)
+
+
+class _SameScheme(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to the same scheme, or from HTTP to HTTPS: never back to HTTP, to FTP or to files."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        scheme = newurl.partition(":")[0].lower()
+        if scheme not in (req.type, "https"):
+            raise OSError(f"a redirect from {req.type} to {scheme}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _fault(path: Path, record: Published) -> str | None:
+    """What is wrong with a file without a published checksum: it is no HDF5 file, or has not the network's kernels."""
+    kind = what_is(path)
+    if kind != HDF5:
+        return f"{kind} instead of an HDF5 file"
+    try:
+        with open_weights(path) as stored:
+            identity = identify(shape for layer in stored for shape in layer.shapes)
+    except UserError as error:
+        return str(error)
+    wanted = Identity(record.net, record.alpha)
+    return None if identity == wanted else f"an HDF5 file of {identity or 'no MobileNet'} instead of {wanted}"
+
+
+def _kind(path: Path) -> str:
+    kind = what_is(path)
+    return "" if kind == HDF5 else f": {kind}"
 
 
 def _md5(path: Path) -> str:
