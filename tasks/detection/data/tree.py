@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import unicodedata
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from mobilenet_tf.config import DataWithSplits, Split
+from mobilenet_tf.data.folder_names import split_of_name
 from mobilenet_tf.data.images import EXTENSIONS
-from mobilenet_tf.data.splits import SPLIT_NAMES, SPLITS, names_of, origin
+from mobilenet_tf.data.splits import SPLITS, names_of, origin
 from mobilenet_tf.data.walk import SYSTEM_NAMES, walk
 from mobilenet_tf.utils.errors import UserError
 
@@ -117,14 +119,25 @@ class Index:
 
 
 def place(path: Path, root: Path) -> tuple[str, ...]:
-    """The folders of a file below the root, in lower case, without those that only say what is in them."""
+    """The folders of a file below the root, in lower case: without those that only say what is in them, splits by name.
+
+    images/train/north/a.jpg and train_annotations/north/a.xml are in the same place, ("train", "north").
+    """
     parts = [part.casefold() for part in path.relative_to(root).parts[:-1]]
-    return tuple(part for part in parts if part not in IMAGE_FOLDERS | ANNOTATION_FOLDERS)
+    return tuple(split_word(part) or part for part in parts if part not in IMAGE_FOLDERS | ANNOTATION_FOLDERS)
+
+
+@functools.cache
+def split_word(name: str) -> Split | None:
+    """The split that the name of a folder means: train, Valid, test2017, train_images; None where it means another."""
+    parsed = split_of_name(name)
+    return parsed[0] if parsed and set(parsed[1]) <= IMAGE_FOLDERS | ANNOTATION_FOLDERS else None
 
 
 def split_of(path: Path, root: Path) -> Split | None:
     """The split that one of the folders of a file below the root is named after."""
-    return next((SPLIT_NAMES[part] for part in place(path, root) if part in SPLIT_NAMES), None)
+    parts = place(path, root)
+    return next((split for part in parts for split in SPLITS if split == part), None)
 
 
 def by_folder(
@@ -190,17 +203,13 @@ def without_suffix(name: str) -> str:
 
 def _is_known(name: str) -> bool:
     name = name.casefold()
-    return name in IMAGE_FOLDERS | ANNOTATION_FOLDERS or name in SPLIT_NAMES or YEAR.fullmatch(name) is not None
+    return name in IMAGE_FOLDERS | ANNOTATION_FOLDERS or split_word(name) is not None or bool(YEAR.fullmatch(name))
 
 
 def _agree(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
     """Whether two places are not in different splits or years."""
-    first, second = ({SPLIT_NAMES.get(part, part) for part in x if _is_mark(part)} for x in (a, b))
+    first, second = ({part for part in parts if part in SPLITS or YEAR.fullmatch(part)} for parts in (a, b))
     return not first or not second or first == second
-
-
-def _is_mark(part: str) -> bool:
-    return part in SPLIT_NAMES or YEAR.fullmatch(part) is not None
 
 
 def _lower(file: Path, root: Path) -> list[str]:

@@ -14,7 +14,7 @@ import yaml
 
 from mobilenet_tf.config import Split
 from mobilenet_tf.data.images import EXTENSIONS
-from mobilenet_tf.data.splits import SPLIT_NAMES, SPLITS, names_of
+from mobilenet_tf.data.splits import SPLITS, names_of
 from mobilenet_tf.tasks.detection.config import Data
 from mobilenet_tf.tasks.detection.data import tree
 from mobilenet_tf.utils import strict_yaml, text_files
@@ -194,7 +194,7 @@ class Finder:
 
 def _first_split(parts: Sequence[str]) -> int:
     """How many folders of a path may be left out: none from the one on that names a split."""
-    return next((i for i, part in enumerate(parts) if part.casefold() in SPLIT_NAMES), len(parts) - 1)
+    return next((i for i, part in enumerate(parts) if tree.split_word(part)), len(parts) - 1)
 
 
 def _images(

@@ -94,6 +94,14 @@ SPLIT_LAYOUTS = {
         pairs(root / split / "images", root / split / "annotations", names)
         for split, names in (("Train", "ab"), ("Valid", "cd"), ("TEST", "ef"))
     ],
+    "a folder for each split and kind": lambda root: [
+        pairs(root / f"{split}_images", root / f"{split}_annotations", names)
+        for split, names in (("train", "ab"), ("val", "cd"), ("test", "ef"))
+    ],
+    "years": lambda root: [
+        pairs(root / f"{split}2017", root / "Annotations" / f"{split}2017", names)
+        for split, names in (("train", "ab"), ("val", "cd"), ("test", "ef"))
+    ],
     "splits inside": lambda root: [
         pairs(root / "images" / split, root / "annotations" / split, names)
         for split, names in (("train", "ab"), ("val", "cd"), ("test", "ef"))
