@@ -146,7 +146,7 @@ class Data(config.DataWithSplits):
     """Images with boxes."""
 
     reader: Literal["coco", "voc", "yolo", "labelme", "label_studio", "openimages", "tfds", "scenes"] = Field(
-        description="The format of the data set; docs/detection_data.md describes them"
+        description="The format of the data set; docs/annotations.md has their layouts"
     )
     root: Path | None = Field(
         default=None,
