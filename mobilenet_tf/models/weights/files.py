@@ -71,7 +71,7 @@ def open_weights(path: Path) -> Iterator[list[StoredLayer]]:
         )
     with open_hdf5(path, "weights") as file:
         try:
-            stored = list(_layers(file))
+            stored = [layer for layer in _layers(file) if layer.shapes is not None]  # a group has no shape
         except Exception as error:  # what h5py raises for a damaged file depends on the byte
             raise damaged(path, error, "weights") from error
         if not stored:
