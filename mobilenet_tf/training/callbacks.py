@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -64,7 +65,8 @@ class AfterEpoch(keras.callbacks.Callback):
     def __init__(self, state: State, inputs: Inputs, total: int, save_model: Callable[[Path], None]):
         super().__init__()
         self.state, self.inputs, self.total, self.save_model = state, inputs, total, save_model
-        self.writer = tf.summary.create_file_writer(str(state.folder.tensorboard))
+        self.writer: Any = None  # of TensorBoard's events, from the first of them on
+        self.has_summaries = True
 
     def on_epoch_begin(self, epoch, logs=None):
         """Takes the time at which the epoch begins."""
@@ -89,10 +91,22 @@ class AfterEpoch(keras.callbacks.Callback):
         row["seconds"] = round(time.perf_counter() - self.started, 2)
         progress.history.append(row)
         state.save(optimizer)
-        with self.writer.as_default(step=progress.epoch):
-            for key, value in row.items():
-                tf.summary.scalar(key, value)
-        self.writer.flush()
+        self.write_summaries(row)
+
+    def write_summaries(self, row: dict[str, Any]) -> None:
+        """Writes a row of the log for TensorBoard. A full disk ends that, not the run."""
+        if not self.has_summaries:
+            return
+        try:
+            self.writer = self.writer or tf.summary.create_file_writer(str(self.state.folder.tensorboard))
+            with self.writer.as_default(step=row["epoch"]):
+                for key, value in row.items():
+                    tf.summary.scalar(key, value)
+            self.writer.flush()
+        except (tf.errors.OpError, OSError) as error:
+            self.has_summaries = False
+            reason = str(error).strip().partition("\n")[0]
+            warnings.warn(f"{self.state.folder.tensorboard} gets no more events: {reason}", stacklevel=2)
 
     def keep_best(self, scores: dict[str, float]) -> None:
         """Saves the model where it is the best so far, and ends the stage where the patience is out."""

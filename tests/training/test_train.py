@@ -331,3 +331,53 @@ def test_missing_best_weights_are_told(small_config, tmp_path, monkeypatch):
     monkeypatch.setattr("mobilenet_tf.training.callbacks.AfterEpoch.keep_best", lambda *_: None)
     with pytest.warns(UserWarning, match=r"best\.keras is missing: the weights of the last epoch are saved"):
         train(task, small_config("train.stages.0.duration=1"), tmp_path)
+
+
+def test_a_network_for_other_classes_or_of_another_size_is_one_line(small_config, small_run, tmp_path, capsys):
+    class Two(task):
+        def source(self, split):
+            found = super().source(split)
+            return dataclasses.replace(found, classes=found.classes[:2])
+
+    class Renamed(task):
+        def source(self, split):
+            found = super().source(split)
+            return dataclasses.replace(found, classes=["yeti", *found.classes[1:]])
+
+    given, one = f"train.network={small_run / 'model.keras'}", "train.stages.0.duration=1 step"
+    with pytest.raises(UserError, match=r"train\.network must have the classes of the data, 2 of them\..* with 10, "):
+        train(Two, small_config(given, one), tmp_path)
+    with pytest.raises(UserError, match=r"train\.network must have the input that .*\(64, 64, 3\)\. .*\(32, 32, 3\)"):
+        train(task, small_config(given, one, "model.input_size=[64, 64]"), tmp_path)
+    foreign = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(10)])
+    foreign.save(tmp_path / "foreign.keras")
+    with pytest.raises(UserError, match=r"train\.network must hold a layer named backbone"):
+        train(task, small_config(f"train.network={tmp_path / 'foreign.keras'}", one), tmp_path / "run")
+    train(Renamed, small_config(given, one), tmp_path / "renamed")
+    assert "was trained for other classes, which differ in" in capsys.readouterr().out
+
+
+def test_figures_are_printed_where_they_cannot_be_stored(small_run, tmp_path):
+    from mobilenet_tf import cli, workflow
+
+    (tmp_path / "file").write_text("in the way")
+    with pytest.warns(UserWarning, match="no plots in .*file/plots: "):
+        numbers = workflow.evaluate_model(small_run, split="validation", plots=tmp_path / "file" / "plots")
+    assert numbers["count"] == 24
+    (tmp_path / "metrics.json").write_text("{damaged")
+    for path in (tmp_path / "file" / "metrics.json", tmp_path / "metrics.json"):
+        with pytest.warns(UserWarning, match=r"the numbers are not stored in .*metrics\.json: "):
+            cli._merge_json(path, {"test": numbers})
+
+
+@pytest.mark.slow
+def test_a_second_process_in_a_run_folder_is_one_line(small_config, tmp_path, monkeypatch):
+    def second(*_):
+        with pytest.raises(UserError, match=r"the run folder must not be in use .*in use by process \d+ on "):
+            train(task, small_config(), tmp_path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mobilenet_tf.training.train._fit", second)
+    with pytest.raises(KeyboardInterrupt):
+        train(task, small_config(), tmp_path)
+    assert not (tmp_path / ".lock").exists()
