@@ -84,7 +84,8 @@ def read(path: Path, encoding: str) -> CocoFile:
     objects: dict[Id, list[Object]] = {}
     pictures: dict[Id, Picture] = {}
     for place, entry in entries:
-        where = f"annotation {entry['id']}" if isinstance(entry, dict) and entry.get("id") is not None else place
+        named = isinstance(entry, dict) and entry.get("id") is not None
+        where = f"annotation {_short(entry['id'])}" if named else place
         image = _id_of(entry, "image_id") if isinstance(entry, dict) else None
         if image not in ids:
             reason = "no object" if not isinstance(entry, dict) else f"the image {_short(entry.get('image_id'))}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,12 +82,11 @@ def _findings(files: Sequence[Annotation], found: Sequence[Annotation | None], r
     lost = [file.file for file in files if file.image is None]
     if lost:
         lines.append(f"{len(lost)} files of labelme have no image and are left out, such as {lost[0]}")
-    if others := found.count(None):
-        lines.append(f"{others} JSON files in {root} are not labelme's and are left out")
-    kinds = Counter(
-        shape["shape_type"] for file in files for _, shape in file.shapes if shape["shape_type"] not in SHAPES
-    )
-    lines += [f"{count} shapes of the kind {kind} have no area and are left out" for kind, count in kinds.items()]
+    if strange := found.count(None):
+        lines.append(f"{strange} JSON files in {root} are not labelme's and are left out")
+    kinds = Counter(shape["shape_type"] for file in files for _, shape in file.shapes)
+    others = {kind[:40]: count for kind, count in kinds.items() if kind not in SHAPES}
+    lines += [f"{count} shapes of the kind {kind!r} have no area and are left out" for kind, count in others.items()]
     return lines
 
 
@@ -101,7 +101,7 @@ def _parse(path: Path, encoding: str) -> Annotation | None:
         label = shape.get("label") if isinstance(shape, dict) else None
         label = str(label).strip() if isinstance(label, str | int) and not isinstance(label, bool) else ""
         if not isinstance(shape, dict) or not label or not label.isprintable():
-            raise UserError(f"{where} must have a label in one line. Received: {str(shape)[:60]}")
+            raise UserError(f"{where} must have a label in one line. Received: {repr(shape)[:60]}")
         kind = shape.get("shape_type") or "polygon"  # early versions knew no other
         shapes.append((where, {**shape, "label": label, "shape_type": str(kind)}))
     return Annotation(path, _image(path, content.get("imagePath")), shapes)
@@ -112,7 +112,7 @@ def _image(path: Path, name: Any) -> Path | None:
     named = PureWindowsPath(name) if isinstance(name, str) and "\0" not in name else PureWindowsPath(path.name)
     beside = [path.with_suffix(suffix) for suffix in EXTENSIONS] + [path.with_suffix(s.upper()) for s in EXTENSIONS]
     for candidate in (path.parent.joinpath(*named.parts), path.parent / named.name, *beside):
-        if candidate.suffix.lower() in EXTENSIONS and candidate.is_file():
+        if candidate.suffix.lower() in EXTENSIONS and os.path.isfile(candidate):
             return candidate
     return None
 
@@ -189,7 +189,7 @@ SHAPES = {"polygon": _polygon, "rectangle": _rectangle, "rotation": _polygon, "c
 def _points(shape: dict, least: int) -> list[tuple[float, float]]:
     points = shape.get("points")
     if not isinstance(points, list) or len(points) < least:
-        raise ValueError(f"{str(points)[:40]} in place of {least} points or more")
+        raise ValueError(f"{repr(points)[:40]} in place of {least} points or more")
     found = []
     for point in points:
         try:
@@ -197,6 +197,6 @@ def _points(shape: dict, least: int) -> list[tuple[float, float]]:
         except (TypeError, ValueError, OverflowError):
             x = y = math.nan
         if not (math.isfinite(x) and math.isfinite(y)):
-            raise ValueError(f"{str(point)[:40]} in place of x and y")
+            raise ValueError(f"{repr(point)[:40]} in place of x and y")
         found.append((x, y))
     return found

@@ -16,6 +16,7 @@ from mobilenet_tf.data import images
 from mobilenet_tf.data.transforms import IGNORE
 from mobilenet_tf.tasks.segmentation.config import UnknownValues
 from mobilenet_tf.utils import files
+from mobilenet_tf.utils.console import readable
 from mobilenet_tf.utils.errors import UserError
 
 Color = tuple[int, int, int]
@@ -45,7 +46,7 @@ def checked_mask(read_mask: Callable, name: tf.Tensor, key: tf.Tensor, size: tf.
             mask = read_mask(os.fsdecode(key) if isinstance(key, bytes) else key)
             return fitted(mask, os.fsdecode(name), (int(size[0]), int(size[1]))), ""
         except UserError as error:
-            return np.zeros((1, 1), np.uint8), f"UserError: {error}"
+            return np.zeros((1, 1), np.uint8), f"UserError: {readable(error)}"  # one line, as `user_errors` reads it
 
     mask, error = tf.numpy_function(fetch, [name, key, size], [tf.uint8, tf.string])
     with tf.control_dependencies([tf.debugging.Assert(error == b"", [error])]):

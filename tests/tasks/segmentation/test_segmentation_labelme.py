@@ -81,7 +81,7 @@ def test_what_is_left_out_is_told(tmp_path):
     lost, others, points = examine(tmp_path).findings
     assert lost == f"1 files of labelme have no image and are left out, such as {tmp_path / 'b.json'}"
     assert others == f"1 JSON files in {tmp_path} are not labelme's and are left out"
-    assert points == "1 shapes of the kind point have no area and are left out"
+    assert points == "1 shapes of the kind 'point' have no area and are left out"
 
 
 REFUSED = {

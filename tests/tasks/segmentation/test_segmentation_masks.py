@@ -9,6 +9,7 @@ from PIL import Image
 from sections import data_section
 
 from mobilenet_tf import config
+from mobilenet_tf.data.source import user_errors
 from mobilenet_tf.tasks.segmentation import check, data
 from mobilenet_tf.utils.errors import UserError
 
@@ -458,6 +459,15 @@ def test_masks_without_image_are_told(tmp_path):
     store(tmp_path / "train/masks/._0.png", HALVES)
     [finding] = data.examine(section(tmp_path, classes=NAMES), "train").findings
     assert finding.startswith("1 masks have no image and are left out, such as ")
+
+
+def test_names_with_line_breaks_and_brackets_stay_one_line_in_training(tmp_path):
+    training_set(tmp_path, HALVES)
+    picture(tmp_path / "train/images/a]\n[b.jpg")
+    store(tmp_path / "train/masks/a]\n[b.png", HALVES * 7)
+    source = data.read(section(tmp_path, classes=NAMES), "train")
+    with pytest.raises(UserError, match=r"a\]\\+n\[b.png must hold the values 0..1, 255 only"), user_errors():
+        list(source.items.map(source.load))
 
 
 # Turned images
