@@ -320,7 +320,8 @@ class Train(Section):
     )
     resume: Path | None = Field(
         default=None,
-        description="A run folder or checkpoint to continue from where this run has no checkpoint of its own",
+        description="A run folder or checkpoint to continue from where this run has no checkpoint of its own; the task, "
+        "the classes and the network must be the same, while stages, schedule and images may change",
     )
 
 
