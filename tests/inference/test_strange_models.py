@@ -3,6 +3,7 @@
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def stored(tmp_path_factory):
 
 def saved(folder, change, table=None):
     """A SavedModel that returns its images, after `change` has been traced with (the images, the folder)."""
-    module = tf.Module()
+    module: Any = tf.Module()
     module.table = table
 
     @tf.function(input_signature=[tf.TensorSpec((1, 4, 4, 3), tf.float32, name="image")])

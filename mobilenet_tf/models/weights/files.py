@@ -83,8 +83,8 @@ def _advice(path: Path, kind: str) -> str:
     """What to do about a file of another kind."""
     if kind.startswith((TORCH, SAFETENSORS)):
         return (
-            ": convert a checkpoint of torchvision by mobilenet_tf.weights.from_torchvision, save the model that it "
-            "returns as .keras, and give that to train.network"
+            ", whose networks compute in another way: mobilenet_tf.weights.from_torchvision(NAME, FILE) makes a Keras "
+            "model of a checkpoint of torchvision"
         )
     if kind == WEB_PAGE:
         return ": download the file itself"
