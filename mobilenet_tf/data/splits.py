@@ -174,6 +174,8 @@ def draw(
     Returns:
         {split: indices int64, ascending} for train and each of `held_out`.
     """
+    if not held_out:
+        return {"train": np.arange(len(names))}
     classes: dict[str, str] = {}
     for name, label in zip(names, repeat("") if labels is None else labels, strict=False):
         if label < classes.get(name, label + " "):
