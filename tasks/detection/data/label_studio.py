@@ -59,7 +59,7 @@ def _file(root: Path) -> Path:
     root = tree.dataset_root(root, WANTED)
     files = [entry for entry in sorted(root.glob("*.json")) if not entry.name.startswith(".")]
     if len(files) != 1:
-        raise UserError(f"data.root must be {WANTED}. Received: {tree.contents(root)}")
+        raise UserError(f"data.root must be {WANTED}. Received: {tree.contents(root, 'label_studio')}")
     return files[0]
 
 

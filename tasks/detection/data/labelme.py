@@ -44,7 +44,7 @@ def read(data: Data, split: Split, seed: int, size: int) -> AnnotationSet:
     left_out: Counter[str] = Counter()
     parsed = {file: _parse(file, data.encoding, left_out) for group in given.values() for file in group}
     if not parsed:
-        raise UserError(f"data.root must be a folder with {WANTED}. Received: {tree.contents(root)}")
+        raise UserError(f"data.root must be a folder with {WANTED}. Received: {tree.contents(root, 'labelme')}")
     named.warn_left_out(left_out, root)
     images = named.images_of(parsed, root)
     classes = named.class_names(images.values(), root)

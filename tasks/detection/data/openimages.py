@@ -74,7 +74,7 @@ def _files(root: Path) -> dict[Split, Path]:
     if not found and len(boxes) == 1:
         return {"train": boxes[0]}
     if not found:
-        raise UserError(f"data.root must be a folder with {WANTED}. Received: {tree.contents(root)}")
+        raise UserError(f"data.root must be a folder with {WANTED}. Received: {tree.contents(root, 'openimages')}")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import functools
 import os
 import re
@@ -33,6 +34,8 @@ MASK_FOLDERS = frozenset([
 YEAR = re.compile(r"voc\d{4}")
 MAX_NAMED = 6  # entries of a folder that a message names
 
+READERS = {".xml": "voc", ".yaml": "yolo", ".txt": "yolo", ".json": "coco, labelme or label_studio"}  # by suffix
+
 T = TypeVar("T")
 
 
@@ -46,7 +49,22 @@ def annotation_files(root: Path, suffix: str) -> list[Path]:
     """The files with a suffix in the folders for annotations; where there is none, all below the root."""
     folders = [entry for entry in sorted(root.iterdir()) if entry.name.casefold() in ANNOTATION_FOLDERS]
     inside = [file for folder in folders if folder.is_dir() for file in files_below(folder, [suffix])]
-    return inside or files_below(root, [suffix])
+    return _without_copies(inside or files_below(root, [suffix]), root)
+
+
+def _without_copies(files: list[Path], root: Path) -> list[Path]:
+    """The files without those of a copy of the data set inside of it, as archives have that were made twice."""
+    parts = {file.relative_to(root).parts: file for file in files}
+    copies = []
+    for path, file in parts.items():
+        originals = (parts[path[start:]] for start in range(1, len(path)) if path[start:] in parts)
+        if any(filecmp.cmp(file, original, shallow=False) for original in originals):
+            copies.append(file)
+    if copies:
+        warnings.warn(
+            f"{root}: {len(copies)} files are copies of others, the first {copies[0]}; left out", stacklevel=3
+        )
+    return [file for file in files if file not in set(copies)]
 
 
 def dataset_root(root: Path, wanted: str) -> Path:
@@ -66,20 +84,21 @@ def dataset_root(root: Path, wanted: str) -> Path:
     return root
 
 
-def contents(folder: Path) -> str:
-    """What lies in a folder, for messages: its folders, and its files by suffix; and which reader that looks like."""
+def contents(folder: Path, reader: str) -> str:
+    """What lies in a folder, for messages: its folders, and its files by suffix; and which other reader that is for."""
     entries = [entry for entry in sorted(folder.iterdir()) if not _is_hidden(entry.name)]
     folders = [f"{entry.name}/" for entry in entries if entry.is_dir()]
     more = [f"{len(folders) - MAX_NAMED} more folders"] if len(folders) > MAX_NAMED else []
     suffixes = Counter(_suffix(entry.name) or entry.name for entry in entries if not entry.is_dir())
     named = [*folders[:MAX_NAMED], *more, *(f"{count} {suffix}" for suffix, count in suffixes.most_common(MAX_NAMED))]
-    return f"{folder}, which holds {', '.join(named) or 'nothing'}{_other_reader(folder)}"
+    return f"{folder}, which holds {', '.join(named) or 'nothing'}{_other_reader(folder, reader)}"
 
 
-def _other_reader(folder: Path) -> str:
-    found = {suffix: files_below(folder, [suffix])[:1] for suffix in (".xml", ".yaml", ".txt", ".json", ".csv")}
-    hints = {".xml": "voc", ".yaml": "yolo", ".txt": "yolo", ".json": "coco, labelme or label_studio"}
-    return next((f"; {suffix} files below it: data.reader={hints[suffix]}?" for suffix in hints if found[suffix]), "")
+def _other_reader(folder: Path, reader: str) -> str:
+    for suffix, other in READERS.items():
+        if reader not in other and files_below(folder, [suffix]):
+            return f"; {suffix} files below it: data.reader={other}?"
+    return ""
 
 
 class Index:

@@ -57,7 +57,7 @@ def read(data: Data, split: Split, seed: int, size: int) -> AnnotationSet:
     files, drawn = tree.choose(given, split, data)
     everything = [file for group in given.values() for file in group]
     if not everything:
-        raise UserError(f"data.root must be a folder with {WANTED}. Received: {tree.contents(root)}")
+        raise UserError(f"data.root must be a folder with {WANTED}. Received: {tree.contents(root, 'voc')}")
     images = _images(everything, root)
     annotations = named.annotation_set([images[file] for file in files], _classes(images.values(), root), root)
     return divide(annotations, split, data, list(given), seed) if drawn else annotations
@@ -127,10 +127,16 @@ class _Lists:
 
     @classmethod
     def of(cls, root: Path, data: Data) -> _Lists:
-        sets = tree.folder_named(root, "ImageSets")
-        folder = sets and (tree.folder_named(sets, "Main") or sets)
-        if folder is None:
-            return cls(root, {}, {}, data.encoding, must_exist=False)
+        """The lists in ImageSets; where there is no such folder, those beside the annotations or in the root."""
+        if sets := tree.folder_named(root, "ImageSets"):
+            return cls._in(root, tree.folder_named(sets, "Main") or sets, data)
+        for folder in (tree.folder_named(root, *tree.ANNOTATION_FOLDERS), root):
+            if folder and (lists := cls._in(root, folder, data)).are_of_the_data_set():
+                return lists
+        return cls(root, {}, {}, data.encoding, must_exist=False)
+
+    @classmethod
+    def _in(cls, root: Path, folder: Path, data: Data) -> _Lists:
         paths = {path.stem.casefold(): path for path in sorted(folder.glob("*.[tT][xX][tT]"))}
         filled = {name for name, path in paths.items() if path.stat().st_size}
         natural: dict[Split, str] = {
@@ -140,6 +146,13 @@ class _Lists:
         if whole and natural.keys().isdisjoint(("train", "validation")):
             natural["train"] = whole
         return cls(root, paths, natural, data.encoding, must_exist=data.on_corrupt == "error")
+
+    def are_of_the_data_set(self) -> bool:
+        """Whether the list of training names annotations: other texts lie in folders, too."""
+        if "train" not in self.natural:
+            return False
+        lines = text_files.read_lines(self.paths[self.natural["train"]], self.encoding)
+        return _named_by(next((line for line in lines if line), ""), self.annotations) is not None
 
     @functools.cached_property
     def annotations(self) -> dict[str, Path]:

@@ -66,7 +66,7 @@ def find(root: Path, data: Data) -> Table:
         return _of_darknet(darknet[0], data)
     file = _name_file(root, data.encoding)
     if file is None:
-        raise UserError(f"data.root must be {WANTED}. Received: {tree.contents(root)}")
+        raise UserError(f"data.root must be {WANTED}. Received: {tree.contents(root, 'yolo')}")
     return _of_folder(root, _names_in(file, data.encoding), data, root)
 
 
@@ -167,7 +167,7 @@ def _of_folder(root: Path, names: dict[int, str], data: Data, where: Path) -> Ta
         return Table(where, root, names, _images(entries, Finder([root]), where, data.encoding))
     images = tree.files_below(root, EXTENSIONS)
     if not images:
-        raise UserError(f"{root} must have images ({' '.join(EXTENSIONS)}). Received: {tree.contents(root)}")
+        raise UserError(f"{root} must have images ({' '.join(EXTENSIONS)}). Received: {tree.contents(root, 'yolo')}")
     return Table(where, root, names, tree.by_folder(images, root, data.splits, lambda file: file))
 
 
@@ -221,7 +221,7 @@ def _why_nothing(name: str, finder: Finder) -> str:
     found = finder.find(name)
     if found is None:
         return f"no such folder or file, nor one of its last folders in {' or '.join(map(str, finder.bases))}"
-    return tree.contents(found) if os.path.isdir(found) else f"{found}, which names none"
+    return tree.contents(found, "yolo") if os.path.isdir(found) else f"{found}, which names none"
 
 
 def _images_of(name: str, finder: Finder, where: Path, encoding: str) -> list[Path]:

@@ -119,6 +119,15 @@ SPLIT_LAYOUTS = {
         pairs(root / "JPEGImages", root / "Annotations"),
         lists(root / "ImageSets/Main", train="a 1\nb  -1\n", val="c 0.75\nd 0\n", test="e.jpg 1\nJPEGImages/f.jpg\n"),
     ],
+    "lists in the root": lambda root: [
+        pairs(root / "JPEGImages", root / "Annotations"),
+        lists(root, train="JPEGImages/a.jpg Annotations/a.xml\nb\n", val="c\nd\n", test="e\nf\n", labels="helmet\n"),
+    ],
+    "lists beside the annotations": lambda root: [
+        pairs(root / "images", root / "annotations/xmls"),
+        lists(root / "annotations", trainval="a 1 1 1\nb 1 1 2\n", val="c 1 1 1\nd 1 1 1\n", test="e 1\nf 1\n",
+              train="a 1 1 1\nb 1 1 1\n"),
+    ],
     "lists of pairs of files": lambda root: [
         pairs(root / "JPEGImages", root / "Annotations"),
         lists(root / "ImageSets", train="JPEGImages/a.jpg Annotations/a.xml\nb.jpg b.xml\n",
@@ -337,6 +346,22 @@ def test_images_without_an_annotation_are_counted(tmp_path):
     image(tmp_path / "images/unlabeled.jpg")
     with pytest.warns(UserWarning, match="1 of 3 images have no .xml file; left out"):
         examine(tmp_path)
+
+
+def test_a_list_of_something_else_is_none(tmp_path):
+    pairs(tmp_path, tmp_path, "abcdef")
+    lists(tmp_path, train="notes on the training\n", test="to be done\n")
+    assert len(stems(tmp_path)) == 4
+
+
+@pytest.mark.parametrize("layout", [("", ""), ("images", "annotations"), ("train", "train")])
+def test_a_copy_of_the_data_set_in_itself_is_left_out(tmp_path, layout):
+    for folder in (tmp_path, tmp_path / "set"):
+        pairs(folder / layout[0], folder / layout[1], "abcdef")
+    with pytest.warns(
+        UserWarning, match="(6 files are copies of others, .*; left out|6 of 12 images have no .xml file)"
+    ):
+        assert len(stems(tmp_path)) == 4
 
 
 def test_linked_folders_are_read(tmp_path):
