@@ -129,7 +129,7 @@ def opened(path: str) -> Image.Image:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, Image.UnidentifiedImageError):
             reason = f"no {', '.join(FORMATS[:-2])} or JPEG image"
-        raise UserError(f"{path} must be a mask that can be read. Received: {reason}") from None
+        raise UserError(f"{readable(path)} must be a mask that can be read. Received: {reason}") from None
 
 
 def _raw_mode(image: Image.Image) -> str:
