@@ -370,3 +370,11 @@ def test_linked_folders_are_read(tmp_path):
     for name in ("images", "annotations"):
         (tmp_path / "set" / name).symlink_to(tmp_path / "elsewhere" / name, target_is_directory=True)
     assert sorted(stems(tmp_path / "set") + stems(tmp_path / "set", "validation")) == ["a", "b"]
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("root", ["voc2007_mini", "voc2007_mini/VOCdevkit", "voc2007_mini/VOCdevkit/VOC2007"])
+def test_a_real_devkit_is_read_from_every_height(real_data, root):
+    parts = {split: examine(real_data / root, split)[0] for split in SPLITS}
+    assert [len(parts[split].paths) for split in SPLITS] == [260, 60, 100]
+    assert all(len(part.classes) == 20 for part in parts.values())
