@@ -134,7 +134,7 @@ def changes(old: Setup, new: Setup, origin: Path) -> list[Change]:
         for key, text in _changed(old.parsed(origin).to_dict(), new.config | {"data": new.config["data"] | place})
         if not any(key == free or key.startswith(f"{free}.") for free in FREE)
     ]
-    for split in old.images.keys() & new.images.keys():
+    for split in (split for split in old.images if split in new.images):
         was, now = old.images[split], new.images[split]
         if was.count != now.count or was.digest != now.digest and was.digest and now.digest:
             what = f"{was.count}, now {now.count}" if was.count != now.count else "as many, with other names or labels"

@@ -57,6 +57,7 @@ def test_a_run_folder_knows_its_files():
         "model": "model.keras",
         "metrics": "metrics.json",
         "log": "log.csv",
+        "splits": "splits.json",
         "checkpoints": "checkpoints",
         "last_checkpoint": "checkpoints/last.npz",
         "best_checkpoint": "checkpoints/best.keras",
