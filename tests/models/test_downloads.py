@@ -3,6 +3,7 @@
 import http.server
 import threading
 import time
+from typing import Any
 
 import h5py
 import numpy as np
@@ -29,6 +30,8 @@ def network(path, net="mobilenet_v1", alpha=0.25):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.0"
+
+    server: Any
 
     def do_GET(self):
         self.server.answer(self)
@@ -58,7 +61,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def fetch(tmp_path, monkeypatch):
     """(what the server answers, record) -> the file, once downloaded; the cache must be empty after an error."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.handle_error = lambda *_: None  # the client went away
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
 

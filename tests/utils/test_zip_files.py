@@ -27,9 +27,11 @@ def test_members_are_read_up_to_a_limit(tmp_path):
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_methods_that_inflate_without_a_limit_are_refused(tmp_path, method):
-    with open_zip(archive(tmp_path / "a.zip", method)) as file:
-        with pytest.raises(UserError, match="stored or deflated"):
-            read_member(file, "text", 5)
+    with (
+        open_zip(archive(tmp_path / "a.zip", method)) as file,
+        pytest.raises(UserError, match="stored or deflated"),
+    ):
+        read_member(file, "text", 5)
 
 
 def test_a_size_that_lies_inflates_no_more_than_it_says(tmp_path):
