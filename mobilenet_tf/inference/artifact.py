@@ -46,7 +46,8 @@ class Metadata:
 
     def to_json(self) -> str:
         """Returns the metadata as a JSON object."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False)
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False)
+        return text.encode("utf-8", "backslashreplace").decode()  # of paths of any bytes
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Metadata:

@@ -141,7 +141,7 @@ def write_csv(path: Path, rows: Sequence[Mapping]) -> Path:
     writer.writeheader()
     writer.writerows(rows)
     with replacing(path) as temporary:
-        temporary.write_bytes(text.getvalue().encode("utf-8", "replace"))  # file names may hold lone surrogates
+        temporary.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))  # names of any bytes
     return path
 
 

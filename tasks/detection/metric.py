@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,7 +142,7 @@ class DetectionMetric:
             return
         quality = image_ap(truth, prediction)
         name = as_text(sample["id"])
-        draw = zlib.crc32(name.encode()) / 2**32  # the same images every time
+        draw = zlib.crc32(os.fsencode(name)) / 2**32  # the same images every time
         example = None
         for kind, order in (("worst", -quality), ("best", quality), ("random", draw)):
             heap, entry = self.examples[kind], (order, draw, len(self.images))

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from command import call
 from PIL import Image
+from sections import reader_of
 
 from mobilenet_tf.data import transforms
 from mobilenet_tf.data.skipped import skipped_line
 from mobilenet_tf.data.source import evaluation_batches, file_source
 from mobilenet_tf.task import as_text
+from mobilenet_tf.tasks.detection.metric import DetectionMetric
 
 CONFIG = """
 task: classification
@@ -90,3 +92,19 @@ def test_evaluate_says_what_the_data_are_and_what_it_skipped(model, capsys):
     assert any(
         "the test split: 3 of 6 images cannot be read and are skipped (dog 3 of 3), such as" in line for line in lines
     )
+
+
+def test_boxes_of_files_with_names_of_any_bytes_are_read_and_scored(tmp_path):
+    for i in range(2):
+        path = image(tmp_path / "images" / os.fsdecode(b"caf\xe9%d.png" % i))
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        (tmp_path / "labels" / f"{path.stem}.txt").write_text("0 .5 .5 .5 .5\n")
+    (tmp_path / "data.yaml").write_text("train: images\nval: images\nnames: [a]\n")
+    source = reader_of("detection")("yolo", tmp_path / "data.yaml", "validation")
+    metric = DetectionMetric(source.classes, source.ground_truth)
+    found = {"boxes": np.float32([[0.25, 0.25, 0.75, 0.75]]), "scores": np.float32([0.9]), "labels": np.int32([0])}
+    for batch in evaluation_batches(source, transforms.resize(8), batch_size=1):
+        metric.update(
+            {key: value[0].numpy() for key, value in batch.items()}, found | {"labels": np.array([0], np.int32)}
+        )
+    assert metric.result()["AP"] == pytest.approx(1.0) and metric.result()["count"] == 2

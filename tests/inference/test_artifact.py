@@ -176,10 +176,16 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_nothing_behind(tmp_path, monk
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_metadata_take_paths_of_any_bytes():
+    metadata = Metadata("classification", ["a", "é"], (8, 8), config={"root": os.fsdecode(b"/caf\xe9")})
+    text = metadata.to_json()
+    assert text.encode() and Metadata.from_json(text) == metadata
+
+
 def test_a_table_has_the_columns_of_all_rows_and_takes_names_of_any_bytes(tmp_path):
     rows = [{"name": "one, two", "score": 0.5}, {"name": os.fsdecode(b"\xff.jpg"), "error": "torn"}]
     path = write_csv(tmp_path / "new" / "table.csv", rows)
-    assert path.read_text(encoding="utf-8").splitlines() == ["name,score,error", '"one, two",0.5,', "?.jpg,,torn"]
+    assert path.read_text(encoding="utf-8").splitlines() == ["name,score,error", '"one, two",0.5,', "\\udcff.jpg,,torn"]
 
 
 def test_a_folder_replaces_a_folder(tmp_path):

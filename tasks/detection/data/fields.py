@@ -7,6 +7,7 @@ outline without a box. What has none is left out, with a line that names it. Ent
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -170,8 +171,8 @@ def _images(entries: list, where: Path, findings: Lines) -> tuple[list[int], lis
 
 def _is_file_name(name: Any) -> bool:
     try:
-        return isinstance(name, str) and bool(name.strip()) and "\0" not in name and bool(name.encode())
-    except UnicodeEncodeError:  # half of a surrogate pair
+        return isinstance(name, str) and bool(name.strip()) and "\0" not in name and bool(os.fsencode(name))
+    except UnicodeEncodeError:  # half of a surrogate pair, which is no byte of a file name either
         return False
 
 
@@ -328,7 +329,7 @@ def _id(value: Any) -> int | str:
     """An id as it stands; whole floats become numbers. Raises ValueError for what is no id."""
     number = identifier(value)
     if isinstance(value, str):
-        value.encode()  # half of a surrogate pair is a ValueError too
+        os.fsencode(value)  # half of a surrogate pair is a ValueError too
     return number if isinstance(value, float) else value
 
 
