@@ -320,8 +320,8 @@ class Train(Section):
     )
     resume: Path | None = Field(
         default=None,
-        description="A run folder or checkpoint to continue from where this run has no checkpoint of its own; the task, "
-        "the classes and the network must be the same, while stages, schedule and images may change",
+        description="A run folder or checkpoint to continue from where this run has no checkpoint of its own; the "
+        "task, the classes and the network must be the same, while stages, schedule and images may change",
     )
 
 
@@ -383,8 +383,8 @@ class Data(Section):
     root: Path | None = Field(default=None, description="The folder or file of the data set")
     split_file: Path | None = Field(
         default=None,
-        description="A JSON file {train: [...], validation: [...], test: [...]} of image paths from data.root, for data "
-        "that has no splits of its own; null draws them. A run keeps what it drew in splits.json",
+        description="A JSON file {train: [...], validation: [...], test: [...]} of image paths from data.root, for "
+        "data that has no splits of its own; null draws them. A run keeps what it drew in splits.json",
     )
     counts: Counts = {"train": 800, "validation": 100, "test": 200}
     on_corrupt: OnCorrupt = Field(
@@ -587,7 +587,7 @@ class Config(Section):
     export: Export = Export()
 
     @property
-    def monitor(self) -> tuple[str, Literal["max", "min"]]:
+    def monitor(self) -> tuple[str, str]:
         """The metric that picks the best epoch, and whether the highest or the lowest is the best."""
         chosen = self.train.monitor or next(iter(self.monitors))
         return chosen, next(mode for name, mode in self.monitors.items() if fnmatch.fnmatchcase(chosen, name))
