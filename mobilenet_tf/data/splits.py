@@ -18,6 +18,7 @@ from mobilenet_tf.utils.errors import UserError
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 HELD_OUT = SPLITS[1:]  # validation and test, which training never sees: drawn from train where there are none
+FEWEST_FOR_TEST = 6  # names without classes; of fewer, training needs them more than a score of one image
 # What folders, CSV files and columns may call them, in any case; the name of the split itself comes first.
 SPLIT_NAMES: dict[str, Split] = {
     "train": "train", "training": "train", "validation": "validation", "val": "validation", "valid": "validation",
@@ -169,7 +170,8 @@ def draw(
     Args:
         names: what is drawn; equal names go to the same split. Their order does not matter.
         labels: the class of each; the names of each class are drawn by themselves, so that every split has the classes
-            in the same shares, within rounding. Of a class with two names test gets none.
+            in the same shares, within rounding. Of a class with two names test gets none, and so it does of fewer than
+            six names without classes.
 
     Returns:
         {split: indices int64, ascending} for train and each of `held_out`.
@@ -185,7 +187,8 @@ def draw(
         members.setdefault(classes[name], []).append(name)
     split_of: dict[str, str] = {}
     for ordered in members.values():
-        sizes = _sizes(len(ordered), held_out, fraction)
+        too_few = labels is None and len(ordered) < FEWEST_FOR_TEST
+        sizes = _sizes(len(ordered), [split for split in held_out if not (too_few and split == "test")], fraction)
         start = 0
         for split in (name for name in reversed(HELD_OUT) if name in sizes):
             split_of.update(dict.fromkeys(ordered[start : start + sizes[split]], split))

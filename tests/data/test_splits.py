@@ -211,8 +211,9 @@ def drawn_names(names, held_out=("validation", "test"), seed=4, fraction=0.1) ->
     [
         (100, ["validation"], 0.1, {"train": 90, "validation": 10}),
         (100, ["validation", "test"], 0.1, {"train": 80, "validation": 10, "test": 10}),
-        (5, ["validation", "test"], 0.01, {"train": 3, "validation": 1, "test": 1}),
-        (4, ["validation", "test"], 0.9, {"train": 2, "validation": 1, "test": 1}),
+        (6, ["validation", "test"], 0.01, {"train": 4, "validation": 1, "test": 1}),
+        (5, ["validation", "test"], 0.01, {"train": 4, "validation": 1, "test": 0}),  # too few for a test
+        (4, ["validation", "test"], 0.9, {"train": 1, "validation": 3, "test": 0}),
         (2, ["validation", "test"], 0.5, {"train": 1, "validation": 1, "test": 0}),
         (10, ["validation", "test"], 0.5, {"train": 2, "validation": 4, "test": 4}),
         (1, ["validation"], 0.5, {"train": 1, "validation": 0}),

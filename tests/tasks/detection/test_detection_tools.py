@@ -112,7 +112,7 @@ def test_labelme_copies_keep_their_own_image(tmp_path):
     assert sorted(path.name for paths in parts for path in paths) == ["a.jpg", "b.jpg"]
     write_labelme(tmp_path / "0001.json", RECTANGLE, imagePath="/home/me/photo.jpg")
     image(tmp_path / "photo.jpg")
-    parts = [path.name for split in SPLITS for path in labelme(tmp_path, split)[0].paths]
+    parts = [path.name for split in SPLITS[:2] for path in labelme(tmp_path, split)[0].paths]
     assert sorted(parts) == ["a.jpg", "b.jpg", "photo.jpg"]
 
 
@@ -219,7 +219,7 @@ def test_label_studio_tasks_without_annotation_are_left_out_and_empty_ones_negat
     tasks = [*(task(number, region()) for number in (1, 5, 6)), task(2), task(3, annotations=[]),
              task(4, annotations=[canceled, {"id": 3, "result": [region()]}])]  # fmt: skip
     with pytest.warns(UserWarning, match="1 of 6 tasks have no annotation; left out"):
-        parts = [studio(write_studio(tmp_path, *tasks), split)[0] for split in SPLITS]
+        parts = [studio(write_studio(tmp_path, *tasks), split)[0] for split in SPLITS[:2]]
     assert sum(len(part.paths) for part in parts) == 5 and sum(len(boxes(part)) for part in parts) == 4
     assert parts[0].classes == ["cat"]
 
