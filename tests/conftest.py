@@ -83,14 +83,15 @@ ROWS = {
     "mobilenet_v3_small": (0, 1, 3, 4, 8),
     "mobilenet_v3_large": (0, 1, 2, 3, 6, 12),
 }
+WHOLE = dict(specs.NETS)
 
 
 @contextmanager
 def shortened():
-    """Networks of few blocks under the names of the whole ones."""
+    """Networks of few blocks under the names of the whole ones; within itself it changes nothing."""
     with pytest.MonkeyPatch.context() as patch:
         for name, rows in ROWS.items():
-            net = specs.NETS[name]
+            net = WHOLE[name]
             patch.setitem(specs.NETS, name, replace(net, blocks=tuple(net.blocks[i] for i in rows)))
         yield
 

@@ -13,16 +13,13 @@ from typing import Any, cast
 
 import keras
 
-from mobilenet_tf import qat, viz
+from mobilenet_tf import viz
 from mobilenet_tf.config import Config
 from mobilenet_tf.data import overlap, split_lists
 from mobilenet_tf.data.skipped import skipped_line
 from mobilenet_tf.data.source import Source, difference, user_errors
-from mobilenet_tf.inference import artifact
-from mobilenet_tf.inference.predict import load_keras
-from mobilenet_tf.models.graph import leaves
 from mobilenet_tf.task import Metric, Task
-from mobilenet_tf.training import checkpoint, distill, optim, setup
+from mobilenet_tf.training import checkpoint, distill, networks, optim, setup
 from mobilenet_tf.training.callbacks import AfterEpoch, FiniteLoss
 from mobilenet_tf.training.devices import device_settings
 from mobilenet_tf.training.evaluate import evaluate
@@ -92,7 +89,7 @@ def _train(task: Task, folder: RunFolder, resume: bool) -> Run:
         setup.check_same(changes, folder.path, resume)
     elif start:
         setup.check_other(changes, start.checkpoint)
-    network, serving = _networks(task, source, precision, pretrained=start is None)
+    network, serving = networks.build(task, source, precision, pretrained=start is None)
     teacher = distill.load(task, source, serving) if cfg.distill.teacher else None
     if teacher:
         distill.score(teacher, task, validation, folder)
@@ -157,7 +154,7 @@ def _sources(task: Task) -> tuple[Source, Source]:
 
 
 # Where a run starts: from its own last checkpoint, else from `train.resume`, else from the network in `train.network`,
-# else from `model.weights`, else from scratch. `_start` handles the first two, `_networks` the others.
+# else from `model.weights`, else from scratch. `_start` handles the first two, `networks.build` the others.
 
 
 def _start(folder: RunFolder, cfg: Config) -> Start | None:
@@ -171,74 +168,6 @@ def _start(folder: RunFolder, cfg: Config) -> Start | None:
         if not path.exists():
             raise UserError(f"train.resume must be a run folder or a checkpoint .npz. Received: {given}")
     return Start(path, own, Setup.load(path))
-
-
-def _networks(task: Task, source: Source, precision: str, *, pretrained: bool) -> tuple[keras.Model, keras.Model]:
-    """The network that is trained, and its float32 twin that is evaluated, saved and exported.
-
-    pretrained: take the weights that `model.weights` names; a checkpoint will replace them otherwise.
-    """
-    cfg = task.cfg
-    blank = type(task)(cfg.model_copy(update={"model": cfg.model.model_copy(update={"weights": None})}))
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
-        network = _build(task if pretrained else blank, source)
-    finally:
-        keras.config.set_dtype_policy(previous)
-    if cfg.train.batch_norm_momentum:
-        for layer in leaves(network):
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.momentum = cfg.train.batch_norm_momentum
-    serving = _build(blank, source)
-    if cfg.train.network:
-        _check_network(cfg.train.network, serving, blank, source)
-    if cfg.quantize.qat:
-        return qat.prepare(network, cfg.quantize.momentum), qat.prepare(serving, cfg.quantize.momentum)
-    return network, serving
-
-
-def _build(task: Task, source: Source) -> keras.Model:
-    given = task.cfg.train.network
-    return load_keras(given) if given else task.model(source)
-
-
-def _check_network(path: Path, network: Any, task: Task, source: Source) -> None:
-    """Raises UserError where `train.network` names a model of another task, for other classes or of another size.
-
-    task: with a model without weights.
-    """
-    metadata = artifact.read(path)
-    if metadata and metadata.task != task.name:
-        raise UserError(f"train.network must be a network of task {task.name}. Received: {path}, of {metadata.task}")
-    if metadata and task.closed_set and len(metadata.classes) != len(source.classes):
-        raise UserError(
-            f"train.network must have the classes of the data, {len(source.classes)} of them. "
-            f"Received: {path} with {len(metadata.classes)}, which differ in "
-            f"{difference(metadata.classes, source.classes)}"
-        )
-    if metadata and task.closed_set and list(metadata.classes) != list(source.classes):
-        names = readable(difference(metadata.classes, source.classes))
-        print(
-            f"train.network: {path} was trained for other classes, which differ in {names}; it learns those of the data"
-        )
-    if not any(layer.name == "backbone" for layer in getattr(network, "layers", ())):
-        raise UserError(
-            f"train.network must hold a layer named backbone, as the files of this package do. Received: {path}"
-        )
-    have, want = _shapes(network), _shapes(task.model(source))
-    for what, got, wanted in zip(("input", "output"), have, want, strict=True):
-        if got != wanted:
-            raise UserError(
-                f"train.network must have the {what} that the config describes (model.input_size, the classes of the "
-                f"data), {wanted}. Received: {path} with {got}"
-            )
-
-
-def _shapes(network: keras.Model) -> tuple[Any, Any]:
-    """The shapes of the input and of the outputs, without the batch."""
-    shapes = [keras.tree.map_structure(lambda x: tuple(x.shape[1:]), part) for part in (network.input, network.output)]
-    return shapes[0], shapes[1]
 
 
 def _restore(state: State, start: Start, changes: list[Change]) -> None:
