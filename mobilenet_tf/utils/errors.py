@@ -1,5 +1,7 @@
 """The exception for mistakes that the user can correct."""
 
+MAX_CHARACTERS = 1500  # of a message: what it names is the user's and may have any length
+
 
 class UserError(ValueError):
     """A mistake in what the user gave: a path, a key, a file, a label.
@@ -7,6 +9,10 @@ class UserError(ValueError):
     The message is one line that names the thing, says what was expected and ends in `Received: ...`.
     The command line prints it without a traceback and exits with code 2.
     """
+
+    def __init__(self, message: object):
+        text = str(message)
+        super().__init__(text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} …")
 
 
 def missing_extra(package: str, extra: str) -> UserError:
