@@ -34,6 +34,7 @@ SCORES = ("validation images", "train.monitor", "model.input_size")  # what scor
 OF_A_START = ("model.weights", "model.input_size", "model.dropout")  # the keys of `model` that such a run may change
 OPTIMIZER = ("train.optimizer.name", "train.optimizer.momentum", "train.precision")  # what its variables depend on
 MAX_NAMED = 6  # differences in a message
+MAX_VALUE = 300  # characters of a value in a message: two paths may differ at their ends alone
 ROWS = 4096  # items of a source that are read at a time
 
 
@@ -190,7 +191,7 @@ def _same_place(old: Any, new: Any) -> bool:
 
 def _value(value: Any) -> str:
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]} …"
 
 
 # Continuing
