@@ -18,7 +18,7 @@ from mobilenet_tf.inference import artifact
 from mobilenet_tf.task import Inference, Prediction, Task
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.console import readable
-from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.errors import UserError, some
 from mobilenet_tf.utils.progress import track
 from mobilenet_tf.utils.run_folder import RunFolder
 
@@ -572,5 +572,4 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
 
 
 def _names(classes: Sequence[str]) -> str:
-    first = ", ".join(classes[:4])
-    return f"{len(classes)} classes {first}{', …' if len(classes) > 4 else ''}"
+    return f"{len(classes)} classes {some(classes, 4)}"

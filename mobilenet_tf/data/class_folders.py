@@ -17,7 +17,7 @@ from mobilenet_tf.data.folder_names import FILLERS, folded, matcher, split_of_na
 from mobilenet_tf.data.image_lists import LabeledFile
 from mobilenet_tf.data.images import EXTENSIONS, NOTES, find_below
 from mobilenet_tf.data.walk import HIDDEN, LOOP, Folder, count_left_out
-from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.errors import UserError, some
 
 
 @dataclass(frozen=True)
@@ -279,4 +279,4 @@ def _lie(folder: Folder) -> str:
 
 
 def _names(folders: Sequence[Folder]) -> str:
-    return ", ".join(folder.name for folder in folders[:3]) + (", …" if len(folders) > 3 else "")
+    return some([folder.name for folder in folders])

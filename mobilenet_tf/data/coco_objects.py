@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from mobilenet_tf.data.images import MAX_PIXELS
+from mobilenet_tf.utils.errors import short
 
 REACH = 2  # sides of the image by which a polygon may leave it
 MAX_OUTLINE = 2**24  # steps of a fifth of a pixel that pycocotools walks along a polygon: 64 MiB of them
 UNKNOWN_SIDE = 2**15  # px of an image of which nothing is known
+MAX_SHOWN = 40  # characters of a value in a message
 MAX_DIGITS = 7  # of five bits in a compressed run length: over the largest image
 
 
@@ -118,7 +120,8 @@ def run_lengths(segmentation: dict, height: int, width: int) -> list[int]:
     """Returns the lengths of the runs, outside first, column by column. Raises ValueError as `object_mask` does."""
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if not isinstance(size, list | tuple) or [_whole(side) for side in size] != [height, width]:
-        raise ValueError(f"run lengths of the size {_short(size)}, height first, in an image of {width}x{height}")
+        shown = short(size, MAX_SHOWN)
+        raise ValueError(f"run lengths of the size {shown}, height first, in an image of {width}x{height}")
     if isinstance(counts, str | bytes):
         runs = _uncompressed(counts.encode("latin-1", "replace") if isinstance(counts, str) else counts)
     elif isinstance(counts, list):
@@ -159,29 +162,29 @@ def _from_run_lengths(runs: Sequence[int], height: int, width: int) -> np.ndarra
     return np.repeat(inside, runs).reshape(width, height).T
 
 
-def _number(value: Any) -> float:
-    """A finite number, also one that stands as text."""
+def number_in(value: Any) -> float:
+    """Returns a finite number, also one that stands as text; NaN for anything else."""
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"{_short(value)} in place of a number")
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def _number(value: Any) -> float:
+    number = number_in(value)
+    if math.isnan(number):
+        raise ValueError(f"{short(value, MAX_SHOWN)} in place of a number")
     return number
 
 
 def _whole(value: Any) -> int:
     number = _number(value)
     if not number.is_integer():
-        raise ValueError(f"{_short(value)} in place of a whole number")
+        raise ValueError(f"{short(value, MAX_SHOWN)} in place of a whole number")
     return int(number)
 
 
 def _kind(value: Any) -> str:
     names = {type(None): "null", list: "a list", dict: "an object", str: "a text", bool: "true or false"}
     return names.get(type(value), "a number")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from mobilenet_tf.data import images
 from mobilenet_tf.data.image_lists import LabeledFile
-from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.errors import UserError, some
 
 FEW = 8  # classes that are all named
 PLURAL = {"class": "classes", "identity": "identities"}
@@ -41,8 +41,7 @@ def warn_of_missing(parts: Parts, classes: Collection[str]) -> None:
     for split, rows in parts.items():
         missing = sorted(set(classes).difference(row.label for row in rows)) if rows else []
         if missing:
-            names = ", ".join(missing[:FEW]) + (", …" if len(missing) > FEW else "")
-            warnings.warn(f"the {split} split has no image of the class {names}", stacklevel=2)
+            warnings.warn(f"the {split} split has no image of the class {some(missing, FEW)}", stacklevel=2)
 
 
 def check_readable(rows: Sequence[LabeledFile]) -> None:

@@ -91,6 +91,17 @@ def walk(root: Path, fault: Callable[[str], str | None]) -> Folder:
     return top
 
 
+def files_with(root: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files with one of these suffixes, in any case, in a folder and below it, sorted by path: see `walk`."""
+    wanted = frozenset(suffixes)
+    return walk(root, lambda name: None if Path(name).suffix.lower() in wanted else "of another suffix").all_images()
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is hidden or of the system: nothing that a user put into the data."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES or name.endswith(":Zone.Identifier")
+
+
 def _read(folder: Folder, fault: Callable[[str], str | None]) -> tuple[list[Path], list[Path]]:
     """Enters the images directly in a folder, and what is left out; returns (the folders in it, the links to some)."""
     try:
@@ -113,7 +124,7 @@ def _read(folder: Folder, fault: Callable[[str], str | None]) -> tuple[list[Path
 
 def _reason(entry: os.DirEntry, fault: Callable[[str], str | None]) -> str | None:
     """Why an entry is left out; None for a folder or an image file, linked or not."""
-    if entry.name.startswith(".") or entry.name.lower() in SYSTEM_NAMES or entry.name.endswith(":Zone.Identifier"):
+    if is_hidden(entry.name):
         return HIDDEN
     try:
         mode = entry.stat().st_mode

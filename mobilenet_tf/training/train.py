@@ -29,7 +29,7 @@ from mobilenet_tf.training.state import State
 from mobilenet_tf.training.trainer import Trainer
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.console import readable
-from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.errors import UserError, some
 from mobilenet_tf.utils.lock import locked
 from mobilenet_tf.utils.run_folder import RunFolder
 
@@ -118,7 +118,7 @@ def _prepare(folder: RunFolder) -> RunFolder:
     if others:
         raise UserError(
             "the run folder must be new, empty or that of an earlier run. "
-            f"Received: {folder.path}, which holds {', '.join(others[:3])}{', …' if len(others) > 3 else ''}"
+            f"Received: {folder.path}, which holds {some(others)}"
         )
     try:
         folder.checkpoints.mkdir(parents=True, exist_ok=True)

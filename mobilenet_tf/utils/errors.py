@@ -1,4 +1,8 @@
-"""The exception for mistakes that the user can correct."""
+"""The exception for mistakes that the user can correct, and how its messages show names and values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 MAX_CHARACTERS = 1500  # of a message: what it names is the user's and may have any length
 
@@ -13,6 +17,17 @@ class UserError(ValueError):
     def __init__(self, message: object):
         text = str(message)
         super().__init__(text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} …")
+
+
+def some(names: Sequence[object], most: int = 3) -> str:
+    """Returns the first of several names as a message lists them: "a, b, c, …"."""
+    return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
+
+
+def short(value: object, most: int = 60) -> str:
+    """Returns a value of any length as a message shows it, in at most so many characters."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def missing_extra(package: str, extra: str) -> UserError:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.errors import UserError, some
 
 NAME_TAIL = 50  # characters of a name that its temporary name keeps: file systems end at 255 bytes
 
@@ -93,7 +93,7 @@ def _check_replaceable(path: Path, members: Collection[str]) -> None:
     if others:
         raise UserError(
             f"{path} must be a new name, an empty folder or an earlier file of this kind. Received: a folder that also "
-            f"holds {', '.join(others[:3])}{', …' if len(others) > 3 else ''}, which is left as it is"
+            f"holds {some(others)}, which is left as it is"
         )
 
 

@@ -18,8 +18,10 @@ from mobilenet_tf.tasks.attributes.config import Data
 from mobilenet_tf.tasks.attributes.data.values import choose, parse
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.file_kinds import WEB_PAGE, what_is
 from mobilenet_tf.utils.progress import track
 from mobilenet_tf.utils.text_files import read_lines
+from mobilenet_tf.utils.zip_files import read_member
 
 COUNT = re.compile("[0-9]{1,9}")
 MAX_MEMBER_BYTES = 2**24  # an aligned image has some 10,000
@@ -94,18 +96,8 @@ def _lines(path: Path, encoding: str) -> list[list[str]]:
     return [line.split() for line in read_lines(path, encoding)]
 
 
-def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    with archive.open(member) as file:
-        data = file.read(MAX_MEMBER_BYTES + 1)  # the size that the archive states may be a lie
-    if len(data) > MAX_MEMBER_BYTES:
-        raise zipfile.BadZipFile(f"{member.filename} of over {MAX_MEMBER_BYTES:,} bytes")
-    return data
-
-
 def _refuse_web_page(path: Path) -> None:
-    with open(path, "rb") as file:
-        head = file.read(512).lstrip().lower()
-    if head.startswith((b"<!doctype", b"<html")):
+    if what_is(path) == WEB_PAGE:
         raise UserError(
             f"{path} must be CelebA's file. Received: a web page, as Google Drive sends when a file was downloaded too "
             "often or is too large for its virus scan; download it again, in a browser"
@@ -125,7 +117,7 @@ def _image_folder(root: Path) -> Path:
             temporary.mkdir()
             members = [member for member in file.infolist() if is_image_file(member.filename)]
             for member in track(members, f"unpack {archive.name}"):
-                (temporary / Path(member.filename).name).write_bytes(_unpack(file, member))
+                (temporary / Path(member.filename).name).write_bytes(read_member(file, member, MAX_MEMBER_BYTES))
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:  # or with a password
         raise UserError(f"{archive} must be a whole zip archive; download it again. Received: {error}") from None
     return folder

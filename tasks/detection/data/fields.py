@@ -17,7 +17,7 @@ from typing import Any
 from mobilenet_tf.data.coco_objects import identifier, outline_box
 from mobilenet_tf.tasks.detection.data.annotation_set import AnnotationSet, label_order
 from mobilenet_tf.tasks.detection.data.findings import Finding, none_left, warn
-from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.errors import UserError, short
 from mobilenet_tf.utils.text_files import read_json
 
 LISTS = ("images", "annotations", "categories")
@@ -66,12 +66,6 @@ def _check_lists(coco: Any, where: Path) -> None:
         if not isinstance(coco, dict) or not isinstance(coco.get(key), list):
             received = ", ".join(map(str, coco)) if isinstance(coco, dict) else type(coco).__name__
             raise UserError(f"{where} must be in COCO's format, with a list {key!r}. Received: {received[:200]}")
-
-
-def short(value: Any) -> str:
-    """A value as a message shows it."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 # Categories

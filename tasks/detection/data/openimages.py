@@ -10,6 +10,7 @@ from pathlib import Path
 from mobilenet_tf.config import Split
 from mobilenet_tf.data.images import displayed_size
 from mobilenet_tf.data.splits import SPLITS, names_of
+from mobilenet_tf.data.walk import files_with
 from mobilenet_tf.tasks.detection.config import Data
 from mobilenet_tf.tasks.detection.data import named, tree, values
 from mobilenet_tf.tasks.detection.data.annotation_set import AnnotationSet, divide
@@ -65,7 +66,7 @@ def _nothing(split: Split, file: Path, folder: Path) -> None:
 
 def _files(root: Path) -> dict[Split, Path]:
     """{split: its CSV file of boxes}, wherever it lies below the root."""
-    boxes = [file for file in tree.files_below(root, [".csv"]) if "bbox" in file.stem.lower()]
+    boxes = [file for file in files_with(root, [".csv"]) if "bbox" in file.stem.lower()]
     found: dict[Split, Path] = {}
     for split in SPLITS:
         of_split = [file for file in boxes if any(name in _words(file) for name in names_of(split))]
@@ -84,7 +85,7 @@ def _words(file: Path) -> list[str]:
 
 def _class_names(root: Path, encoding: str) -> dict[str, str]:
     """{label such as /m/01g317: name} of the class descriptions; empty where there are none."""
-    files = [file for file in tree.files_below(root, [".csv"]) if "class-descriptions" in file.stem.lower()]
+    files = [file for file in files_with(root, [".csv"]) if "class-descriptions" in file.stem.lower()]
     files.sort(key=lambda file: "boxable" not in file.stem.lower())
     names: dict[str, str] = {}
     for number, line in enumerate(text_files.read_lines(files[0], encoding), 1) if files else ():

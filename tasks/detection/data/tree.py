@@ -17,7 +17,7 @@ from mobilenet_tf.config import DataWithSplits, Split
 from mobilenet_tf.data.folder_names import split_of_name
 from mobilenet_tf.data.images import EXTENSIONS
 from mobilenet_tf.data.splits import SPLITS, names_of, origin
-from mobilenet_tf.data.walk import SYSTEM_NAMES, walk
+from mobilenet_tf.data.walk import files_with, is_hidden
 from mobilenet_tf.utils.errors import UserError
 
 # What people call these folders, in any case
@@ -39,17 +39,11 @@ READERS = {".xml": "voc", ".yaml": "yolo", ".txt": "yolo", ".json": "coco, label
 T = TypeVar("T")
 
 
-def files_below(root: Path, suffixes: Iterable[str]) -> list[Path]:
-    """The files with these suffixes, in any case, in a folder and below it, sorted by path: see `walk`."""
-    wanted = frozenset(suffixes)
-    return walk(root, lambda name: None if _suffix(name) in wanted else "of another suffix").all_images()
-
-
 def annotation_files(root: Path, suffix: str) -> list[Path]:
     """The files with a suffix in the folders for annotations; where there is none, all below the root."""
     folders = [entry for entry in sorted(root.iterdir()) if entry.name.casefold() in ANNOTATION_FOLDERS]
-    inside = [file for folder in folders if folder.is_dir() for file in files_below(folder, [suffix])]
-    return _without_copies(inside or files_below(root, [suffix]), root)
+    inside = [file for folder in folders if folder.is_dir() for file in files_with(folder, [suffix])]
+    return _without_copies(inside or files_with(root, [suffix]), root)
 
 
 def _without_copies(files: list[Path], root: Path) -> list[Path]:
@@ -76,7 +70,7 @@ def dataset_root(root: Path, wanted: str) -> Path:
         received = f"{root}, a file" if root.exists() else f"{root}, which does not exist"
         raise UserError(f"data.root must be a folder that exists, with {wanted}. Received: {received}")
     for _ in range(3):
-        entries = [entry for entry in sorted(root.iterdir()) if not _is_hidden(entry.name)]
+        entries = [entry for entry in sorted(root.iterdir()) if not is_hidden(entry.name)]
         only = entries[0] if len(entries) == 1 else None
         if only is None or not only.is_dir() or _is_known(only.name):
             break
@@ -86,7 +80,7 @@ def dataset_root(root: Path, wanted: str) -> Path:
 
 def contents(folder: Path, reader: str) -> str:
     """What lies in a folder, for messages: its folders, and its files by suffix; and which other reader that is for."""
-    entries = [entry for entry in sorted(folder.iterdir()) if not _is_hidden(entry.name)]
+    entries = [entry for entry in sorted(folder.iterdir()) if not is_hidden(entry.name)]
     folders = [f"{entry.name}/" for entry in entries if entry.is_dir()]
     more = [f"{len(folders) - MAX_NAMED} more folders"] if len(folders) > MAX_NAMED else []
     suffixes = Counter(_suffix(entry.name) or entry.name for entry in entries if not entry.is_dir())
@@ -96,7 +90,7 @@ def contents(folder: Path, reader: str) -> str:
 
 def _other_reader(folder: Path, reader: str) -> str:
     for suffix, other in READERS.items():
-        if reader not in other and files_below(folder, [suffix]):
+        if reader not in other and files_with(folder, [suffix]):
             return f"; {suffix} files below it: data.reader={other}?"
     return ""
 
@@ -119,7 +113,7 @@ class Index:
     @classmethod
     def of_images(cls, root: Path) -> Index:
         """The index of all images below the root."""
-        return cls(root, files_below(root, EXTENSIONS))
+        return cls(root, files_with(root, EXTENSIONS))
 
     def __len__(self) -> int:
         return len({path for paths in self._named.values() for path in paths})
@@ -233,10 +227,6 @@ def _agree(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
 
 def _lower(file: Path, root: Path) -> list[str]:
     return [part.casefold() for part in file.relative_to(root).parts[:-1]]
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
 def _suffix(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.errors import UserError, short
 
 LIMIT = 1e7  # no coordinate is beyond it
 
@@ -46,5 +46,4 @@ def flag(value: Any) -> bool:
 
 
 def _refuse(value: Any, where: str, wanted: str) -> Any:
-    received = repr(value)
-    raise UserError(f"{where} must be {wanted}. Received: {received if len(received) <= 60 else received[:57] + '...'}")
+    raise UserError(f"{where} must be {wanted}. Received: {short(value)}")

@@ -15,6 +15,7 @@ import yaml
 from mobilenet_tf.config import Split
 from mobilenet_tf.data.images import EXTENSIONS
 from mobilenet_tf.data.splits import SPLITS, names_of
+from mobilenet_tf.data.walk import files_with
 from mobilenet_tf.tasks.detection.config import Data
 from mobilenet_tf.tasks.detection.data import tree
 from mobilenet_tf.utils import strict_yaml, text_files
@@ -165,7 +166,7 @@ def _of_folder(root: Path, names: dict[int, str], data: Data, where: Path) -> Ta
     if "train" in lists and not data.splits:
         entries: dict[Split, list[str]] = {split: [str(path)] for split, path in lists.items()}
         return Table(where, root, names, _images(entries, Finder([root]), where, data.encoding))
-    images = tree.files_below(root, EXTENSIONS)
+    images = files_with(root, EXTENSIONS)
     if not images:
         raise UserError(f"{root} must have images ({' '.join(EXTENSIONS)}). Received: {tree.contents(root, 'yolo')}")
     return Table(where, root, names, tree.by_folder(images, root, data.splits, lambda file: file))
@@ -231,7 +232,7 @@ def _images_of(name: str, finder: Finder, where: Path, encoding: str) -> list[Pa
     if os.path.isabs(os.path.expanduser(name)) and not os.path.exists(os.path.expanduser(name)):
         warnings.warn(f"{where}: {name} is not there; {found} is read", stacklevel=3)
     if os.path.isdir(found):
-        return tree.files_below(found, EXTENSIONS)
+        return files_with(found, EXTENSIONS)
     if found.suffix.lower() in EXTENSIONS:
         return [found]
     lines = [line for line in text_files.read_lines(found, encoding) if line]
@@ -284,7 +285,7 @@ def _check_once(names: Sequence[str], path: Path) -> None:
 def _name_file(root: Path, encoding: str) -> Path | None:
     """The file of class names in a folder or below it. Raises UserError: two of them that differ."""
     suffixes = {Path(name).suffix for name in NAME_FILES}
-    files = [file for file in tree.files_below(root, suffixes) if file.name.lower() in NAME_FILES]
+    files = [file for file in files_with(root, suffixes) if file.name.lower() in NAME_FILES]
     files.sort(key=lambda file: (len(file.parts), NAME_FILES.index(file.name.lower())))
     others = [file for file in files[1:] if _names_in(file, encoding) != _names_in(files[0], encoding)]
     if others and len(others[0].parts) == len(files[0].parts):

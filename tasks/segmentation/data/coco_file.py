@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobilenet_tf.data.coco_objects import identifier
+from mobilenet_tf.data.coco_objects import identifier, number_in
 from mobilenet_tf.data.images import MAX_PIXELS
-from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.errors import UserError, short
 from mobilenet_tf.utils.text_files import read_json
 
 Id = int | str
 LISTS = ("images", "categories", "annotations")
 NO_PARENT = (None, "", "none")  # what a category at the root of a tree names as the one above it
-MAX_SHOWN = 60  # characters of a value in a message
 
 
 @dataclass(frozen=True)
@@ -85,10 +84,10 @@ def read(path: Path, encoding: str) -> CocoFile:
     pictures: dict[Id, Picture] = {}
     for place, entry in entries:
         named = isinstance(entry, dict) and entry.get("id") is not None
-        where = f"annotation {_short(entry['id'])}" if named else place
+        where = f"annotation {short(entry['id'])}" if named else place
         image = _id_of(entry, "image_id") if isinstance(entry, dict) else None
         if image not in ids:
-            reason = "no object" if not isinstance(entry, dict) else f"the image {_short(entry.get('image_id'))}"
+            reason = "no object" if not isinstance(entry, dict) else f"the image {short(entry.get('image_id'))}"
             faults.add("of no image that is listed are left out", f"{where} ({reason})")
         elif isinstance(entry.get("segments_info"), list):
             pictures[image] = _picture(entry, where, categories, faults)
@@ -117,7 +116,7 @@ def _images(entries: list, path: Path, faults: _Faults) -> list[Image]:
         where = f"{path}: images[{index}]"
         number, name = (_id_of(entry, "id"), entry.get("file_name")) if isinstance(entry, dict) else (None, None)
         if number is None or not isinstance(name, str) or not name.strip() or "\0" in name:
-            raise UserError(f"{where} must have an id and a file_name. Received: {_short(entry)}")
+            raise UserError(f"{where} must have an id and a file_name. Received: {short(entry)}")
         if number in images:
             faults.add("have the id of another image and are left out", f"images[{index}], {name}")
             continue
@@ -132,9 +131,9 @@ def _size(entry: dict, where: str) -> tuple[int, int] | None:
     sides = [entry.get(key) for key in ("height", "width")]
     if any(side in (None, "", 0, "0") for side in sides):
         return None
-    height, width = (_number(side) for side in sides)
+    height, width = (number_in(side) for side in sides)
     if not (height.is_integer() and width.is_integer() and min(height, width) > 0 and height * width <= MAX_PIXELS):
-        raise UserError(f"{where} must have a height and a width in pixels. Received: {_short(sides)}")
+        raise UserError(f"{where} must have a height and a width in pixels. Received: {short(sides)}")
     return int(height), int(width)
 
 
@@ -147,7 +146,7 @@ def _categories(content: dict, path: Path) -> dict[Id, str]:
         name = str(name).strip() if isinstance(name, str | int | float) and not isinstance(name, bool) else ""
         if number is None or not name or not name.isprintable():
             wanted = "an id and a name in one line"
-            raise UserError(f"{path}: categories[{index}] must have {wanted}. Received: {_short(entry)}")
+            raise UserError(f"{path}: categories[{index}] must have {wanted}. Received: {short(entry)}")
         if found.setdefault(number, name) != name:
             raise UserError(f"{path} must have each category id once. Received: {number}: {found[number]} and {name}")
         parents[number] = entry.get("supercategory")
@@ -171,7 +170,7 @@ def _object(entry: dict, where: str, categories: dict[Id, str], faults: _Faults)
     if category not in categories:
         faults.add(
             "are of no category that is listed: their pixels are ignored",
-            f"{where} (the category {_short(entry.get('category_id'))})",
+            f"{where} (the category {short(entry.get('category_id'))})",
         )
         category = None
     if not has_outline(segmentation):
@@ -191,12 +190,12 @@ def has_outline(segmentation: Any) -> bool:
 def _picture(entry: dict, where: str, categories: dict[Id, str], faults: _Faults) -> Picture:
     name = entry.get("file_name")
     if not isinstance(name, str) or not name.strip() or "\0" in name:
-        raise UserError(f"{faults.path}: {where} must have a file_name. Received: {_short(name)}")
+        raise UserError(f"{faults.path}: {where} must have a file_name. Received: {short(name)}")
     segments: dict[int, Id | None] = {}
     for segment in entry["segments_info"]:
         number, category = _id_of(segment, "id"), _id_of(segment, "category_id")
         if not isinstance(number, int):
-            faults.add("have a segment without a number and are ignored there", f"{where} ({_short(segment)})")
+            faults.add("have a segment without a number and are ignored there", f"{where} ({short(segment)})")
             continue
         if category not in categories:
             faults.add("have a segment of no category that is listed, which is ignored", f"{where}, segment {number}")
@@ -214,18 +213,5 @@ def _id_of(entry: Any, key: str) -> Id | None:
 
 def box_of(value: Any) -> list[float] | None:
     """A box x, y, width, height in finite numbers; None for anything else."""
-    numbers = [_number(part) for part in value] if isinstance(value, list) and len(value) == 4 else []
-    return numbers if numbers and all(map(math.isfinite, numbers)) else None
-
-
-def _number(value: Any) -> float:
-    read: Callable = float
-    try:
-        return math.nan if isinstance(value, bool) else read(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
+    numbers = [number_in(part) for part in value] if isinstance(value, list) and len(value) == 4 else []
+    return numbers if numbers and not any(map(math.isnan, numbers)) else None

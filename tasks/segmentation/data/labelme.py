@@ -21,9 +21,10 @@ from mobilenet_tf.data.images import EXTENSIONS, MAX_PIXELS, displayed_size
 from mobilenet_tf.data.label_files import check_class_count
 from mobilenet_tf.data.splits import SPLIT_NAMES
 from mobilenet_tf.data.transforms import IGNORE
+from mobilenet_tf.data.walk import files_with
 from mobilenet_tf.tasks.segmentation.config import Data
 from mobilenet_tf.tasks.segmentation.data import parts
-from mobilenet_tf.tasks.segmentation.data.layout import check_folder, read_classes, visible_files
+from mobilenet_tf.tasks.segmentation.data.layout import check_folder, read_classes
 from mobilenet_tf.tasks.segmentation.data.masked_images import MaskedImages
 from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.text_files import read_json
@@ -49,7 +50,7 @@ def read(data: Data, split: Split, seed: int, size: int) -> MaskedImages:
     labelme's own converter, later shapes lie over earlier ones, and the label __ignore__ leaves pixels out.
     """
     root = check_folder(data.path)
-    found = [_parse(path, data.encoding) for path in visible_files(root, (".json",))]
+    found = [_parse(path, data.encoding) for path in files_with(root, (".json",))]
     files = [file for file in found if file is not None]
     if not files:
         raise UserError(f"{root} must have labelme's JSON files, with a list 'shapes'. Received: {len(found)} others")

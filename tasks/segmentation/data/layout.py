@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 
 from mobilenet_tf.data.label_files import check_class_count, check_class_names, read_class_names
 from mobilenet_tf.data.transforms import IGNORE
-from mobilenet_tf.data.walk import SYSTEM_NAMES, walk
+from mobilenet_tf.data.walk import is_hidden
 from mobilenet_tf.utils.errors import UserError
 
 
@@ -28,14 +27,7 @@ def check_file(path: Path) -> Path:
 def visible(folder: Path) -> dict[str, Path]:
     """{name in lower case: path} of what is in a folder, without what is hidden or of the system."""
     found = {path.name.casefold(): path for path in sorted(folder.iterdir(), reverse=True)}
-    return {name: found[name] for name in sorted(found) if not name.startswith(".") and name not in SYSTEM_NAMES}
-
-
-def visible_files(folder: Path, extensions: Collection[str]) -> list[Path]:
-    """The files with one of these suffixes in a folder and below it, sorted: see `walk`."""
-    return walk(
-        folder, lambda name: None if Path(name).suffix.lower() in extensions else "of another kind"
-    ).all_images()
+    return {name: found[name] for name in sorted(found) if not is_hidden(name)}
 
 
 def read_classes(classes: list[str] | Path, encoding: str) -> list[str]:

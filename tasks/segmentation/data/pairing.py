@@ -9,7 +9,8 @@ from mobilenet_tf.config import Split
 from mobilenet_tf.data.images import EXTENSIONS as IMAGE_EXTENSIONS
 from mobilenet_tf.data.images import files_below
 from mobilenet_tf.data.splits import SPLITS, names_of
-from mobilenet_tf.tasks.segmentation.data.layout import visible, visible_files
+from mobilenet_tf.data.walk import files_with
+from mobilenet_tf.tasks.segmentation.data.layout import visible
 from mobilenet_tf.tasks.segmentation.data.masks import EXTENSIONS, LOSSY
 from mobilenet_tf.utils.errors import UserError
 
@@ -112,9 +113,7 @@ def without_image(folders: Folders, pairs: Pairs) -> list[Path]:
 def _masks_by_name(folder: Path) -> dict[str, Path]:
     """{path below the folder without its suffix: mask file}; of one name in several formats the surest."""
     found: dict[str, Path] = {}
-    for path in sorted(
-        visible_files(folder, EXTENSIONS), key=lambda path: (EXTENSIONS.index(path.suffix.lower()), path)
-    ):
+    for path in sorted(files_with(folder, EXTENSIONS), key=lambda path: (EXTENSIONS.index(path.suffix.lower()), path)):
         found.setdefault(_name(path.relative_to(folder)), path)
     return found
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from mobilenet_tf.config import Split
 from mobilenet_tf.data.images import EXTENSIONS as IMAGE_EXTENSIONS
 from mobilenet_tf.data.splits import SPLITS, names_of, warn_test_is_validation
+from mobilenet_tf.data.walk import files_with
 from mobilenet_tf.tasks.segmentation.config import Data
 from mobilenet_tf.tasks.segmentation.data import masks, parts
-from mobilenet_tf.tasks.segmentation.data.layout import check_file, check_folder, visible, visible_files
+from mobilenet_tf.tasks.segmentation.data.layout import check_file, check_folder, visible
 from mobilenet_tf.tasks.segmentation.data.masked_images import MaskedImages
 from mobilenet_tf.tasks.segmentation.data.pairing import Pairs
 from mobilenet_tf.tasks.segmentation.data.value_tables import mask_reader, voc_colors
@@ -115,7 +116,7 @@ def _names(path: Path, encoding: str) -> list[str]:
 def _by_name(folder: Path, extensions: Iterable[str]) -> dict[str, Path]:
     """{path below the folder without its suffix: file} of a folder and those below it."""
     order = list(extensions)
-    paths = visible_files(folder, order)
+    paths = files_with(folder, order)
     found: dict[str, Path] = {}
     for path in sorted(paths, key=lambda path: (order.index(path.suffix.lower()), path)):
         found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
