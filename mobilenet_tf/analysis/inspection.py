@@ -18,7 +18,7 @@ from mobilenet_tf.inference import artifact
 from mobilenet_tf.inference.formats import KERAS, KINDS, resolve
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.console import plain
-from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.errors import UserError, reason_of
 
 QUANTIZED = {"int4", "int8", "uint8", "int16"}
 
@@ -132,7 +132,7 @@ def inspect(path: str | Path, batches: Iterable[np.ndarray] | None = None) -> In
     except UserError:
         raise
     except Exception as error:  # what a damaged file makes its reader raise depends on the byte
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = reason_of(error)
         raise UserError(f"{path} must be a whole model. Received: {reason}") from error
     return Inspection(path.name, kind, files.size(path), metadata=artifact.read(path), **fields)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from mobilenet_tf.inference import onnx_check, protobuf
 from mobilenet_tf.utils import files
-from mobilenet_tf.utils.errors import UserError, missing_extra
+from mobilenet_tf.utils.errors import UserError, missing_extra, reason_of
 from mobilenet_tf.utils.files import replacing
 from mobilenet_tf.utils.zip_files import check_total, open_zip, read_member
 
@@ -107,7 +107,7 @@ def load_onnx(path: Path) -> tuple[Any, Any]:
     try:
         return onnx, onnx.load(path)
     except Exception as error:  # protobuf's DecodeError, whose class depends on its backend
-        reason = " ".join(str(error).split())[:300]
+        reason = reason_of(error)
         raise UserError(f"{path} must be a whole ONNX model. Received: {reason}") from error
 
 

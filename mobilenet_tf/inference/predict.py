@@ -19,7 +19,7 @@ from mobilenet_tf.inference.formats import KINDS, resolve
 from mobilenet_tf.inference.tflite import open_tflite, tflite_outputs
 from mobilenet_tf.registration import register
 from mobilenet_tf.utils.console import quiet
-from mobilenet_tf.utils.errors import UserError, missing_extra
+from mobilenet_tf.utils.errors import UserError, missing_extra, reason_of
 from mobilenet_tf.utils.file_kinds import what_is
 from mobilenet_tf.utils.keras_files import open_hdf5
 
@@ -69,7 +69,7 @@ class Predictor:
         except Exception as error:  # each runtime raises its own where a file's graph does not fit together
             if self.path is None:
                 raise
-            reason = " ".join(str(error).split())[:300]
+            reason = reason_of(error)
             raise UserError(f"{self.path} must run on images. Received: {reason}") from error
         return _structure(self.metadata.ending.to_raw(named) if self.metadata else named)
 

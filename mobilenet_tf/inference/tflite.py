@@ -9,7 +9,7 @@ from typing import Any
 from mobilenet_tf.inference.tflite_check import check
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.console import quiet
-from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.errors import UserError, reason_of
 from mobilenet_tf.utils.file_kinds import TFLITE, what_is
 
 MAX_BYTES = 2**31  # of a file; offsets in a flatbuffer end there
@@ -33,7 +33,7 @@ def open_tflite(path: str | Path, *, threads: int | None = None, **options: Any)
             return interpreter
     except (OSError, ValueError, RuntimeError, UnicodeError, MemoryError) as error:
         kind = what_is(path)
-        reason = " ".join(str(error).split())[:300] if kind == TFLITE else kind
+        reason = reason_of(error) if kind == TFLITE else kind
         raise UserError(f"{path} must be a whole TFLite model. Received: {reason}") from error
 
 

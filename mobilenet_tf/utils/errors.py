@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 MAX_CHARACTERS = 1500  # of a message: what it names is the user's and may have any length
+MAX_REASON = 300  # of what another library says
 
 
 class UserError(ValueError):
@@ -17,6 +18,11 @@ class UserError(ValueError):
     def __init__(self, message: object):
         text = str(message)
         super().__init__(text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} …")
+
+
+def reason_of(error: Exception) -> str:
+    """Returns what another library says is wrong, on one line: its message, or the kind of error where it has none."""
+    return " ".join(str(error).split())[:MAX_REASON] or type(error).__name__
 
 
 def some(names: Sequence[object], most: int = 3) -> str:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.errors import UserError, reason_of
 from mobilenet_tf.utils.zip_files import check_total, open_zip, read_member
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"  # the members that Keras reads
@@ -68,7 +68,7 @@ def open_hdf5(path: Path, name: str = "") -> Iterator[Any]:
 
 def damaged(path: Path, error: Exception, name: str = "") -> UserError:
     """The error about a file that h5py or Keras cannot read."""
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = reason_of(error)
     if name:
         return UserError(f"{name} must be a readable Keras weight file ({reason[:200]}). Received: {path}")
     return UserError(f"{path} must be a whole Keras model. Received: {reason[:200]}")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.errors import UserError, reason_of
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile inflates pieces of the others without a limit
 LEAST_TOTAL, MOST_RATIO = 2**26, 20  # what all members together may hold: so many bytes, or times the archive's size
@@ -28,7 +28,7 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     # EOFError, struct.error, zlib.error, NotImplementedError, RuntimeError (encrypted), KeyError, ...: what a damaged
     # archive raises depends on the byte
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = reason_of(error)
         raise UserError(f"{path} must be a whole zip archive. Received: {reason}") from error
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.errors import UserError, reason_of
 from mobilenet_tf.utils.file_kinds import (
     HDF5,
     KERAS,
@@ -52,7 +52,7 @@ def values(tensor) -> np.ndarray:
             array = array.view(ml_dtypes.bfloat16)
         return array.astype(np.float32) if array.dtype.kind not in "biu" else array
     except Exception as error:  # what h5py raises for a damaged file depends on the byte
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         raise UserError(f"weights must be whole tensors of numbers. Received: {tensor.name}: {reason}") from error
 
 

@@ -17,7 +17,7 @@ from mobilenet_tf.data.transforms import IGNORE
 from mobilenet_tf.tasks.segmentation.config import UnknownValues
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.console import readable
-from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.errors import UserError, reason_of
 
 Color = tuple[int, int, int]
 
@@ -126,7 +126,7 @@ def opened(path: str) -> Image.Image:
         image.info["raw mode"] = raw_mode
         return image
     except Exception as error:  # Pillow's plugins raise nearly any exception on damaged files
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        reason = getattr(error, "strerror", None) or reason_of(error)
         if isinstance(error, Image.UnidentifiedImageError):
             reason = f"no {', '.join(FORMATS[:-2])} or JPEG image"
         raise UserError(f"{readable(path)} must be a mask that can be read. Received: {reason}") from None
