@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import io
 import json
 import random
 import warnings
@@ -149,6 +151,15 @@ def read_faces(folder: Path) -> None:
             reader_of("embedding")("folder", folder / "faces", "test", pairs=folder / name)
 
 
+def split_lists(folder: Path) -> list[Path]:
+    """The lists of a run's splits, and a table of the images in them."""
+    names = image_set(folder)
+    rows = [f"{name},{'cat' if i % 2 else 'dog'}" for i, name in enumerate(names)]
+    write(folder / "t.csv", "\n".join(["path,label", *rows, ""]))
+    lists = {"train": names[:4], "validation": names[4:5], "test": names[5:]}
+    return [write(folder / "splits.json", json.dumps(lists, indent=0))]
+
+
 # Boxes
 
 
@@ -193,6 +204,61 @@ def yolo(folder: Path) -> list[Path]:
         labels.append(write(folder / "labels" / part / f"{i}.txt", line))
     table = "path: .\ntrain: images/train\nval: images/val\nnames: [cat, dog]\n"
     return [write(folder / "data.yaml", table), *labels[:2]]
+
+
+def labelme(folder: Path) -> list[Path]:
+    """labelme's files of every kind of shape, beside their images."""
+    files = []
+    for i in range(6):
+        name = picture(folder / f"{i}.png", i).name
+        points = {"polygon": [[2, 3], [12, 3], [12, 15]], "rectangle": [[2, 3], [9, 9]], "circle": [[8, 8], [8, 12]]}
+        shapes = [
+            {"label": "cat" if i % 2 else "dog", "shape_type": kind, "points": where, "group_id": None, "flags": {}}
+            for kind, where in points.items()
+        ]
+        shapes.append({"label": "cat", "shape_type": "mask", "points": [[2, 2], [9, 9]], "mask": painted_png(8)})
+        content = {"version": "5.4.1", "imagePath": name, "imageHeight": 24, "imageWidth": 20, "shapes": shapes}
+        files.append(write(folder / f"{i}.json", json.dumps(content)))
+    return files[:2]
+
+
+def painted_png(side: int) -> str:
+    """A mask as labelme keeps it inside its JSON."""
+    file = io.BytesIO()
+    Image.fromarray(np.tri(side, dtype=np.uint8) * 255).convert("1").save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def label_studio(folder: Path) -> list[Path]:
+    """Label Studio's JSON of every kind of region."""
+    size = {"original_width": 20, "original_height": 24, "image_rotation": 0}
+    kinds = {
+        "rectangle": {"x": 10, "y": 20, "width": 30, "height": 40, "rotation": 5},
+        "polygon": {"points": [[10, 10], [60, 10], [60, 70]]},
+        "ellipse": {"x": 50, "y": 50, "radiusX": 20, "radiusY": 10, "rotation": 30},
+    }
+    tasks = []
+    for i, name in enumerate(image_set(folder)):
+        regions = [
+            {"type": f"{kind}labels", "value": {**where, f"{kind}labels": ["cat" if i % 2 else "dog"]}, **size}
+            for kind, where in kinds.items()
+        ]
+        url = f"/data/upload/1/0a1b2c3d-{Path(name).name}"
+        tasks.append({"id": i, "data": {"image": url}, "annotations": [{"was_cancelled": False, "result": regions}]})
+    return [write(folder / "export.json", json.dumps(tasks))]
+
+
+def openimages(folder: Path) -> list[Path]:
+    """Open Images' two tables."""
+    rows = [
+        f"{Path(name).stem},xclick,/m/0{i % 2},1,0.1,0.6,0.2,0.7,0,0,{i % 2},0,0"
+        for i, name in enumerate(image_set(folder))
+    ]
+    head = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction,Inside"
+    return [
+        write(folder / "train-annotations-bbox.csv", "\n".join([head, *rows, ""])),
+        write(folder / "class-descriptions-boxable.csv", "/m/00,Cat\n/m/01,Guide dog\n"),
+    ]
 
 
 # Masks
@@ -246,7 +312,7 @@ def stored(*names: str) -> Callable[[Path], list[Path]]:
 def open_models(folder: Path) -> None:
     """Inspects and runs every model file in the folder."""
     picture(folder / "image.png")
-    for path in sorted(folder.rglob("model.*")):
+    for path in sorted([*folder.rglob("model*.*"), *folder.rglob("saved_model")]):
         for use in (workflow.inspect_model, lambda file: workflow.predict_files(file, [str(folder / "image.png")])):
             with suppress(UserError):
                 use(path)
@@ -284,11 +350,17 @@ def read_weights(folder: Path) -> None:
 
 
 CLASSIFICATION = "classification/exports/model"
+SAVED_MODEL = "classification/exports/saved_model"
+SAVED_MODEL_FILES = ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001",
+                     "assets.extra/mobilenet_tf.json")  # fmt: skip
 
 SUBJECTS = {
     "images": Subject(image_files, read_images, BYTES, 700),
     "classification_csv": Subject(
         classification_csv, read_all("classification", "csv", "t.csv", classes=Path("classes.txt")), TEXT, 350
+    ),
+    "split_lists": Subject(
+        split_lists, read_all("classification", "csv", "t.csv", split_file=Path("splits.json")), JSON, 150
     ),
     "attributes_csv": Subject(attributes_csv, read_all("attributes", "csv", "t.csv"), TEXT, 250),
     "celeba": Subject(celeba, read_all("attributes", "celeba"), TEXT, 300),
@@ -296,13 +368,19 @@ SUBJECTS = {
     "coco_boxes": Subject(coco, read_all("detection", "coco", **COCO), JSON, 600),
     "voc_boxes": Subject(voc, read_all("detection", "voc"), TEXT, 400),
     "yolo_boxes": Subject(yolo, read_all("detection", "yolo", "data.yaml"), TEXT, 400),
+    "labelme_boxes": Subject(labelme, read_all("detection", "labelme"), JSON, 250),
+    "label_studio_boxes": Subject(label_studio, read_all("detection", "label_studio"), JSON, 250),
+    "openimages": Subject(openimages, read_all("detection", "openimages"), TEXT, 250),
     "coco_masks": Subject(coco, read_all("segmentation", "coco", **COCO), JSON, 500),
+    "labelme_masks": Subject(labelme, read_all("segmentation", "labelme"), JSON, 250),
     "masks": Subject(masks, read_all("segmentation", "folder", classes=Path("classes.txt")), TEXT, 400),
     "color_masks": Subject(color_masks, read_all("segmentation", "folder", mask_colors=Path("colors.csv")), TEXT, 250),
     "config": Subject(config_file, lambda folder: config.load(folder / "mine.yaml"), TEXT, 700),
     "tflite": Subject(stored(f"{CLASSIFICATION}.tflite"), open_models, BYTES, 120),
+    "int8_tflite": Subject(stored(f"{CLASSIFICATION}_int8.tflite"), open_models, BYTES, 60),
     "onnx": Subject(stored(f"{CLASSIFICATION}.onnx"), open_models, BYTES, 120),
     "keras": Subject(stored("classification/model.keras"), open_models, BYTES, 60),
+    "saved_model": Subject(stored(*(f"{SAVED_MODEL}/{name}" for name in SAVED_MODEL_FILES)), open_models, BYTES, 30),
     "weights": Subject(weight_files, read_weights, BYTES, 200),
     "checkpoint": Subject(stored("interrupted/checkpoints/last.npz", "interrupted/config.yaml"), restore, BYTES, 300),
 }
