@@ -36,6 +36,7 @@ class Kind:
     marker: str = ""  # the file by which a folder of this kind is recognized
     members: tuple[str, ...] = ()  # all names that such a folder may hold
     threads: bool = False  # whether each file can be given its own number of threads
+    runtime_name: str = "TensorFlow"  # what runs such a file, for people
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,16 @@ KERAS = Kind(
     inspect=f"{INSPECTION}keras:inspect_keras",
     store=f"{STORAGE}:write_zip",
     load=f"{STORAGE}:read_zip",
-    runtime=f"{PREDICT}:import_keras",
+    runtime="mobilenet_tf.inference.keras_loading:import_keras",
+)
+HDF5 = Kind(
+    name="h5",
+    suffix=".h5",
+    open=f"{PREDICT}:keras_runner",
+    inspect=f"{INSPECTION}keras:inspect_keras",
+    store=f"{STORAGE}:store_nothing",
+    load=f"{STORAGE}:load_nothing",
+    runtime="mobilenet_tf.inference.keras_loading:import_keras",
 )
 SAVED_MODEL = Kind(
     name="savedmodel",
@@ -74,7 +84,7 @@ SAVED_MODEL = Kind(
     inspect=f"{INSPECTION}keras:inspect_savedmodel",
     store=f"{STORAGE}:write_folder",
     load=f"{STORAGE}:read_folder",
-    runtime=f"{PREDICT}:import_keras",
+    runtime="mobilenet_tf.inference.keras_loading:import_keras",
     marker="saved_model.pb",
     members=("saved_model.pb", "variables", "assets", "assets.extra", "fingerprint.pb", "keras_metadata.pb")
     + ("verification.json",),
@@ -88,6 +98,7 @@ TFLITE = Kind(
     load=f"{STORAGE}:read_zip",
     runtime="mobilenet_tf.inference.tflite:interpreter_class",
     threads=True,
+    runtime_name="LiteRT",
 )
 ONNX = Kind(
     name="onnx",
@@ -98,8 +109,9 @@ ONNX = Kind(
     load=f"{STORAGE}:read_onnx",
     runtime=f"{PREDICT}:import_onnxruntime",
     threads=True,
+    runtime_name="ONNX Runtime",
 )
-KINDS = {kind.name: kind for kind in (KERAS, SAVED_MODEL, TFLITE, ONNX)}
+KINDS = {kind.name: kind for kind in (KERAS, HDF5, SAVED_MODEL, TFLITE, ONNX)}
 
 ROWS = (
     Format("savedmodel", SAVED_MODEL, "saved_model", f"{CONVERT}:to_savedmodel", dynamic_batch=True),

@@ -25,6 +25,15 @@ MAX_KEPT = 2**33  # of another member, such as weights
 METADATA_PROPS = 14  # the number of that field in ONNX's ModelProto; within it 1 is the key and 2 the value
 
 
+def store_nothing(path: Path, text: str, labels: Sequence[str]) -> None:
+    """Raises UserError: whole-model .h5 files, which this package reads and does not write, have no place for it."""
+    raise UserError(f"metadata must go to a .keras file. Received: {path}")
+
+
+def load_nothing(path: Path) -> None:
+    """Returns None: a .h5 file has no metadata of this package."""
+
+
 def write_zip(path: Path, text: str, labels: Sequence[str]) -> None:
     """Writes the metadata of a .keras file."""
     _write_members(path, {MEMBER: text.encode()})

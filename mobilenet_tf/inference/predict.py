@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,10 @@ from mobilenet_tf.inference import artifact, onnx_check
 from mobilenet_tf.inference.artifact import Metadata
 from mobilenet_tf.inference.endings import Named
 from mobilenet_tf.inference.formats import KINDS, resolve
-from mobilenet_tf.inference.tflite import open_tflite, tflite_outputs
-from mobilenet_tf.registration import register
+from mobilenet_tf.inference.keras_loading import load_keras
+from mobilenet_tf.inference.tflite import dequantize, open_tflite, quantizer, tflite_outputs
 from mobilenet_tf.utils.console import quiet
 from mobilenet_tf.utils.errors import UserError, missing_extra, reason_of
-from mobilenet_tf.utils.file_kinds import what_is
-from mobilenet_tf.utils.keras_files import open_hdf5
 
 Raw = np.ndarray | list[np.ndarray] | dict[str, np.ndarray]
 Shape = tuple[int | None, ...]
@@ -99,33 +96,6 @@ def keras_predictor(model: Any, metadata: Metadata | None = None) -> Predictor:
     return Predictor(run, "keras", model.name, shape, metadata)
 
 
-def load_keras(path: str | Path) -> Any:
-    """Loads a .keras file in safe mode, with this package's layers.
-
-    Raises UserError when it cannot be, or when it would run code, read other files or inflate to far more than it is:
-    see `keras_files.check_archive` and `check_hdf5`.
-    """
-    path = Path(path)
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"{path} must be a whole Keras model. Received: {what_is(path)}")
-    with open_hdf5(path):
-        pass
-    import_keras()
-    import keras
-
-    try:
-        with quiet():  # native code logs what a damaged file makes it do
-            return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # zipfile, h5py, json and Keras each raise their own
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{path} must be a whole Keras model. Received: {type(error).__name__}: {reason}") from error
-
-
-def import_keras() -> None:
-    """Imports TensorFlow and Keras, and this package's layers, which are thereby registered."""
-    register()
-
-
 def import_onnxruntime() -> Any:
     """Returns the onnxruntime package. Raises UserError where it is not installed."""
     try:
@@ -172,7 +142,7 @@ def _stack(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def keras_runner(path: Path, threads: int | None, trust: bool = False) -> tuple[Callable, Shape]:
-    """Opens a .keras file. Raises UserError as `load_keras` does, and for a model with several inputs."""
+    """Opens a .keras or .h5 file. Raises UserError as `load_keras` does, and for a model with several inputs."""
     return model_runner(load_keras(path))
 
 
@@ -244,7 +214,7 @@ def tflite_runner(path: Path, threads: int | None, trust: bool = False) -> tuple
         raise UserError(f"{path} must take one input, images. Received: {len(details)} inputs, {names}")
     [detail] = details
     outputs = tflite_outputs(interpreter)
-    quantize = _quantizer(detail)
+    quantize = quantizer(detail)
 
     def run(images: np.ndarray) -> Named:
         if tuple(interpreter.get_input_details()[0]["shape"]) != images.shape:
@@ -252,30 +222,10 @@ def tflite_runner(path: Path, threads: int | None, trust: bool = False) -> tuple
             interpreter.allocate_tensors()
         interpreter.set_tensor(detail["index"], quantize(images))
         interpreter.invoke()
-        return {key: _dequantize(interpreter.get_tensor(out["index"]), out) for key, out in outputs.items()}
+        return {key: dequantize(interpreter.get_tensor(out["index"]), out) for key, out in outputs.items()}
 
     signature = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
     return run, tuple(None if size < 0 else int(size) for size in signature)
-
-
-def _quantizer(detail: dict) -> Callable[[np.ndarray], np.ndarray]:
-    dtype, (scale, zero_point) = np.dtype(detail["dtype"]), detail["quantization"]
-    if dtype.kind not in "iu" or not scale:
-        return lambda images: images.astype(dtype, copy=False)
-    limits = np.iinfo(dtype)
-
-    def quantize(images: np.ndarray) -> np.ndarray:
-        return np.clip(np.round(images / scale) + zero_point, limits.min, limits.max).astype(dtype)
-
-    table = quantize(np.arange(256, dtype=np.float32))  # a uint8 image is looked up: 20 times faster
-    return lambda images: table[images] if images.dtype == np.uint8 else quantize(images.astype(np.float32))
-
-
-def _dequantize(values: np.ndarray, detail: dict) -> np.ndarray:
-    scale, zero_point = detail["quantization"]
-    if values.dtype.kind not in "iu" or not scale:
-        return values
-    return (values.astype(np.float32) - zero_point) * np.float32(scale)
 
 
 ONNX_TYPES = {

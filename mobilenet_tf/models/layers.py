@@ -202,3 +202,15 @@ class Cosines(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"classes": self.classes}
+
+
+@keras.saving.register_keras_serializable(package="mobilenet_tf")
+class FlipChannels(keras.layers.Layer):
+    """Swaps RGB and BGR: the channels [..., C] in reverse order."""
+
+    def call(self, inputs):
+        # not a slice with a negative step, which TFLite does not quantize
+        return keras.ops.take(inputs, list(reversed(range(inputs.shape[-1]))), axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape

@@ -87,12 +87,13 @@ def check_archive(path: Path) -> bytes:
         for name in (CONFIG, METADATA, WEIGHTS):
             if name not in archive.namelist():
                 raise UserError(f"{path} must be a .keras file with {name} in it. Received: none")
-        check_config(_parsed(read_member(archive, CONFIG, MAX_CONFIG), path), path)
-        _parsed(read_member(archive, METADATA, MAX_CONFIG), path)
+        check_config(parsed(read_member(archive, CONFIG, MAX_CONFIG), path), path)
+        parsed(read_member(archive, METADATA, MAX_CONFIG), path)
         return read_member(archive, WEIGHTS, MAX_WEIGHTS)
 
 
-def _parsed(text: bytes, path: Path) -> dict:
+def parsed(text: bytes, path: Path) -> dict:
+    """Returns the JSON object in a text. Raises UserError for anything else."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
