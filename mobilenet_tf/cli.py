@@ -301,7 +301,7 @@ def benchmark(
     """Compare the latency and size of models."""
     from mobilenet_tf.analysis import benchmark
 
-    results = benchmark.compare(models, threads=tuple(threads), runs=runs, trust=trust)
+    results = benchmark.compare(models, threads=tuple(threads), runs=runs, trust=trust, compiled=True)
     _print_json([result.to_dict() for result in results]) if as_json else _print(benchmark.table(results))
 
 

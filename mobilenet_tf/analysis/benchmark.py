@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
+import warnings as standard_warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from mobilenet_tf.analysis.timing import Contender, contender, in_compiled_model
 from mobilenet_tf.inference import artifact
 from mobilenet_tf.inference.formats import KINDS, TFLITE, resolve
 from mobilenet_tf.inference.predict import Predictor, load_predictor
@@ -25,8 +27,6 @@ from mobilenet_tf.utils.console import plain
 from mobilenet_tf.utils.errors import UserError
 
 CALLS_PER_TURN = 10  # calls in a row before the next file has its turn
-PAUSE = 0.05  # seconds before a turn: the threads of the last file go on spinning for a while (onnxruntime, OpenMP)
-DEFAULT_SIZE = 224  # height and width where neither the file nor its metadata tells them
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Latency:
     median_ms: float
     p90_ms: float
     min_ms: float
+    runtime: str  # what ran it: "LiteRT", "LiteRT CompiledModel", "TensorFlow Lite", "TensorFlow", "ONNX Runtime"
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as plain types for JSON."""
@@ -63,7 +64,8 @@ def latency(
     `threads` (None: all cores) is for .tflite and .onnx files given by path, `trust` for SavedModels.
     """
     predictor = model if isinstance(model, Predictor) else load_predictor(model, threads=threads, trust=trust)
-    [result] = _time([predictor], warmup, runs, batch)
+    _check(warmup, runs, batch)
+    [result] = _time([contender(predictor, batch)], warmup, runs)
     return result
 
 
@@ -75,17 +77,46 @@ def compare(
     runs: int = 100,
     batch: int = 1,
     trust: bool = False,
+    compiled: bool = False,
 ) -> list[Latency]:
     """Times predictors and model files of any kind and origin in turns, the files with each number of threads.
 
-    Keras and SavedModel run on TensorFlow's pool, which a process sizes once: they are timed once. `trust` opens a
-    SavedModel that does more than compute, see `load_predictor`.
+    Keras and SavedModel run on TensorFlow's pool, which a process sizes once: they are timed once.
+
+    Args:
+        trust: open a SavedModel that does more than compute, see `load_predictor`.
+        compiled: time .tflite files in LiteRT's CompiledModel too, where it is installed. A file that it cannot run is
+            warned about.
     """
+    _check(warmup, runs, batch)
     models, results = list(models), []
     for i, count in enumerate(threads):
         predictors = [m if isinstance(m, Predictor) else load_predictor(m, threads=count, trust=trust) for m in models]
-        results += _time([p for p in predictors if p.threads or i == 0], warmup, runs, batch)
+        contenders = [contender(predictor, batch) for predictor in predictors if predictor.threads or i == 0]
+        with ExitStack() as processes:
+            if compiled:
+                contenders = list(_with_compiled(contenders, processes, warn=i == 0))
+            results += _time(contenders, warmup, runs)
     return results
+
+
+def _with_compiled(contenders: list[Contender], processes: ExitStack, warn: bool) -> Iterator[Contender]:
+    for each in contenders:
+        yield each
+        try:
+            again = processes.enter_context(in_compiled_model(each))
+        except UserError as error:
+            again = None
+            if warn:
+                standard_warnings.warn(f"not timed: {error}", stacklevel=2)
+        if again:
+            yield again
+
+
+def _check(warmup: int, runs: int, batch: int) -> None:
+    for name, value, least in (("warmup", warmup, 0), ("runs", runs, 1), ("batch", batch, 1)):
+        if value < least:
+            raise UserError(f"{name} must be at least {least}. Received: {name}={value}")
 
 
 def peak_memory(path: str | Path) -> int | None:
@@ -107,7 +138,7 @@ def measure_peak_memory(path: str) -> int:
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = _status("VmRSS")
     predictor = load_predictor(file, threads=1)
-    predictor(_images(predictor, 1))
+    predictor(contender(predictor, 1).images)
     return _status("VmHWM") - before
 
 
@@ -118,27 +149,17 @@ def _status(key: str) -> int:
     return 1024 * int(match[1])
 
 
-def _time(predictors: list[Predictor], warmup: int, runs: int, batch: int) -> list[Latency]:
-    for name, value, least in (("warmup", warmup, 0), ("runs", runs, 1), ("batch", batch, 1)):
-        if value < least:
-            raise UserError(f"{name} must be at least {least}. Received: {name}={value}")
-    inputs = [_images(predictor, batch) for predictor in predictors]
-    for predictor, images in zip(predictors, inputs, strict=True):
-        for _ in range(warmup):
-            predictor(images)
-    times: list[list[float]] = [[] for _ in predictors]
+def _time(contenders: list[Contender], warmup: int, runs: int) -> list[Latency]:
+    for each in contenders:
+        if warmup:
+            each.turn(warmup)
+    times: list[list[float]] = [[] for _ in contenders]
     for calls in _turns(runs):
-        for predictor, images, taken in zip(predictors, inputs, times, strict=True):
-            time.sleep(PAUSE)
-            predictor(images)  # untimed: brings the weights back into the cache after the other files
-            for _ in range(calls):
-                start = time.perf_counter()
-                predictor(images)
-                taken.append(1e3 * (time.perf_counter() - start))
-    names = [predictor.name for predictor in predictors]
-    if len(set(names)) < len(names):
-        names = [str(predictor.path or predictor.name) for predictor in predictors]
-    return [_latency(*row) for row in zip(names, predictors, inputs, times, strict=True)]
+        for each, taken in zip(contenders, times, strict=True):
+            taken += each.turn(calls)
+    names = [(c.predictor.name, c.runtime) for c in contenders]
+    whole = len(set(names)) < len(names)  # files of the same name in several folders
+    return [_latency(c, taken, whole) for c, taken in zip(contenders, times, strict=True)]
 
 
 def _turns(runs: int) -> Iterator[int]:
@@ -150,27 +171,20 @@ def _turns(runs: int) -> Iterator[int]:
             yield min(CALLS_PER_TURN, runs - start)
 
 
-def _images(predictor: Predictor, batch: int) -> np.ndarray:
-    size = predictor.input_size or (DEFAULT_SIZE, DEFAULT_SIZE)
-    rest = predictor.input_shape[1:]
-    free = size if len(rest) == 3 else (1,) * len(rest)  # a file of another program may take no images
-    shape = (batch, *(have or want for have, want in zip(rest, (*free, 3), strict=False)))
-    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-
-
-def _latency(name: str, predictor: Predictor, images: np.ndarray, times: list[float]) -> Latency:
-    path = predictor.path
+def _latency(timed: Contender, times: list[float], whole_path: bool) -> Latency:
+    predictor, path = timed.predictor, timed.predictor.path
     return Latency(
-        file=name,
+        file=str(path) if whole_path and path else predictor.name,
         format=predictor.format,
         size=files.size(path) if path else None,
         quantized=path is not None and predictor.format == TFLITE.name and _is_quantized(path),
-        input_shape=images.shape,
+        input_shape=timed.images.shape,
         threads=predictor.threads,
         runs=len(times),
         median_ms=float(np.median(times)),
         p90_ms=float(np.percentile(times, 90)),
         min_ms=float(np.min(times)),
+        runtime=timed.runtime,
     )
 
 
@@ -184,7 +198,10 @@ def warnings(results: Iterable[Latency]) -> list[str]:
     first = {r.file: r for r in reversed(results) if r.quantized}  # with the first number of threads
     lines = []
     for slow in reversed(first.values()):
-        floats = [r for r in results if r.format == TFLITE.name and not r.quantized and r.threads == slow.threads]
+        alike = [
+            r for r in results if r.format == TFLITE.name and (r.threads, r.runtime) == (slow.threads, slow.runtime)
+        ]
+        floats = [r for r in alike if not r.quantized]
         best = min(floats, key=lambda r: r.median_ms, default=None)
         if best and slow.median_ms > best.median_ms:
             lines.append(
@@ -196,16 +213,18 @@ def warnings(results: Iterable[Latency]) -> list[str]:
 
 
 def table(results: Iterable[Latency]) -> Table:
-    """Returns the latencies as a table, a row for each file and number of threads, with the warnings below."""
+    """Returns the latencies as a table, a row for each file, runtime and number of threads, with the warnings below."""
     results = list(results)
     rendered = Table(title="Latency of one call", caption="\n".join(map(plain, warnings(results))) or None)
     rendered.caption_justify = "left"
     rendered.add_column("file", overflow="fold")
+    rendered.add_column("runtime")
     for name in ("input", "threads", "MB", "median ms", "p90 ms"):
         rendered.add_column(name, justify="right")
     for r in results:
         rendered.add_row(
             plain(r.file),
+            r.runtime,
             "x".join(map(str, r.input_shape)),
             str(r.threads or "auto"),
             "-" if r.size is None else f"{r.size / 1e6:.2f}",

@@ -2,6 +2,8 @@
 
 import io
 import json
+import shutil
+import sys
 import time
 from dataclasses import replace
 
@@ -13,9 +15,11 @@ from rich.console import Console
 
 from mobilenet_tf.analysis import benchmark
 from mobilenet_tf.analysis.benchmark import Latency, compare, latency
+from mobilenet_tf.analysis.timing import COMPILED, contender
 from mobilenet_tf.export.convert import export
 from mobilenet_tf.inference.artifact import Metadata
-from mobilenet_tf.inference.predict import Predictor
+from mobilenet_tf.inference.predict import Predictor, load_predictor
+from mobilenet_tf.inference.tflite_compiled import compiled_runner
 from mobilenet_tf.utils.errors import UserError
 
 METADATA = Metadata("classification", ["a", "b"], (16, 24))
@@ -57,7 +61,7 @@ def test_the_clock_is_right():
 
 def test_files_take_turns():
     calls = []
-    benchmark._time([fake("a", 0, calls), fake("b", 0, calls)], warmup=0, runs=20, batch=1)
+    benchmark._time([contender(fake(name, 0, calls), batch=1) for name in "ab"], warmup=0, runs=20)
     changes = sum(before != after for before, after in zip(calls, calls[1:], strict=False))
     assert changes == 3, "a b a b"
     assert calls.count("a") == calls.count("b")
@@ -99,7 +103,57 @@ def test_files_of_the_same_name_are_listed_with_their_paths(files, tmp_path):
     assert names == [str(files["float"]), str(other)]
 
 
-FLOAT = Latency("float.tflite", "tflite", 4_000_000, False, (1, 8, 8, 3), 1, 10, 2.0, 2.5, 1.9)
+def test_compiled_model_runs_each_tflite_file_too(files):
+    results = compare([files["float"], files["int8"], files["keras"]], threads=(1, 2), warmup=1, runs=12, compiled=True)
+    rows = [
+        ("model.tflite", "LiteRT"),
+        ("model.tflite", COMPILED),
+        ("int8.tflite", "LiteRT"),
+        ("int8.tflite", COMPILED),
+    ]
+    assert [(r.file, r.runtime) for r in results] == [*rows, ("model.keras", "TensorFlow"), *rows]
+    assert all(r.runs == 12 and 0 < r.min_ms <= r.median_ms <= r.p90_ms for r in results)
+    assert [r.threads for r in results] == [1] * 4 + [None] + [2] * 4
+    assert json.loads(json.dumps(results[1].to_dict()))["runtime"] == "LiteRT CompiledModel"
+    shown = io.StringIO()
+    Console(file=shown, width=120).print(benchmark.table(results))
+    assert shown.getvalue().count(COMPILED) == 4
+
+
+def test_compiled_model_answers_as_the_interpreter_does(files):
+    images = np.random.default_rng(1).integers(0, 256, (2, 16, 24, 3), dtype=np.uint8)
+    for name in ("float", "int8"):
+        run = compiled_runner(files[name], threads=1)
+        wanted = load_predictor(files[name], threads=1)
+        for batch in (images[:1], images, images[1:]):  # other sizes one after the other
+            [got] = run(batch).values()
+            np.testing.assert_allclose(got, wanted.run(batch)["logits"], atol=1e-4, err_msg=name)
+
+
+def test_outputs_of_no_fixed_size_are_not_given_to_compiled_model(tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec((1, 8, 8, 3), tf.float32)])
+    def bright(images):
+        return tf.cast(tf.where(images > 127.0), tf.float32)
+
+    path = converted(bright, tmp_path / "bright.tflite")
+    with pytest.warns(UserWarning, match="not timed: .*bright.tflite must run in LiteRT's CompiledModel. Received: "):
+        [result] = compare([path], threads=(1,), warmup=0, runs=1, compiled=True)
+    assert result.runtime == "LiteRT"
+
+
+def test_a_process_that_ends_is_one_warning(files, monkeypatch):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.warns(UserWarning, match="not timed: .*its process ended"):
+        [result] = compare([files["float"]], threads=(1,), warmup=0, runs=1, compiled=True)
+    assert result.runtime == "LiteRT"
+
+
+def converted(function, path):
+    path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()]).convert())
+    return path
+
+
+FLOAT = Latency("float.tflite", "tflite", 4_000_000, False, (1, 8, 8, 3), 1, 10, 2.0, 2.5, 1.9, "LiteRT")
 INT8 = replace(FLOAT, file="int8.tflite", quantized=True)
 
 
@@ -139,7 +193,4 @@ def test_a_foreign_tflite_of_another_input(tmp_path):
     def double(x):
         return 2 * x
 
-    function = double.get_concrete_function()
-    content = tf.lite.TFLiteConverter.from_concrete_functions([function]).convert()
-    (tmp_path / "double.tflite").write_bytes(content)
-    assert latency(tmp_path / "double.tflite", threads=1, warmup=0, runs=2).input_shape == (1, 7, 5)
+    assert latency(converted(double, tmp_path / "double.tflite"), threads=1, warmup=0, runs=2).input_shape == (1, 7, 5)
