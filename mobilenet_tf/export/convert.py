@@ -25,12 +25,21 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.python.convert_phase import ConverterError
 
 from mobilenet_tf import qat
-from mobilenet_tf.export import quantize
+from mobilenet_tf.export import ai_edge, quantize
 from mobilenet_tf.export.unsupported import unsupported_ops, with_layers
 from mobilenet_tf.inference import artifact, tflite_metadata
 from mobilenet_tf.inference.artifact import Metadata
 from mobilenet_tf.inference.endings import Shapes
-from mobilenet_tf.inference.formats import FORMATS, TFLITE, Format, InputType, find_format, resolve
+from mobilenet_tf.inference.formats import (
+    FORMATS,
+    TFLITE,
+    Engine,
+    Format,
+    InputType,
+    check_engine,
+    find_format,
+    resolve,
+)
 from mobilenet_tf.inference.predict import load_predictor
 from mobilenet_tf.inference.spread import leaves
 from mobilenet_tf.inference.tflite import POST_PROCESS
@@ -52,6 +61,7 @@ Say = Callable[[str], None]  # shows the user the current step
 class Job:
     """What a conversion may need beside the SavedModel."""
 
+    format: str
     calibration: Sequence[np.ndarray] | None
     inputs: InputType
     float_layers: quantize.FloatLayers
@@ -69,6 +79,7 @@ def export(
     inputs: InputType = "float32",
     float_layers: quantize.FloatLayers = 0,
     dynamic_batch: bool = False,
+    engine: Engine | None = None,
 ) -> Path:
     """Writes a model file that runs without this package, with the metadata inside, and checks that it runs.
 
@@ -85,12 +96,15 @@ def export(
         float_layers: the layers of a tflite_int8 file that stay in float32, see `quantize.int8`.
         dynamic_batch: leave the batch size free, as it always is in a SavedModel; otherwise it is 1, which every
             delegate of a phone takes.
+        engine: what quantizes, "tensorflow" or "ai_edge"; None: the better one for the format. A model from
+            quantization-aware training is TensorFlow's.
 
     Returns the path. Raises UserError for a bad option, for operations that TFLite does not support and for outputs
     that are not finite; what was at the path then stays.
     """
     path = Path(path)
     chosen = find_format(format)
+    check_engine(chosen, engine)
     _check_path(path, chosen)
     _check_calibration_is_given(calibration, chosen, model)
     _check_float_layers(float_layers, chosen, model)
@@ -108,9 +122,11 @@ def export(
         say("tracing the graph")
         saved = _trace(net, (batch, *metadata.input_size, 3), Path(folder) / "saved_model")
         with files.replacing(path, members=chosen.kind.members) as temporary:
-            job = Job(calibration, inputs, float_layers, metadata.ending.has_post_process, say)
+            job = Job(format, calibration, inputs, float_layers, metadata.ending.has_post_process, say)
+            by_tensorflow = qat.is_prepared(model) or chosen.engine(engine) == "tensorflow"
+            convert = resolve(chosen.convert) if by_tensorflow else to_ai_edge
             with _naming_layers(net):
-                resolve(chosen.convert)(saved, temporary, job)
+                convert(saved, temporary, job)
             if chosen.kind is TFLITE:
                 _check_operations(temporary, path, net)
                 tflite_metadata.embed(temporary, metadata)
@@ -295,6 +311,28 @@ def to_int16(saved: Path, path: Path, job: Job) -> None:
     path.write_bytes(quantize.int16(_converter(saved, job), examples))
 
 
+def to_ai_edge(saved: Path, path: Path, job: Job) -> None:
+    """Converts by ai-edge-quantizer, from a float32 .tflite file."""
+    converter = _converter(saved, job)
+    content, outputs = converter.convert(), "float32" if job.has_post_process else job.inputs
+    images = [image for batch in job.calibration or () for image in batch]
+    named = []
+    if job.float_layers and ai_edge.PRECISIONS[job.format].activations == 8:
+        examples = partial(_representative, job.calibration, job.say)
+        named = quantize.float_tensors(converter, examples, job.float_layers)
+    path.write_bytes(
+        ai_edge.quantize(
+            content,
+            job.format,
+            images,
+            inputs=job.inputs,
+            outputs=outputs,
+            float_layers=[f"^{re.escape(name)};?$" for name in named],
+            say=job.say,
+        )
+    )
+
+
 def to_onnx(saved: Path, path: Path, job: Job) -> None:
     """Converts to ONNX by way of a float32 .tflite file, in which BatchNorm is folded and few Transposes are left."""
     try:
@@ -337,8 +375,7 @@ def _representative(
 
 def _tensor_names(path: Path) -> dict[str, str]:
     """Returns {tensor name: name in the signature} for the inputs and outputs of a .tflite file."""
-    with quiet():
-        runner = tf.lite.Interpreter(model_content=path.read_bytes()).get_signature_runner()
+    runner = open_tflite(path).get_signature_runner()
     details = {**runner.get_input_details(), **runner.get_output_details()}
     return {detail["name"]: key for key, detail in details.items()}
 

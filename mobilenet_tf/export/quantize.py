@@ -46,13 +46,24 @@ def int8(converter: Any, examples: Examples, inputs: str, outputs: str, float_la
     if not float_layers:
         converter.inference_input_type, converter.inference_output_type = tf.as_dtype(inputs), tf.as_dtype(outputs)
         return converter.convert()
+    debugger, names = _float_tensors(converter, examples, float_layers)
+    debugger.options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=names)
+    return _with_io_types(debugger.get_nondebug_quantized_model(), inputs, outputs)
+
+
+def float_tensors(converter: Any, examples: Examples, float_layers: FloatLayers) -> list[str]:
+    """Returns the tensors that the layers which stay in float32 put out; arguments as for `int8`."""
+    _calibrate(converter, examples, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
+    return _float_tensors(converter, examples, float_layers)[1]
+
+
+def _float_tensors(converter, examples, float_layers):
+    """Returns TensorFlow's debugger and the outputs of the layers that stay in float32."""
     by_number = isinstance(float_layers, int)
     debugger = _debugger(converter, examples, COMPARED_IMAGES if by_number else 1)
     errors = _errors(debugger)
     chosen = _largest_first(errors)[:float_layers] if by_number else _named(errors, float_layers)
-    names = [error.tensor for error in chosen]
-    debugger.options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=names)
-    return _with_io_types(debugger.get_nondebug_quantized_model(), inputs, outputs)
+    return debugger, [error.tensor for error in chosen]
 
 
 def _with_io_types(content: bytes, inputs: str, outputs: str) -> bytes:

@@ -11,15 +11,18 @@ Functions are named as "module:function" and imported when they are first used.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.errors import UserError, missing_extra
 
 InputType = Literal["float32", "int8", "uint8"]
+Engine = Literal["tensorflow", "ai_edge"]  # what quantizes: TensorFlow's converter or ai-edge-quantizer
+ENGINE_EXTRA, ENGINE_PACKAGE = "quantizer", "ai_edge_quantizer"  # the pip extra of the engine ai_edge, and its package
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,25 @@ class Format:
     keeps_qat: bool = False  # uses the ranges of a network from quantization-aware training
     input_types: tuple[InputType, ...] = ("float32",)  # that its inputs and outputs may have
     dynamic_batch: bool = False  # the batch size is always free
+    engines: tuple[Engine, ...] = ()  # that can quantize to it, the better one first; none where nothing is quantized
+
+    def engine(self, wanted: Engine | None = None) -> Engine:
+        """Returns the engine that makes the format: the wanted one, or for None the better one.
+
+        Raises UserError for one that cannot.
+        """
+        if not self.engines:
+            return "tensorflow"
+        if wanted is not None and wanted not in self.engines:
+            raise UserError(f"export.engine {no_engine(self, wanted)}")
+        return wanted or self.engines[0]
 
 
 PREDICT = "mobilenet_tf.inference.predict"
 STORAGE = "mobilenet_tf.inference.metadata_storage"
 INSPECTION = "mobilenet_tf.analysis.inspect_"
 CONVERT = "mobilenet_tf.export.convert"
+BOTH: tuple[Engine, ...] = ("tensorflow", "ai_edge")  # the order is that of docs/quantization.md
 
 KERAS = Kind(
     name="keras",
@@ -117,7 +133,8 @@ ROWS = (
     Format("savedmodel", SAVED_MODEL, "saved_model", f"{CONVERT}:to_savedmodel", dynamic_batch=True),
     Format("tflite", TFLITE, "model.tflite", f"{CONVERT}:to_tflite"),
     Format("tflite_float16", TFLITE, "model_float16.tflite", f"{CONVERT}:to_float16"),
-    Format("tflite_dynamic", TFLITE, "model_dynamic.tflite", f"{CONVERT}:to_dynamic"),
+    Format("tflite_dynamic", TFLITE, "model_dynamic.tflite", f"{CONVERT}:to_dynamic", engines=BOTH),
+    Format("tflite_int4", TFLITE, "model_int4.tflite", f"{CONVERT}:to_ai_edge", engines=("ai_edge",)),
     Format(
         "tflite_int8",
         TFLITE,
@@ -126,8 +143,9 @@ ROWS = (
         needs_calibration=True,
         keeps_qat=True,
         input_types=get_args(InputType),
+        engines=BOTH,
     ),
-    Format("tflite_int16", TFLITE, "model_int16.tflite", f"{CONVERT}:to_int16", needs_calibration=True),
+    Format("tflite_int16", TFLITE, "model_int16.tflite", f"{CONVERT}:to_int16", needs_calibration=True, engines=BOTH),
     Format("onnx", ONNX, "model.onnx", f"{CONVERT}:to_onnx", extra="onnx"),
 )
 FORMATS = {row.name: row for row in ROWS}
@@ -146,6 +164,17 @@ def find_format(name: str, key: str = "format") -> Format:
     if name not in FORMATS:
         raise UserError(f"{key} {unknown_format(name)}")
     return FORMATS[name]
+
+
+def check_engine(format: Format, engine: Engine | None) -> None:
+    """Raises UserError where the engine cannot make the format, or where its extra is not installed."""
+    if format.engine(engine) == "ai_edge" and importlib.util.find_spec(ENGINE_PACKAGE) is None:
+        raise missing_extra("ai-edge-quantizer", ENGINE_EXTRA)
+
+
+def no_engine(format: Format, engine: str) -> str:
+    """Returns the end of the error message about an engine that cannot make a format."""
+    return f"must be {' or '.join(format.engines)} for {format.name}. Received: {engine}"
 
 
 def unknown_format(name: str) -> str:

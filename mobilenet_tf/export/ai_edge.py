@@ -1,0 +1,302 @@
+"""Quantizes float .tflite files, of this package or of any other, by ai-edge-quantizer: in seconds, without TensorFlow.
+
+The library's own calibration takes moving averages of ranges, which clips the outliers of hard-swish networks (V3) and
+ruins their accuracy; here ranges are minimum and maximum over all images.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobilenet_tf.export import tflite_objects
+from mobilenet_tf.inference.formats import InputType
+from mobilenet_tf.inference.tflite import MAX_BYTES, open_tflite
+from mobilenet_tf.inference.tflite_schema import tflite_schema
+from mobilenet_tf.utils import files
+from mobilenet_tf.utils.console import quiet
+from mobilenet_tf.utils.errors import UserError, missing_extra, reason_of
+
+EXTRA = "quantizer"
+INPUT_RANGE = (0.0, 255.0)  # of all images: one LSB is one gray level, so that a uint8 file takes an image as it is
+ALL = "*"
+
+Say = Callable[[str], None]  # shows the user the current step
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How many bits numbers have in a file; activations of None are float32 there."""
+
+    weights: int
+    activations: int | None = None
+
+
+# The formats that this engine makes. All their weights have a scale for each output channel.
+PRECISIONS = {
+    "tflite_dynamic": Precision(8),
+    "tflite_int4": Precision(4),
+    "tflite_int8": Precision(8, 8),
+    "tflite_int16": Precision(8, 16),
+}
+INT4_OPERATIONS = ("CONV_2D", "FULLY_CONNECTED")  # that have kernels for int4 weights; the other weights become int8
+CHANNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}  # axis of their weights
+MAX_BIAS = 2.0**30  # of an int32 bias, in steps of it; the library clips larger ones
+MIN_AMPLITUDE = (
+    2.0**-16
+)  # of a channel, to the largest of its layer: XNNPACK ends the process at steps that are too small
+CLIPPING = np.linspace(1, 0.4, 31)  # shares of the largest weight at which int4 weights may be clipped
+
+
+def quantize_tflite(
+    path: str | Path,
+    format: str,
+    images: Iterable[np.ndarray] = (),
+    *,
+    inputs: InputType = "float32",
+    scale: float | Sequence[float] = 1.0,
+    offset: float | Sequence[float] = 0.0,
+    float_layers: Sequence[str] = (),
+    say: Say = lambda text: None,
+) -> bytes:
+    """Quantizes a float .tflite file of any origin.
+
+    Args:
+        path: the file; its only input is float32 [N, H, W, C].
+        format: a key of `PRECISIONS`.
+        images: float32 [H, W, C] in 0..255, of the size that the model takes; for formats with ranges.
+        inputs: as for `quantize`.
+        scale, offset: what turns images in 0..255 into the model's input, image * scale + offset, see
+            `tflite_objects.rescaled`.
+        float_layers, say: as for `quantize`.
+
+    Returns the content of a .tflite file that takes images in 0..255. Raises UserError for a damaged file, one that is
+    quantized already, and as `quantize` does.
+    """
+    open_tflite(path)
+    content = tflite_objects.rescaled(files.read_bytes(Path(path), MAX_BYTES), scale, offset)
+    return quantize(content, format, images, inputs=inputs, float_layers=float_layers, say=say)
+
+
+def quantize(
+    content: bytes,
+    format: str,
+    images: Iterable[np.ndarray] = (),
+    *,
+    inputs: InputType = "float32",
+    outputs: InputType | None = None,
+    float_layers: Sequence[str] = (),
+    say: Say = lambda text: None,
+) -> bytes:
+    """Quantizes a float .tflite file that takes images in 0..255.
+
+    Args:
+        content: a whole and verified file.
+        format: a key of `PRECISIONS`.
+        images: float32 [H, W, C] in 0..255, for formats whose activations are quantized by their ranges.
+        inputs, outputs: the types of the file's inputs and outputs; outputs of None are of the inputs' type.
+        float_layers: regular expressions; the operations whose outputs' names one of them matches stay in float32.
+        say: is told the current step.
+
+    Returns the content of a .tflite file. Operations that TFLite cannot compute in the precision stay in float32.
+    Raises UserError for a missing extra, missing images, and for a file that is no float model.
+    """
+    library = _library()
+    precision = _precision(format)
+    model = tflite_objects.unpacked(content)
+    number = tflite_objects.image_input(model)
+    _check_float(model)
+    content = tflite_objects.packed(model)
+    quantizer = library.Quantizer(content)
+    _add_precision(quantizer, precision)
+    if precision.activations:
+        _add_ends(quantizer, inputs, inputs if outputs is None else outputs)
+    for pattern in float_layers:
+        quantizer.update_quantization_recipe(pattern, ALL, algorithm_key=library.AlgorithmName.NO_QUANTIZE)
+    try:
+        ranges: dict[str, Range] = {}
+        if precision.activations:
+            ranges = measure_ranges(content, images, say) | {_name(model, number): INPUT_RANGE}
+        say("quantizing")
+        limits = {name: _limits(*pair) for name, pair in ranges.items()}
+        limits |= {name: _limits(-most, most) for name, most in _amplitudes(model, precision, ranges).items()}
+        with _silent():
+            result = quantizer.quantize(limits, enable_progress_bar=False, enable_progress_report=False)
+    except (ValueError, RuntimeError, TypeError, KeyError, NotImplementedError) as error:
+        raise UserError(f"the model must be one that ai-edge-quantizer takes. Received: {reason_of(error)}") from error
+    return tflite_objects.packed(tflite_objects.unpacked(result.quantized_model))
+
+
+def measure_ranges(content: bytes, images: Iterable[np.ndarray], say: Say = lambda text: None) -> dict[str, Range]:
+    """Returns {tensor: (smallest, largest value on all images)} of a float file with a signature and one input.
+
+    Raises UserError for images of a wrong shape, and where there are none.
+    """
+    from ai_edge_quantizer.calibrator import CalibrationMode, Calibrator
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+    from ai_edge_quantizer.utils.qsv_utils import min_max_update
+
+    with _silent():
+        calibrator = Calibrator(
+            content, num_threads=2, mode=CalibrationMode.CALIBRATION_PROFILER_BASED, qsv_update_func=min_max_update
+        )
+        (signature, names), *_ = calibrator.get_signature_list().items()
+        count = 0
+        for count, image in enumerate(images, 1):
+            say(f"calibrating on image {count}")
+            batch = np.ascontiguousarray(image, np.float32)[None]
+            calibrator.calibrate({signature: [{names["inputs"][0]: batch}]}, RecipeManager())
+    if not count:
+        raise UserError("calibration must hold images. Received: none")
+    return {
+        name: (float(np.min(found["min"])), float(np.max(found["max"])))
+        for name, found in calibrator.get_model_qsvs().items()
+    }
+
+
+# The ranges of weights
+
+
+def _limits(low: Any, high: Any) -> dict[str, np.ndarray]:
+    """A range as the library takes it."""
+    return {"min": np.atleast_1d(low), "max": np.atleast_1d(high)}
+
+
+def _amplitudes(model: Any, precision: Precision, ranges: Mapping[str, Range]) -> dict[str, np.ndarray]:
+    """Returns {weights: the largest absolute value of each channel that can be expressed}, broadcastable to them.
+
+    Channels with weights of almost nothing get room for their bias, whose steps are those of weights times input.
+    """
+    names = {value: name for name, value in vars(tflite_schema().BuiltinOperator).items()}
+    amplitudes: dict[str, np.ndarray] = {}
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            operation = names.get(model.operatorCodes[operator.opcodeIndex].builtinCode, "")
+            weights = _constant(model, graph, operator, 1) if operation in CHANNELS else None
+            if weights is None:
+                continue
+            bits = precision.weights if operation in INT4_OPERATIONS else 8
+            axes = tuple(axis for axis in range(weights.ndim) if axis != CHANNELS[operation] % weights.ndim)
+            most = np.abs(weights).max(axes, keepdims=True)
+            if bits < 8:
+                most *= _best_clipping(weights, most, axes, 2 ** (bits - 1) - 1)
+            most = np.maximum(most, most.max() * MIN_AMPLITUDE)
+            bias = _constant(model, graph, operator, 2)
+            source = graph.tensors[operator.inputs[0]].name.decode()
+            if bias is not None and source in ranges:
+                low, high = ranges[source]
+                step = max(high, 0.0) - min(low, 0.0)
+                step /= 2**precision.activations - 1
+                room = np.abs(bias) / (max(step, 1e-12) * MAX_BIAS) * 127
+                most = np.maximum(most, room.reshape(most.shape))
+            amplitudes[graph.tensors[operator.inputs[1]].name.decode()] = most
+    return amplitudes
+
+
+def _best_clipping(weights: np.ndarray, most: np.ndarray, axes: tuple, levels: int) -> np.ndarray:
+    """Returns for each channel the share of its largest weight at which clipping makes the smallest squared error."""
+    best, error = np.ones_like(most), np.full_like(most, np.inf)
+    for share in CLIPPING:
+        step = np.maximum(most * share / levels, 1e-12)
+        found = ((np.round(weights / step).clip(-levels, levels) * step - weights) ** 2).sum(axes, keepdims=True)
+        best, error = np.where(found < error, share, best), np.minimum(found, error)
+    return best
+
+
+def _constant(model: Any, graph: Any, operator: Any, number: int) -> np.ndarray | None:
+    """Returns an input of an operation that is a float32 constant; None of any other."""
+    index = operator.inputs[number] if number < len(operator.inputs) else -1
+    tensor = graph.tensors[index] if index >= 0 else None
+    data = None if tensor is None else model.buffers[tensor.buffer].data
+    if data is None or tensor.type != tflite_schema().TensorType.FLOAT32:
+        return None
+    return data.view(np.float32).reshape(tensor.shape)
+
+
+# The recipe
+
+
+def _add_precision(quantizer: Any, precision: Precision) -> None:
+    if precision.activations:
+        quantizer.add_static_config(".*", ALL, precision.activations, precision.weights)
+        return
+    quantizer.add_dynamic_config(".*", ALL, 8)
+    if precision.weights < 8:
+        for operation in INT4_OPERATIONS:
+            quantizer.add_dynamic_config(".*", operation, precision.weights)
+
+
+def _add_ends(quantizer: Any, inputs: str, outputs: str) -> None:
+    """Gives a file with quantized activations inputs and outputs of these types."""
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.quantizer import AlgorithmName
+
+    for operation, kind in (("INPUT", inputs), ("OUTPUT", outputs)):
+        if kind == "float32":
+            quantizer.update_quantization_recipe(".*", operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
+        elif kind == "uint8":
+            unsigned = qtyping.TensorQuantizationConfig(8, symmetric=False, dtype=qtyping.TensorDataType.UINT)
+            weights = qtyping.TensorQuantizationConfig(8, granularity=qtyping.QuantGranularity.CHANNELWISE)
+            config = qtyping.OpQuantizationConfig(unsigned, weights, qtyping.ComputePrecision.INTEGER)
+            quantizer.update_quantization_recipe(".*", operation, config)
+
+
+# Checks
+
+
+def _library() -> Any:
+    try:
+        with _silent():
+            from ai_edge_quantizer import quantizer
+    except ImportError as error:
+        raise missing_extra("ai-edge-quantizer", EXTRA) from error
+    return quantizer
+
+
+def _precision(format: str) -> Precision:
+    if format not in PRECISIONS:
+        raise UserError(f"the format must be one of {', '.join(PRECISIONS)}. Received: {format}")
+    return PRECISIONS[format]
+
+
+def _check_float(model: Any) -> None:
+    """No weights or activations are quantized yet. Weights in float16 are, as the file dequantizes them itself."""
+    types = {value: name for name, value in vars(tflite_schema().TensorType).items()}
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            if tensor.quantization is not None and tensor.quantization.scale is not None:
+                name = tensor.name.decode()
+                raise UserError(
+                    f"the model must be in float32 throughout. Received: {types[tensor.type].lower()} {name}"
+                )
+
+
+def _name(model: Any, number: int) -> str:
+    return model.subgraphs[0].tensors[number].name.decode()
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Drops what the library prints: progress bars, reports, warnings and the logs of the runtime."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    sink = io.StringIO()
+    try:
+        with (
+            quiet(),
+            contextlib.redirect_stdout(sink),
+            contextlib.redirect_stderr(sink),
+            warnings.catch_warnings(action="ignore"),
+        ):
+            yield
+    finally:
+        logging.disable(disabled)
