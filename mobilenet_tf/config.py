@@ -32,7 +32,7 @@ from pydantic import (
 from mobilenet_tf import migrations
 from mobilenet_tf.config_errors import explain, types_of
 from mobilenet_tf.inference.endings import Ending
-from mobilenet_tf.inference.formats import FORMATS, InputType, unknown_format
+from mobilenet_tf.inference.formats import FORMATS, Engine, InputType, unknown_format
 from mobilenet_tf.models import specs
 from mobilenet_tf.utils import files, strict_yaml
 from mobilenet_tf.utils.errors import UserError
@@ -517,6 +517,11 @@ class Export(Section):
     formats: list[str] = Field(
         default=["tflite", "tflite_int8"], description=f"The formats to export to, of {', '.join(FORMATS)}"
     )
+    engine: Engine | None = Field(
+        default=None,
+        description="What quantizes .tflite files: tensorflow is TensorFlow's converter; ai_edge is ai-edge-quantizer, "
+        "which takes seconds and makes tflite_int4 (needs the extra quantizer). null takes the better one by format",
+    )
     inputs: InputType = Field(default="float32", description="The type of the inputs and outputs of tflite_int8 files")
     outputs: str = Field(default="logits", description="What exported files end in")
     float_layers: Annotated[int, Field(ge=0)] | list[str] = Field(
@@ -563,6 +568,12 @@ class Export(Section):
     @field_validator("outputs")
     @classmethod
     def _known_ending(cls, name: str) -> str:
+    @model_validator(mode="after")
+    def _engine_makes_formats(self):
+        for name in self.formats:
+            FORMATS[name].engine(self.engine)
+        return self
+
         *first, last = (ending.name for ending in cls.endings or (Ending(name),))
         if name not in (*first, last):
             raise ValueError(f"must be {', '.join(first)}{' or ' if first else ''}{last}")

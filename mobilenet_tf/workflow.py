@@ -278,14 +278,14 @@ def export_run(
     cfg = _with_splits_of_run(open_config(run, overrides), run, overrides)
     from mobilenet_tf.export import report
     from mobilenet_tf.export.exporter import Exporter
-    from mobilenet_tf.inference.formats import FORMATS, find_format
+    from mobilenet_tf.inference.formats import FORMATS, check_engine, find_format
     from mobilenet_tf.inference.predict import load_predictor
 
     names = list(formats or cfg.export.formats)
     if not names:
         raise UserError("export.formats must name a format, such as tflite. Received: none")
     for name in names:
-        find_format(name, "formats")
+        check_engine(find_format(name, "formats"), cfg.export.engine)
     task, folder = find_task(cfg.task)(cfg), folder or exports_of(run)
     exporter = Exporter(task, artifact.locate(run)[0])
     if any(map(exporter.needs_calibration, names)):

@@ -86,6 +86,7 @@ class Exporter:
             inputs=options.inputs if options.inputs in chosen.input_types else "float32",
             float_layers=options.float_layers if float_layers is None else float_layers,
         )
+            engine=options.engine,
 
     def score(self, predictor: Predictor) -> dict[str, Any]:
         """Returns the task's metrics on `export.verify_samples` of the validation split; none where it is not here."""
