@@ -556,6 +556,9 @@ class Export(Section):
     max_drop: float = Field(
         default=0.02, ge=0, description="The largest accepted drop of the metric from the model to a file"
     )
+    min_agreement: float = Field(
+        default=0.8, ge=0, le=1, description="The smallest accepted agreement of a file's predictions with the model's"
+    )
 
     @field_validator("formats")
     @classmethod
@@ -565,15 +568,15 @@ class Export(Section):
                 raise ValueError(f"export.formats.{i} {unknown_format(name)}")
         return names
 
-    @field_validator("outputs")
-    @classmethod
-    def _known_ending(cls, name: str) -> str:
     @model_validator(mode="after")
     def _engine_makes_formats(self):
         for name in self.formats:
             FORMATS[name].engine(self.engine)
         return self
 
+    @field_validator("outputs")
+    @classmethod
+    def _known_ending(cls, name: str) -> str:
         *first, last = (ending.name for ending in cls.endings or (Ending(name),))
         if name not in (*first, last):
             raise ValueError(f"must be {', '.join(first)}{' or ' if first else ''}{last}")

@@ -72,6 +72,10 @@ class Metric(Protocol):
         """Adds one sample and what the model predicts for it."""
         ...
 
+    def merge(self, other: Any) -> None:
+        """Adds the samples of another metric of this kind, for the numbers alone: pictures are not kept."""
+        ...
+
     def result(self) -> dict[str, float]:
         """The numbers over all samples that were added, `count` among them."""
         ...

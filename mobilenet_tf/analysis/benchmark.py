@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from mobilenet_tf.analysis.inspect_tflite import inspect_tflite
 from mobilenet_tf.analysis.timing import Contender, contender, in_compiled_model
 from mobilenet_tf.inference import artifact
 from mobilenet_tf.inference.formats import KINDS, TFLITE, resolve
@@ -26,6 +27,7 @@ from mobilenet_tf.utils import files
 from mobilenet_tf.utils.console import plain
 from mobilenet_tf.utils.errors import UserError
 
+SLOW_QUANTIZED = {"HARD_SWISH"}  # operations that leave XNNPACK once they are quantized
 CALLS_PER_TURN = 10  # calls in a row before the next file has its turn
 
 
@@ -44,10 +46,15 @@ class Latency:
     p90_ms: float
     min_ms: float
     runtime: str  # what ran it: "LiteRT", "LiteRT CompiledModel", "TensorFlow Lite", "TensorFlow", "ONNX Runtime"
+    slow_operations: tuple[str, ...] = ()  # in a quantized .tflite file: those without a fast quantized kernel on x86
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as plain types for JSON."""
-        return {**asdict(self), "input_shape": list(self.input_shape)}
+        return {
+            **asdict(self),
+            "input_shape": list(self.input_shape),
+            "slow_operations": list(self.slow_operations),
+        }
 
 
 def latency(
@@ -173,11 +180,12 @@ def _turns(runs: int) -> Iterator[int]:
 
 def _latency(timed: Contender, times: list[float], whole_path: bool) -> Latency:
     predictor, path = timed.predictor, timed.predictor.path
+    quantized = path is not None and predictor.format == TFLITE.name and _is_quantized(path)
     return Latency(
         file=str(path) if whole_path and path else predictor.name,
         format=predictor.format,
         size=files.size(path) if path else None,
-        quantized=path is not None and predictor.format == TFLITE.name and _is_quantized(path),
+        quantized=quantized,
         input_shape=timed.images.shape,
         threads=predictor.threads,
         runs=len(times),
@@ -185,11 +193,17 @@ def _latency(timed: Contender, times: list[float], whole_path: bool) -> Latency:
         p90_ms=float(np.percentile(times, 90)),
         min_ms=float(np.min(times)),
         runtime=timed.runtime,
+        slow_operations=_slow_operations(path) if path and quantized else (),
     )
 
 
 def _is_quantized(path: Path) -> bool:
     return any(np.dtype(tensor["dtype"]) in (np.int8, np.uint8) for tensor in open_tflite(path).get_tensor_details())
+
+
+def _slow_operations(path: Path) -> tuple[str, ...]:
+    found = {row.type for row in inspect_tflite(path)["rows"]}
+    return tuple(sorted(found & SLOW_QUANTIZED))
 
 
 def warnings(results: Iterable[Latency]) -> list[str]:
@@ -204,10 +218,11 @@ def warnings(results: Iterable[Latency]) -> list[str]:
         floats = [r for r in alike if not r.quantized]
         best = min(floats, key=lambda r: r.median_ms, default=None)
         if best and slow.median_ms > best.median_ms:
+            kernels = f"no fast quantized kernel of {', '.join(slow.slow_operations)} on x86"
+            why = f"there is {kernels}" if slow.slow_operations else "its quantized kernels are the slower ones here"
             lines.append(
-                f"{slow.file} is slower than {best.file} on this machine ({slow.median_ms:.1f} ms against "
-                f"{best.median_ms:.1f}, threads: {slow.threads}): some quantized operations, such as HARD_SWISH, have "
-                "no fast kernel on x86. Measure on the phone before you choose."
+                f"{slow.file} is slower than {best.file} on this machine ({slow.median_ms:.2f} ms against "
+                f"{best.median_ms:.2f}, threads: {slow.threads}): {why}. Measure on the phone before you choose."
             )
     return lines
 

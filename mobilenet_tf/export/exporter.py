@@ -19,6 +19,7 @@ from mobilenet_tf.inference import artifact, spread
 from mobilenet_tf.inference.predict import Predictor, keras_predictor, load_keras, load_predictor
 from mobilenet_tf.task import Task
 from mobilenet_tf.training.evaluate import evaluate, evaluation_inputs
+from mobilenet_tf.training.intervals import Grouped, Scores
 from mobilenet_tf.utils.errors import UserError
 
 
@@ -39,7 +40,7 @@ class Exporter:
         self.model = task.serving_model(self.network)
         self.reference = keras_predictor(self.model, self.metadata)
         self.is_qat = qat.is_prepared(self.network)
-        self._references: dict[bool, tuple[Predictor, dict]] = {}
+        self._references: dict[bool, tuple[Predictor, Scores]] = {}
 
     def _validation(self) -> Source | None:
         """The validation split; None, with a warning, where its images are not on this machine."""
@@ -85,8 +86,8 @@ class Exporter:
             dynamic_batch=options.dynamic_batch,
             inputs=options.inputs if options.inputs in chosen.input_types else "float32",
             float_layers=options.float_layers if float_layers is None else float_layers,
-        )
             engine=options.engine,
+        )
 
     def score(self, predictor: Predictor) -> dict[str, Any]:
         """Returns the task's metrics on `export.verify_samples` of the validation split; none where it is not here."""
@@ -94,8 +95,18 @@ class Exporter:
             return {}
         return evaluate(self.task, predictor, self.validation, limit=self.cfg.export.verify_samples)
 
-    def reference_for(self, name: str) -> tuple[Predictor, dict[str, Any]]:
-        """Returns the predictor that a file of that format is compared with, and its metrics.
+    def scores(self, predictor: Predictor) -> Scores:
+        """Returns what `score` does, with the intervals of the metrics."""
+        if self.validation is None:
+            return Scores({})
+        source = self.validation
+        metric: Any = Grouped(lambda: self.task.metric(source))
+        return metric.scores(
+            evaluate(self.task, predictor, source, limit=self.cfg.export.verify_samples, metric=metric)
+        )
+
+    def reference_for(self, name: str) -> tuple[Predictor, Scores]:
+        """Returns the predictor that a file of that format is compared with, and its scores.
 
         It is the model itself; for a network from quantization-aware training and a format that is not int8, the float
         network in it.
@@ -103,20 +114,21 @@ class Exporter:
         plain = self.is_qat and not convert.FORMATS[name].keeps_qat
         if plain not in self._references:
             predictor = keras_predictor(qat.strip(self.model), self.metadata) if plain else self.reference
-            self._references[plain] = predictor, self.score(predictor)
+            self._references[plain] = predictor, self.scores(predictor)
         return self._references[plain]
 
     def verify(self, name: str, path: Path) -> verification.Verification:
         """Compares a file of that format with the model it was made from; writes the result beside the file."""
-        model, metrics = self.reference_for(name)
+        model, scores = self.reference_for(name)
         return verification.verify(
             model,
             load_predictor(path),
             self.images,
-            self.score,
+            self.scores,
             self.task.monitor,
             self.cfg.export.max_drop,
-            reference_metrics=metrics,
+            min_agreement=self.cfg.export.min_agreement,
+            reference_scores=scores,
             agree=self.agree,
         )
 

@@ -15,9 +15,20 @@ from rich.table import Table
 
 from mobilenet_tf.inference.predict import Predictor
 from mobilenet_tf.inference.spread import Spread, leaves
+from mobilenet_tf.training.intervals import (
+    Interval,
+    Scores,
+    samples_for_drop,
+    samples_for_share,
+    standard_error,
+    wilson,
+    worst_drop,
+)
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.console import plain
 from mobilenet_tf.utils.errors import UserError
+
+ROUNDING = 1e-3  # of the range of an output: float32 files differ by 1e-6 of it, int8 ones by 1e-2 and more
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,19 @@ class Parity:
     # model gives the same outputs for all images, or neither detects anything in any of them.
     agreement: float | None
     images: int  # how many were compared
+    # The largest difference, as a share of the range of the output that it is in: what rounding makes is tiny.
+    relative_diff: float
+    compared: int = 0  # how many of the images the agreement is the mean of
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether file and model give the same numbers but for rounding, so that the file needs no statistics."""
+        return self.relative_diff <= ROUNDING
+
+    @property
+    def agreement_interval(self) -> tuple[float, float] | None:
+        """Wilson's 95 % interval of the agreement."""
+        return None if self.agreement is None else wilson(self.agreement * self.compared, self.compared)
 
 
 def check_parity(
@@ -51,17 +75,46 @@ def check_parity(
     endings = [p.metadata.ending for p in (reference, candidate) if p.metadata]
     comparable = next((ending.probabilities for ending in endings if ending.probabilities), lambda raw: raw)
     compare: Callable[[Any, Any], Any] = agree or _same_argmax
-    diffs, same, spread = [], [], Spread()
+    diffs, same, spread, ranges = [], [], Spread(), Ranges()
     for start in range(0, len(images), batch):
         pair = [predictor(images[start : start + batch]) for predictor in (reference, candidate)]
         spread.update(pair[0])
         same.append(compare(*pair))
-        for want, got in zip(*map(leaves, pair), strict=True):
-            diffs.append(np.abs(comparable(want).astype(np.float64) - comparable(got)).ravel())
+        for index, (want, got) in enumerate(zip(*map(leaves, pair), strict=True)):
+            want = comparable(want).astype(np.float64)
+            diffs.append(np.abs(want - comparable(got)).ravel())
+            ranges.update(index, want, diffs[-1])
     diff, same = np.concatenate(diffs), np.concatenate(same)
     defined = same[~np.isnan(same)]
     agreement = float(defined.mean()) if len(defined) and not spread.alike else None
-    return Parity(float(diff.max()), float(diff.mean()), agreement, len(images))
+    return Parity(
+        max_diff=float(diff.max()),
+        mean_diff=float(diff.mean()),
+        agreement=agreement,
+        images=len(images),
+        relative_diff=ranges.relative(),
+        compared=len(defined),
+    )
+
+
+class Ranges:
+    """The range of each output over all images, and the largest difference of a file's."""
+
+    def __init__(self):
+        self.rows: dict[int, tuple[float, float, float]] = {}  # by output: least, most, largest difference
+
+    def update(self, index: int, values: np.ndarray, differences: np.ndarray) -> None:
+        """Adds the values of an output for a batch."""
+        if values.size:
+            least, most, diff = self.rows.get(index, (math.inf, -math.inf, 0.0))
+            # NumPy's maximum, unlike Python's, keeps NaN
+            worst = float(np.maximum(diff, differences.max()))
+            self.rows[index] = min(least, float(values.min())), max(most, float(values.max())), worst
+
+    def relative(self) -> float:
+        """Returns the largest difference as a share of the range of its output; NaN where a file gives NaN."""
+        shares = [diff and diff / max(most - least, 1e-12) for least, most, diff in self.rows.values()]
+        return float(np.max(shares)) if shares else 0.0
 
 
 def _same_argmax(reference: Any, candidate: Any) -> np.ndarray:
@@ -69,7 +122,8 @@ def _same_argmax(reference: Any, candidate: Any) -> np.ndarray:
     return np.concatenate([(want.argmax(-1) == got.argmax(-1)).ravel() for want, got in pairs])
 
 
-UNPROVEN = "unproven"  # the verdict where the outputs are the same for all images, as of an untrained model
+OK, FAILED = "ok", "failed"  # verdicts
+UNPROVEN = "unproven"  # the verdict where nothing shows that the file is as good as the model, or as bad
 
 
 @dataclass(frozen=True)
@@ -84,6 +138,9 @@ class Verification:
     candidate: dict[str, Any]
     monitor: tuple[str, str]  # the metric that decides, and "max" or "min": which way is better
     max_drop: float  # the largest accepted drop of that metric
+    min_agreement: float = 0.8  # the least accepted agreement
+    drop_error: float | None = None  # the standard error of the drop; None where the samples were too few for one
+    intervals: dict[str, Interval] = field(default_factory=dict)  # of the file's metrics
     latency_ms: dict[str, float] = field(default_factory=dict)  # threads or "auto" -> median for one image
     peak_memory: int | None = None  # bytes that loading and running it once takes
     unsupported_ops: list[str] = field(default_factory=list)  # operations that the runtime does not have itself
@@ -110,17 +167,73 @@ class Verification:
         return self.verdict == "ok"
 
     @property
+    def count(self) -> int:
+        """The number of samples that the metrics are from."""
+        return int(self.candidate.get("count", self.parity.images))
+
+    @property
+    def worst_drop(self) -> float:
+        """How large the drop may be, with 95 % confidence, for the number of samples; see `intervals.worst_drop`."""
+        return worst_drop(self.drop, self.drop_error, self.count)
+
+    @property
     def verdict(self) -> str:
-        """Either "ok", "failed", or "unproven": no metric was measured, or the outputs are alike for all images."""
+        """Either "ok", "failed" or "unproven"; `reason` says why."""
+        return self._judged[0]
+
+    @property
+    def reason(self) -> str:
+        """Why the verdict is not "ok", and what would help; empty where it is."""
+        return self._judged[1]
+
+    @property
+    def _judged(self) -> tuple[str, str]:
+        """The verdict and its reason: the first line that applies."""
+        name, parity = self.monitor[0], self.parity
         if not self.reference:
-            return UNPROVEN
-        if self.drop <= self.max_drop + 1e-9:  # 1.0 - 0.98 is a little more than 0.02
-            return "ok" if self.parity.agreement is not None else UNPROVEN
-        return "failed"
+            return UNPROVEN, "no metric was measured, as the validation images are not here: set data.root=PATH"
+        if not self.drop <= self.max_drop + 1e-9:  # NaN fails; 1.0 - 0.98 is a little more than 0.02
+            return FAILED, f"{name} drops by {self.drop:.3f}, more than export.max_drop={self.max_drop:g}"
+        if parity.agreement is None:
+            return UNPROVEN, f"the model predicts the same, or nothing, for all {parity.images} images"
+        if parity.agreement < self.min_agreement:
+            return FAILED, (
+                f"it agrees with the model on {parity.agreement:.1%} of {parity.compared} images, less than "
+                f"export.min_agreement={self.min_agreement:g}"
+            )
+        if parity.is_exact:
+            return OK, ""
+        return self._judged_by_samples()
+
+    def _judged_by_samples(self) -> tuple[str, str]:
+        """The verdict on a file whose numbers differ from the model's: are the samples enough to tell?"""
+        name, parity, interval = self.monitor[0], self.parity, self.parity.agreement_interval
+        if self.worst_drop > self.max_drop:
+            needed = samples_for_drop(self.drop, self.drop_error, self.count, self.max_drop)
+            cure = f"about {needed:,} would (export.verify_samples)" if needed else "it is at its limit"
+            return UNPROVEN, (
+                f"{self.count} samples cannot show that {name} drops by at most {self.max_drop:g}, as it may drop by "
+                f"{self.worst_drop:.3f}: {cure}"
+            )
+        if interval and parity.agreement is not None and interval[0] < self.min_agreement:
+            needed = samples_for_share(parity.agreement, self.min_agreement)
+            cure = f"about {needed:,} would (export.parity_samples)" if needed else "it is at its limit"
+            return UNPROVEN, (
+                f"{parity.compared} images with something to compare cannot show that it agrees with the model on at "
+                f"least {self.min_agreement:.0%}: {cure}"
+            )
+        return OK, ""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything, with the verdict, as plain types for JSON."""
-        values = {**asdict(self), "drop": self.drop if self.reference else None, "ok": self.ok}
+        values = {
+            **asdict(self),
+            "drop": self.drop if self.reference else None,
+            "worst_drop": self.worst_drop if self.reference else None,
+            "ok": self.ok,
+            "verdict": self.verdict,
+            "reason": self.reason,
+        }
         return json.loads(json.dumps(values, default=lambda value: value.tolist()))  # numpy's scalars and arrays
 
 
@@ -128,21 +241,23 @@ def verify(
     reference: Predictor,
     candidate: Predictor,
     images: np.ndarray,
-    evaluate: Callable[[Predictor], dict[str, Any]],
+    evaluate: Callable[[Predictor], Scores],
     monitor: tuple[str, str],
     max_drop: float = 0.02,
     *,
-    reference_metrics: dict[str, Any] | None = None,
+    min_agreement: float = 0.8,
+    reference_scores: Scores | None = None,
     agree: Callable[[Any, Any], Sequence[float]] | None = None,
 ) -> Verification:
     """Compares a file with the model it was made from, and writes the result beside the file.
 
     Args:
         images: [N, H, W, 3] in 0..255, real and preprocessed as for evaluation, for the parity check.
-        evaluate: predictor -> metrics, on the same samples for both.
+        evaluate: predictor -> its scores, on the same samples for both.
         monitor: (name, "max" or "min") of the metric that decides.
         max_drop: the largest drop of that metric that is accepted; see Verification.ok.
-        reference_metrics: the metrics of the reference, where they are known from the verification of another file.
+        min_agreement: the smallest agreement that is accepted.
+        reference_scores: those of the reference, where they are known from the verification of another file.
         agree: see check_parity.
     """
     parity = check_parity(reference, candidate, images, agree=agree)
@@ -151,19 +266,29 @@ def verify(
             f"{candidate.name} is {UNPROVEN}: the model predicts the same, or nothing, for all {parity.images} images",
             stacklevel=2,
         )
+    known, found = reference_scores or evaluate(reference), evaluate(candidate)
     verification = Verification(
         file=candidate.name,
         format=candidate.format,
         size=files.size(candidate.path) if candidate.path else 0,
         parity=parity,
-        reference=evaluate(reference) if reference_metrics is None else reference_metrics,
-        candidate=evaluate(candidate),
+        reference=known.numbers,
+        candidate=found.numbers,
         monitor=(monitor[0], monitor[1]),
         max_drop=max_drop,
+        min_agreement=min_agreement,
+        drop_error=_drop_error(known, found, monitor[0]),
+        intervals=found.intervals,
     )
     if candidate.path:
         files.write_json(verification_path(candidate.path), verification.to_dict())
     return verification
+
+
+def _drop_error(reference: Scores, candidate: Scores, name: str) -> float | None:
+    """The standard error of the difference of a metric: smaller than that of either, as both have the same samples."""
+    pairs = zip(reference.partial, candidate.partial, strict=False)
+    return standard_error([a[name] - b[name] for a, b in pairs if name in a and name in b])
 
 
 def verification_path(path: Path) -> Path:
@@ -184,6 +309,7 @@ HEADER = (
     "needs",
     "verdict",
 )
+MIN_WIDTHS = {"file": 4, "unsupported ops": 4}  # of columns that may be folded
 
 
 def columns(verifications: Iterable[Verification]) -> list[list[str]]:
@@ -215,9 +341,10 @@ def table(verifications: Iterable[Verification]) -> Table:
     if verifications:
         title = f"Exported files against the model, {verifications[0].reference_score}"
     header, *rows = columns(verifications)
-    result = Table(title=title, box=None, padding=(0, 1, 0, 0))
+    reasons = "\n".join(f"{v.file} is {v.verdict}: {v.reason}" for v in verifications if v.reason)
+    result = Table(title=title, box=None, padding=(0, 1, 0, 0), caption=plain(reasons) or None, caption_justify="left")
     for name, *cells in zip(header, *rows, strict=True):
-        min_width = 4 if name in ("file", "unsupported ops") else max(map(len, cells), default=0)
+        min_width = MIN_WIDTHS.get(name) or max(map(len, cells), default=0)
         side = "left" if name == "file" else "right"
         result.add_column(name, justify=side, min_width=min_width, overflow="fold")
     for *cells, verdict in rows:

@@ -46,6 +46,8 @@ class AttributeMetric:
     probability that is not finite counts as the worst possible one.
     """
 
+    no_scores = ("prior", "majority")  # of a model: they are those of the data
+
     def __init__(self, classes: Sequence[str], thresholds: Sequence[float] | None = None):
         self.classes = list(classes)
         self.thresholds = [0.5] * len(self.classes) if thresholds is None else list(thresholds)
@@ -58,6 +60,12 @@ class AttributeMetric:
         self._labels.append(np.asarray(sample["attributes"]))
         self._probabilities.append(prediction["probabilities"])
         self._present.append(prediction["present"])
+
+    def merge(self, other: AttributeMetric) -> None:
+        """Adds the samples of another metric."""
+        self._labels += other._labels
+        self._probabilities += other._probabilities
+        self._present += other._present
 
     def columns(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """(labels bool, probabilities float64, present bool) of the samples with a known label, for each attribute."""

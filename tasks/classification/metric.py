@@ -41,6 +41,8 @@ class ClassificationMetric:
     confusion: int64 [C, C], rows = truth. support: int64 [C], samples of each class.
     """
 
+    shares = ("top1", "top5")  # of the samples
+
     def __init__(self, classes: Sequence[str]):
         self.classes = list(classes)
         size = len(self.classes)
@@ -74,6 +76,15 @@ class ClassificationMetric:
         self._bins[bin_index] += (1, confidence, predicted == truth)
         if predicted != truth:
             self._keep_mistake(sample, truth, predicted, confidence)
+
+    def merge(self, other: ClassificationMetric) -> None:
+        """Adds the samples of another metric, without its mistakes."""
+        self.confusion += other.confusion
+        self.support += other.support
+        self._top5 += other._top5
+        self._log_loss += other._log_loss
+        self._bins += other._bins
+        self._not_finite += other._not_finite
 
     def _checked(self, sample: dict, prediction: Prediction) -> tuple[int, np.ndarray]:
         size = len(self.classes)

@@ -100,6 +100,16 @@ class DetectionMetric:
             )
         self._keep(sample, truth, prediction)
 
+    def merge(self, other: DetectionMetric) -> None:
+        """Adds the samples of another metric, without its examples."""
+        self.__dict__.pop("scores", None)
+        self.images += other.images
+        self.results += other.results
+        self.not_finite += other.not_finite
+        if self.known_images is None:
+            first = len(self.annotations) + 1
+            self.annotations += [{**entry, "id": number} for number, entry in enumerate(other.annotations, first)]
+
     def _image(self, sample: dict) -> dict:
         name = as_text(sample["id"])
         if self.known_images is not None:

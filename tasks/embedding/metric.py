@@ -34,6 +34,8 @@ class VerificationPairs:
 class EmbeddingMetric:
     """Collects the embeddings of a split; scores pairs of its images (those of a list, or drawn ones) and retrieval."""
 
+    no_scores = ("threshold", "accuracy_deviation")
+
     def __init__(self, pairs: Pairs | None = None, limit: int = 200_000, threshold: float | None = None):
         """`limit`: the largest number of pairs that are drawn; a list is scored whole. `threshold`: the model's own."""
         self.listed, self.limit, self.threshold = pairs, limit, threshold
@@ -51,6 +53,13 @@ class EmbeddingMetric:
         image = np.asarray(sample.get("image", 0))
         if image.ndim == 3 and image.shape[-1] == 3 and len(self.thumbnails) == len(self.ids) - 1 < MAX_THUMBNAILS:
             self.thumbnails.append(viz.thumbnail(image, THUMBNAIL_PIXELS))
+
+    def merge(self, other: EmbeddingMetric) -> None:
+        """Adds the samples of another metric, without its thumbnails."""
+        self.__dict__.pop("verified", None)
+        self.ids += other.ids
+        self._labels += other._labels
+        self._embeddings += other._embeddings
 
     @property
     def labels(self) -> np.ndarray:

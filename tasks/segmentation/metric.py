@@ -61,6 +61,12 @@ class SegmentationMetric:
             self._boundary[label] += (score, 1)
         self._keep_worst(sample, confusion, truth, mask)
 
+    def merge(self, other: SegmentationMetric) -> None:
+        """Adds the samples of another metric, without its worst images."""
+        self.confusion += other.confusion
+        self.count += other.count
+        self._boundary += other._boundary
+
     def _keep_worst(self, sample, confusion, truth, mask):
         score = float(np.nanmean(iou(confusion))) if confusion.any() else 1.0
         key = (-score, -self.count)  # among equals the earlier sample stays

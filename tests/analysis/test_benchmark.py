@@ -15,6 +15,7 @@ from rich.console import Console
 
 from mobilenet_tf.analysis import benchmark
 from mobilenet_tf.analysis.benchmark import Latency, compare, latency
+from mobilenet_tf.analysis.inspect_tflite import inspect_tflite
 from mobilenet_tf.analysis.timing import COMPILED, contender
 from mobilenet_tf.export.convert import export
 from mobilenet_tf.inference.artifact import Metadata
@@ -166,6 +167,17 @@ def test_a_slow_int8_file_is_one_warning(milliseconds, threads, count):
     lines = benchmark.warnings([FLOAT, replace(INT8, median_ms=milliseconds, threads=threads)])
     assert len(lines) == count
     assert all("\n" not in line and "int8.tflite is slower than float.tflite" in line for line in lines)
+
+
+def test_a_warning_blames_only_what_the_file_has(files):
+    slow = replace(INT8, median_ms=3.0)
+    [line] = benchmark.warnings([FLOAT, slow])
+    assert "HARD_SWISH" not in line
+    [line] = benchmark.warnings([FLOAT, replace(slow, slow_operations=("HARD_SWISH",))])
+    assert "no fast quantized kernel of HARD_SWISH on x86" in line
+    [result] = compare([files["int8"]], threads=(1,), warmup=0, runs=1)
+    operations = {row.type for row in inspect_tflite(files["int8"])["rows"]}
+    assert set(result.slow_operations) == operations & {"HARD_SWISH"}
 
 
 def test_one_warning_a_file():

@@ -29,6 +29,7 @@ from mobilenet_tf.inference.tflite_schema import operators
 from mobilenet_tf.models import builder
 from mobilenet_tf.models.layers import BatchNormalization
 from mobilenet_tf.tasks.classification.export import serving_model
+from mobilenet_tf.training.intervals import Scores
 from mobilenet_tf.utils.errors import UserError
 
 SIZE = 32
@@ -568,7 +569,7 @@ def test_parity_counts_what_differs():
     left, right = predictor([[0, 1], [2, 0]]), predictor([[0, 1], [0, 1]])
     for each in (left, right):
         each.metadata = None
-    assert check_parity(left, right, np.zeros((2, 4, 4, 3))) == Parity(2.0, 0.75, 0.5, 2)
+    assert check_parity(left, right, np.zeros((2, 4, 4, 3))) == Parity(2.0, 0.75, 0.5, 2, relative_diff=1.0, compared=2)
     with pytest.raises(UserError, match="real images. Received: none"):
         check_parity(left, right, np.zeros((0, 4, 4, 3)))
 
@@ -586,7 +587,7 @@ def test_models_with_the_same_outputs_for_all_images_are_unproven(finds):
     with pytest.warns(
         UserWarning, match="model.tflite is unproven: the model predicts the same, or nothing, for all 8"
     ):
-        result = verify(predictor, predictor, TEST_IMAGES[:8], lambda _: {"top1": 0.9}, MONITOR, agree=agree)
+        result = verify(predictor, predictor, TEST_IMAGES[:8], lambda _: Scores({"top1": 0.9}), MONITOR, agree=agree)
     assert result.parity.agreement is None and result.drop == 0.0
     assert not result.ok and result.to_dict()["ok"] is False
     assert verification.columns([result])[1][-1] == "unproven"
@@ -594,7 +595,7 @@ def test_models_with_the_same_outputs_for_all_images_are_unproven(finds):
 
 def test_verification_is_written_beside_the_file(exported, reference, sure):
     def evaluate(predictor):
-        return score(predictor, *sure)
+        return Scores(score(predictor, *sure))
 
     for format, name in (("tflite", "model.tflite.json"), ("savedmodel", "saved_model/verification.json")):
         path = exported(format)
@@ -603,7 +604,7 @@ def test_verification_is_written_beside_the_file(exported, reference, sure):
         assert result.size > 4 * 5000, "bytes, of more than 5,000 float32 weights"
         written = json.loads((path.parent / name).read_text())
         assert written == result.to_dict()
-        assert written["reference"] == written["candidate"] == evaluate(reference)
+        assert written["reference"] == written["candidate"] == evaluate(reference).numbers
 
 
 def test_known_metrics_of_the_reference_are_not_computed_again(exported, reference):
@@ -611,10 +612,10 @@ def test_known_metrics_of_the_reference_are_not_computed_again(exported, referen
 
     def evaluate(predictor):
         seen.append(predictor.format)
-        return {"top1": np.float32(0.5), "per_class": np.array([0.5, 0.5])}
+        return Scores({"top1": np.float32(0.5), "per_class": np.array([0.5, 0.5])})
 
     candidate = load_predictor(exported("tflite"))
-    result = verify(reference, candidate, TEST_IMAGES[:2], evaluate, MONITOR, reference_metrics={"top1": 0.75})
+    result = verify(reference, candidate, TEST_IMAGES[:2], evaluate, MONITOR, reference_scores=Scores({"top1": 0.75}))
     assert seen == ["tflite"]
     assert (result.drop, result.ok) == (0.25, False)
     assert result.to_dict()["candidate"] == {"top1": 0.5, "per_class": [0.5, 0.5]}
@@ -632,7 +633,7 @@ def test_known_metrics_of_the_reference_are_not_computed_again(exported, referen
     + [("min", 0.3, 0.31, True), ("min", 0.3, 0.33, False), ("min", 0.3, 0.1, True)],
 )
 def test_a_drop_over_the_limit_fails(mode, model_has, file_has, ok):
-    parity = Parity(0.1, 0.01, 1.0, 8)
+    parity = Parity(0.1, 0.01, 1.0, 8, relative_diff=0.0, compared=8)  # so that the drop alone decides
     result = Verification("m.tflite", "tflite", 10, parity, {"m": model_has}, {"m": file_has}, ("m", mode), 0.02)
     assert result.ok is ok
     console = Console(width=80, record=True, file=io.StringIO())

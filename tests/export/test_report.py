@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from mobilenet_tf.export import report
 from mobilenet_tf.export.verification import Parity, Verification
 
-PARITY = Parity(0.1, 0.01, 0.975, 8)
+PARITY = Parity(0.1, 0.01, 0.975, 8, relative_diff=1e-6, compared=8)
 
 
 def verification(file, **values):

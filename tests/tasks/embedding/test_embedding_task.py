@@ -156,7 +156,7 @@ def test_exports_end_in_the_embedding_alone_and_agree(run, exported):
     vectors = load_predictor(run.folder)(validation_images())["embedding"]
     others = np.mean([a @ b for a, b in itertools.combinations(vectors, 2)])
     assert 1 - int8 < 0.5 * (1 - others), "the best that is the same for all pictures comes to half, or more"
-    assert all(result.ok for result in results)
+    assert [result.verdict for result in results] == ["ok", "unproven", "ok"], "24 images are few for int8 alone"
     raw = load_predictor(folder / "model_int8.tflite")(np.zeros((2, 32, 32, 3), np.uint8))
     assert isinstance(raw, np.ndarray) and raw.shape == (2, 16)
     assert convert.tflite_ops(folder / "model_int8.tflite")["L2_NORMALIZATION"] == 1, "the runtime's own operation"
