@@ -61,6 +61,7 @@ def test_a_mistake_is_one_line_and_exit_code_2_without_tensorflow(arguments, mes
 def test_doctor_and_configs_report_as_json(capsys):
     found = json.loads(call(capsys, "doctor", "--json")[1])
     assert found["tensorflow"].startswith("2.") and found["cores"] == os.cpu_count()
+    assert found["ai-edge-litert"].startswith("2.")
     names = [row["name"] for row in json.loads(call(capsys, "configs", "list", "--json")[1])]
     assert {"demo", "folder_v2", "stanford_dogs_v1", "stanford_dogs_v2", "stanford_dogs_v3_large"} <= set(names)
     shown = json.loads(call(capsys, "configs", "show", "demo", "seed=5", "--json")[1])

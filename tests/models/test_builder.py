@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import mobilenet_tf
+from mobilenet_tf.inference.tflite import interpreter_class
 from mobilenet_tf.models import specs
 from mobilenet_tf.models.layers import BatchNormalization
 from mobilenet_tf.utils.errors import UserError
@@ -360,7 +361,7 @@ def test_tflite_folds_normalisation_and_activations(name, expected, tmp_path):
     signature = [tf.TensorSpec((1, 64, 64, 3), name="image")]
     model.export(tmp_path, verbose=False, input_signature=signature)
     content = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path)).convert()
-    interpreter = tf.lite.Interpreter(model_content=content)
+    interpreter = interpreter_class()(model_content=content)
     ops = collections.Counter(op["op_name"] for op in interpreter._get_ops_details())
     assert {op: ops[op] for op in expected} == expected
     assert not {"PAD", "PADV2", "RELU6", "VAR_HANDLE", "READ_VARIABLE"} & set(ops)
