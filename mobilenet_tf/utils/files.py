@@ -13,9 +13,11 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from mobilenet_tf.utils.errors import UserError, some
 
+OF_SYSTEM = 2**20  # bytes that are read of a file of the system, which says that it is empty and may never end
 NAME_TAIL = 50  # characters of a name that its temporary name keeps: file systems end at 255 bytes
 
 
@@ -37,7 +39,13 @@ def temporary_path(path: str | Path) -> Path:
 
 
 def read_bytes(path: str | Path, limit: int) -> bytes:
-    """Returns the bytes of a file.
+    """Returns the bytes of a file. Raises as `open_file`."""
+    with open_file(path, limit) as file:  # which sets memory aside for as many bytes as it is asked for
+        return file.read(min(limit, os.fstat(file.fileno()).st_size or OF_SYSTEM))
+
+
+def open_file(path: str | Path, limit: int) -> BinaryIO:
+    """Opens a file to read its bytes.
 
     Raises OSError, and ValueError with the reason: a folder, or a pipe, device or socket, which could block; or a file
     of more than `limit` bytes.
@@ -47,8 +55,7 @@ def read_bytes(path: str | Path, limit: int) -> bytes:
         raise ValueError("a folder, pipe, device or socket, not a file")
     if info.st_size > limit:
         raise ValueError(f"{info.st_size:,} bytes, over the limit of {limit:,}")
-    with open(path, "rb") as file:
-        return file.read(limit)  # some files of the system say that they are empty, and never end
+    return open(path, "rb")
 
 
 @contextmanager

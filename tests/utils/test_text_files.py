@@ -1,11 +1,21 @@
 """Text that other people made: encodings, bounds, and one line for each fault."""
 
 import os
+import tracemalloc
 
 import pytest
 
+from mobilenet_tf.utils import text_files
 from mobilenet_tf.utils.errors import UserError
-from mobilenet_tf.utils.text_files import listed_file, read_json, read_lines, read_table, read_text, read_xml
+from mobilenet_tf.utils.text_files import (
+    listed_file,
+    read_json,
+    read_lines,
+    read_table,
+    read_text,
+    read_xml,
+    table_rows,
+)
 
 
 def write(folder, data, name="file.txt"):
@@ -85,6 +95,28 @@ def test_tables_with_faults(tmp_path):
     with pytest.raises(UserError, match="must be a row of a CSV table"):
         read_table(write(tmp_path, b'path,label\n"' + b"x" * 200_000 + b'",dog\n'))
     assert read_table(write(tmp_path, b"")) == []
+
+
+def test_a_table_is_read_a_row_at_a_time_and_a_late_fault_has_its_line(tmp_path, monkeypatch):
+    path = write(tmp_path, b"\n path,label\r\n" + b"a.jpg,dog\n" * 300_000 + b"b.jpg,d\xe9g\n" + b"a.jpg,dog\n" * 9)
+    rows = table_rows(path, ["path"])
+    assert next(rows) == (f"{path}, line 3", {"path": "a.jpg", "label": "dog"})
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"line 300003 must be text in UTF-8. Received: byte 0xe9 in '.*b.jpg,d"):
+        for _ in rows:
+            pass
+    assert tracemalloc.get_traced_memory()[1] < len("a.jpg,dog\n") * 300_000
+    tracemalloc.stop()
+    monkeypatch.setattr(text_files, "MAX_LINE", 1000)
+    with pytest.raises(UserError, match="must have lines of at most 1,000 characters. Received: more"):
+        read_table(write(tmp_path, b"path\n" + b"x" * 2000))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+def test_tables_in_other_encodings(tmp_path, encoding):
+    path = write(tmp_path, "path,label\ra.jpg,Käfer\r".encode(encoding))
+    given = {"encoding": encoding} if encoding == "cp1252" else {}
+    assert read_table(path, ["path"], **given) == [(f"{path}, line 2", {"path": "a.jpg", "label": "Käfer"})]
 
 
 @pytest.mark.parametrize("name", ["", " ", "missing.jpg", "a\0b", "x" * 5000, "."])

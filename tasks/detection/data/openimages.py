@@ -97,20 +97,29 @@ def _class_names(root: Path, encoding: str) -> dict[str, str]:
 
 
 def _images(file: Path, index: tree.Index, names: Mapping[str, str], encoding: str) -> list[NamedImage]:
-    """The images of a CSV file that are there, with their boxes."""
-    found: dict[str, _Row | None] = {}
-    for where, cells in text_files.read_table(file, COLUMNS, encoding):
-        name = tree.basename(cells["ImageID"])
-        if name not in found:
-            path = index.find(name, file) if name else None
-            found[name] = _Row(path) if path else None
-        row = found[name]
-        if row is not None:
+    """The images of a CSV file that are there, with their boxes; nothing else is kept of its millions of rows."""
+    found: dict[str, _Row] = {}
+    boxes, absent, last, row = 0, 0, None, None
+    for where, cells in text_files.table_rows(file, COLUMNS, encoding):
+        boxes += 1
+        if cells["ImageID"] != last:  # the rows of an image mostly stand together
+            last = cells["ImageID"]
+            row = _row_of(last, file, index, found)
+        if row is None:
+            absent += 1
+        else:
             row.boxes.append(_box(cells, names, where))
-    absent = sum(row is None for row in found.values())
-    if absent and absent < len(found):
-        warnings.warn(f"{file}: {absent} of {len(found)} images are not there; left out", stacklevel=3)
-    return [_in_pixels(name, row) for name, row in found.items() if row is not None]
+    if absent and found:
+        warnings.warn(f"{file}: {absent} of {boxes} boxes are of images that are not there; left out", stacklevel=3)
+    return [_in_pixels(name, row) for name, row in found.items()]
+
+
+def _row_of(image_id: str, file: Path, index: tree.Index, found: dict[str, _Row]) -> _Row | None:
+    """The row of an image, which is entered where it is new; None where the image is not there."""
+    name = tree.basename(image_id)
+    if name not in found and name and (path := index.find(name, file)):
+        found[name] = _Row(path)
+    return found.get(name)
 
 
 def _box(cells: Mapping[str, str], names: Mapping[str, str], where: str) -> tuple:

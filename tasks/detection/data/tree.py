@@ -6,7 +6,6 @@ import filecmp
 import functools
 import os
 import re
-import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mobilenet_tf.config import DataWithSplits, Split
-from mobilenet_tf.data.folder_names import split_of_name
+from mobilenet_tf.data.folder_names import folded, split_of_name
 from mobilenet_tf.data.images import EXTENSIONS
 from mobilenet_tf.data.splits import SPLITS, names_of, origin
 from mobilenet_tf.data.walk import files_with, is_hidden
@@ -107,7 +106,7 @@ class Index:
         self._named: dict[str, list[Path]] = {}
         for path in paths:
             if MASK_FOLDERS.isdisjoint(part.casefold() for part in path.relative_to(root).parts[:-1]):
-                for name in {_key(path.name), _key(path.stem)}:
+                for name in {folded(path.name), folded(path.stem)}:
                     self._named.setdefault(name, []).append(path)
 
     @classmethod
@@ -120,7 +119,10 @@ class Index:
 
     def find(self, name: str, beside: Path) -> Path | None:
         """The file with this name, with or without its suffix, that belongs to the file `beside`."""
-        found, here = self._named.get(_key(name), ()), place(beside, self.root)
+        found = self._named.get(folded(name), ())
+        if not found:
+            return None
+        here = place(beside, self.root)
         fitting = [path for path in found if _agree(place(path, self.root), here)]
         near = [path for path in fitting if path.parent == beside.parent or place(path, self.root) == here]
         if not near and len({path.parent for path in fitting}) > 1:
@@ -231,7 +233,3 @@ def _lower(file: Path, root: Path) -> list[str]:
 
 def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
-
-
-def _key(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -297,7 +298,7 @@ def test_open_images_of_a_subset(tmp_path, suffix):
         image(tmp_path / f"{name}.jpg")
     rows = row("0a") + row("0a", "/m/dog", "0,1,0.5,1", "1") + row("0b") + row("ffff", "/m/cow")
     write_openimages(tmp_path, suffix, train=rows, validation=row("0c"), test=row("eeee"))
-    with pytest.warns(UserWarning, match="(1 of 3 images are not there|the split test is left out)"):
+    with pytest.warns(UserWarning, match="(1 of 4 boxes are of images that are not there|the split test is left out)"):
         found, findings = openimages(tmp_path)
     assert boxes(found) == [("Cat", [10, 5, 20, 20]), ("Dog, wild", [0, 20, 80, 20]), ("Cat", [10, 5, 20, 20])]
     assert [entry["iscrowd"] for entry in found.coco["annotations"]] == [0, 1, 0] and not findings
@@ -311,6 +312,18 @@ def test_open_images_of_one_file_are_divided(tmp_path):
     for root in (tmp_path, tmp_path / "mine-annotations-bbox.csv"):
         parts = [[path.stem for path in openimages(root, split)[0].paths] for split in SPLITS]
         assert sorted(sum(parts, [])) == list("abcdef") and all(parts)
+
+
+def test_of_open_images_only_rows_of_images_that_are_there_are_kept(tmp_path):
+    image(tmp_path / "a.jpg")
+    rows = "".join(row(f"{number:016x}") for number in range(50_000))
+    write_openimages(tmp_path, train=row("a") + rows + row("a"))
+    tracemalloc.start()
+    with pytest.warns(UserWarning, match="50000 of 50002 boxes are of images that are not there"):
+        found, _ = openimages(tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < len(rows) / 2
+    tracemalloc.stop()
+    assert len(boxes(found)) == 2
 
 
 OPENIMAGES_FAULTS = {
