@@ -42,7 +42,7 @@ from mobilenet_tf.inference.formats import (
 )
 from mobilenet_tf.inference.predict import load_predictor
 from mobilenet_tf.inference.spread import leaves
-from mobilenet_tf.inference.tflite import POST_PROCESS
+from mobilenet_tf.inference.tflite import POST_PROCESS, open_tflite
 from mobilenet_tf.inference.tflite_schema import operators
 from mobilenet_tf.models import graph
 from mobilenet_tf.utils import files
