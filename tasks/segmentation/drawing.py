@@ -2,45 +2,83 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from mobilenet_tf import viz
 from mobilenet_tf.task import Prediction
 
-MASK_OPACITY = 0.55
+MASK_OPACITY = 0.5
+CONTOUR_SHARE = 1 / 250  # the width of half a contour, of the shorter side
+MIN_SIDE = 256  # of a drawing: smaller images are enlarged, so that contours and legend can be read
+GOLDEN = (5**0.5 - 1) / 2  # steps of this share of a circle keep hues apart, however many there are
+FIRST_COLORS = ("#E69F00", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#F0E442", "#56B4E9")  # Okabe and Ito 2008
+BACKGROUND_COLOR = "#9AA5B1"
+SHADES = ((0.85, 0.95), (0.55, 0.95), (0.95, 0.65))  # saturation and value of the hues after FIRST_COLORS, in turn
 
 
 def palette(count: int) -> np.ndarray:
-    """uint8 [256, 3]: a color for each of `count` classes, VOC's from the second on; black for what is ignored.
+    """uint8 [256, 3]: a color for each of `count` classes, gray for the first one; black for what is ignored.
 
-    Source: VOCcode/VOClabelcolormap.m, where the bits of the class id, three at a time, are the color's.
+    The first colors can be told apart with every common kind of color blindness; none is so dark or so pale that it
+    looks like shadow or sky.
     """
-    ids, colors = np.arange(1, 257), np.zeros((256, 3), np.int64)
-    for bit in range(7, -1, -1):
-        colors |= ((ids[:, None] >> [0, 1, 2]) & 1) << bit
-        ids = ids >> 3
-    colors = np.roll(colors, 1, 0)
-    colors[0] = (120, 170, 220)
-    colors[count:] = 0
-    return colors.astype(np.uint8)
+    colors = np.zeros((256, 3), np.uint8)
+    chosen = [ImageColor.getrgb(color) for color in (BACKGROUND_COLOR, *FIRST_COLORS)]
+    for index in range(max(0, count - len(chosen))):
+        saturation, value = SHADES[index % len(SHADES)]
+        red, green, blue = colorsys.hsv_to_rgb((0.03 + index * GOLDEN) % 1, saturation, value)
+        chosen.append((round(255 * red), round(255 * green), round(255 * blue)))
+    colors[:count] = chosen[:count]
+    return colors
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """The image (uint8 [H, W, 3]) tinted by the mask (uint8 [H, W]); a class named background is left as it is."""
+    """The image (uint8 [H, W, 3]) tinted by the mask (uint8 [H, W]), with contours that are seen on any ground.
+
+    A class named background is left as it is. A contour is a dark line with a white one within, both inside the class.
+    """
     tint = palette(len(classes))[mask]
     opacity = np.full(256, MASK_OPACITY)
     if classes[0].lower() == "background":
         opacity[0] = 0
     share = opacity[mask][..., None]
-    return (image * (1 - share) + tint * share + 0.5).astype(np.uint8)
+    drawn = (image * (1 - share) + tint * share + 0.5).astype(np.uint8)
+    width = max(1, round(min(mask.shape) * CONTOUR_SHARE))
+    tinted = opacity[mask] > 0
+    drawn[_edge(mask, 2 * width) & tinted] = 255
+    drawn[_edge(mask, width) & tinted] = ImageColor.getrgb(viz.INK)
+    return drawn
+
+
+def _edge(mask: np.ndarray, width: int) -> np.ndarray:
+    """The pixels [H, W] of which another class is at most `width` away, up, down, left or right."""
+    edge = np.zeros(mask.shape, bool)
+    for step in range(1, width + 1):
+        down, right = mask[step:] != mask[:-step], mask[:, step:] != mask[:, :-step]
+        edge[step:] |= down
+        edge[:-step] |= down
+        edge[:, step:] |= right
+        edge[:, :-step] |= right
+    return edge
+
+
+def enlarged(image: np.ndarray, mask: np.ndarray, side: int = MIN_SIDE) -> tuple[np.ndarray, np.ndarray]:
+    """A small image and its mask, grown together to `side` pixels on the longer side; larger ones as they are."""
+    height, width = image.shape[:2]
+    if max(height, width) >= side:
+        return image, mask
+    size = tuple(max(1, round(length * side / max(height, width))) for length in (width, height))
+    grown = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+    return np.asarray(grown), np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
 
 
 def draw(image: np.ndarray, prediction: Prediction, classes: Sequence[str]) -> np.ndarray:
     """The image (uint8 [H, W, 3]) tinted by the predicted classes, over a legend of those that occur."""
-    mask = prediction["mask"]
+    image, mask = enlarged(image, prediction["mask"])
     return with_legend(overlay(image, mask, classes), np.bincount(mask.ravel(), minlength=256), classes)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from mobilenet_tf import viz
-from mobilenet_tf.tasks.segmentation.drawing import overlay
+from mobilenet_tf.tasks.segmentation.drawing import enlarged, overlay
 from mobilenet_tf.utils import files
 
 
@@ -39,8 +39,9 @@ def _worst(metric, classes, path):
     images, captions = [], []
     for scored in metric.worst:
         height, width = scored.image.shape[:2]
-        masks = [np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
-                 for mask in (scored.truth, scored.mask)]  # fmt: skip
-        images += [scored.image, *(overlay(scored.image, mask, classes) for mask in masks)]
+        images.append(scored.image)
+        for mask in (scored.truth, scored.mask):
+            small = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+            images.append(overlay(*enlarged(scored.image, small), classes))
         captions += [f"{scored.id[-40:]}\nmean IoU {scored.miou:.2f}", "truth", "prediction"]
     return viz.sheet(images, captions, path, columns=6)

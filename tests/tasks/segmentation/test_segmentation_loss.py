@@ -198,16 +198,30 @@ def test_dilation_is_a_disc():
 # Pictures
 
 
-def test_vocs_colours_and_untouched_background():
+def test_colors_that_can_be_told_apart_and_untouched_background():
     colours = drawing.palette(21)
-    assert [tuple(colours[i]) for i in (1, 2, 15)] == [(128, 0, 0), (0, 128, 0), (192, 128, 128)]
     assert len({tuple(c) for c in drawing.palette(200)[:200]}) == 200 and tuple(colours[255]) == (0, 0, 0)
+    first = colours[:9].astype(int)
+    distances = np.abs(first[:, None] - first).sum(-1)[~np.eye(9, dtype=bool)]
+    assert distances.min() > 80, "of red, green and blue together"
+    assert ((first.max(-1) > 100) & (first.min(-1) < 200)).all(), "neither shadow nor sky"
     image = rng.integers(0, 255, (4, 6, 3)).astype(np.uint8)
     mask = np.zeros((4, 6), np.uint8)
     mask[0] = 1
     shown = drawing.overlay(image, mask, ["background", "cat"])
     np.testing.assert_array_equal(shown[1:], image[1:])
     assert (shown[0] != image[0]).any()
+
+
+@pytest.mark.parametrize("ground", [0, 255, (230, 159, 0)], ids=["black", "white", "the color of the class"])
+def test_contours_are_seen_on_any_ground(ground):
+    image = np.full((40, 40, 3), ground, np.uint8)
+    mask = np.zeros((40, 40), np.uint8)
+    mask[8:32, 8:32] = 1
+    shown = drawing.overlay(image, mask, ["background", "cat"]).astype(int)
+    np.testing.assert_array_equal(shown[mask == 0], image[mask == 0])
+    ring = shown[8:10, 20]  # from the outside in
+    assert np.abs(ring[0] - ring[1]).sum() > 400, "dark beside white"
 
 
 def test_report_and_drawing(tmp_path):
