@@ -63,7 +63,7 @@ def _split(cfg: Config, split: str) -> dict:
         findings += [*examined.findings, *_survey(examined, split)]
         for image, key in zip(examined.images, examined.masks, strict=True):
             try:
-                mask = _fitted(examined.read_mask(key), image)
+                mask = _fitted(examined.read_mask(key), image, bool(examined.as_stored))
                 counts += np.bincount(mask.ravel(), minlength=256)
             except UserError as error:
                 findings.append(str(error))
@@ -85,13 +85,13 @@ def _survey(examined: data.MaskedImages, split: str) -> list[str]:
         return [str(error)]
 
 
-def _fitted(mask: np.ndarray, image: Path) -> np.ndarray:
+def _fitted(mask: np.ndarray, image: Path, as_stored: bool) -> np.ndarray:
     try:
         size = displayed_size(image)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{image} must be an image that can be read. Received: {reason}") from None
-    return fitted(mask, image, size)
+    return fitted(mask, image, size, as_stored)
 
 
 def _sheet(cfg: Config, path: Path) -> Path:

@@ -12,7 +12,7 @@ from mobilenet_tf.data.source import Source
 from mobilenet_tf.data.splits import check_split
 from mobilenet_tf.tasks.segmentation.config import Data
 from mobilenet_tf.tasks.segmentation.data.class_frequencies import median_weights, pixel_counts
-from mobilenet_tf.tasks.segmentation.data.masked_images import MaskedImages, source
+from mobilenet_tf.tasks.segmentation.data.masked_images import MaskedImages, oriented, source
 from mobilenet_tf.tasks.segmentation.data.survey import survey
 
 __all__ = ["READERS", "MaskedImages", "examine", "median_weights", "pixel_counts", "read", "source", "survey"]
@@ -40,4 +40,5 @@ def read(data: Data, split: str, *, seed: int = 0, size: int = 96) -> Source:
 
 def examine(data: Data, split: str, *, seed: int = 0, size: int = 96) -> MaskedImages | Source:
     """The images and masks of a split as files; where they are no files, the Source. Raises UserError as `read`."""
-    return READERS[data.reader](data, check_split(split), seed, size)
+    found = READERS[data.reader](data, check_split(split), seed, size)
+    return oriented(found) if isinstance(found, MaskedImages) else found

@@ -70,7 +70,9 @@ def read(data: Data, split: Split, seed: int, size: int) -> MaskedImages:
     check_class_count(names, data.path, most=IGNORE)
     read_mask = ShapeMasks(chosen, {name: i for i, name in enumerate(names)})
     keys = [str(i) for i in range(len(chosen))]
-    return MaskedImages(list(map(_image_of, chosen)), keys, names, read_mask, _findings(files, found, root))
+    return MaskedImages(
+        list(map(_image_of, chosen)), keys, names, read_mask, _findings(files, found, root), as_stored=False
+    )
 
 
 def _image_of(file: Annotation) -> Path:

@@ -26,14 +26,17 @@ EXTENSIONS = (".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jpg", ".jpeg")
 LOSSY = (".jpg", ".jpeg")
 FORMATS = ("PNG", "TIFF", "BMP", "GIF", "WEBP", "JPEG", "PPM")
 DEPTHS = {"1": 255, "L;1": 255, "L;2": 85, "L;4": 17}  # what Pillow multiplies gray of so few bits by
-TURNS = {5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-         8: Image.Transpose.ROTATE_90}  # by EXIF orientation, of those that swap the sides  # fmt: skip
 FEW = 6  # values that a message lists
 TABLE_HINT = "; data.values or the table may name them; data.unknown_values=nearest reads soft edges and JPEG"
 
 
-def checked_mask(read_mask: Callable, name: tf.Tensor, key: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """The mask uint8 [H, W] of an image of `size` (H, W; [0, 0]: unreadable). UserErrors come out of tf.data."""
+def checked_mask(
+    read_mask: Callable, name: tf.Tensor, key: tf.Tensor, size: tf.Tensor, as_stored: bool = False
+) -> tf.Tensor:
+    """The mask uint8 [H, W] of an image of `size` (H, W; [0, 0]: unreadable). UserErrors come out of tf.data.
+
+    as_stored: as `fitted` has it.
+    """
 
     def fetch(name, key, size):
         # strings are bytes in a graph, arrays of no dimensions in eager mode
@@ -44,7 +47,7 @@ def checked_mask(read_mask: Callable, name: tf.Tensor, key: tf.Tensor, size: tf.
             return np.full((4, 4), IGNORE, np.uint8), ""
         try:
             mask = read_mask(os.fsdecode(key) if isinstance(key, bytes) else key)
-            return fitted(mask, os.fsdecode(name), (int(size[0]), int(size[1]))), ""
+            return fitted(mask, os.fsdecode(name), (int(size[0]), int(size[1])), as_stored), ""
         except UserError as error:
             return np.zeros((1, 1), np.uint8), f"UserError: {readable(error)}"  # one line, as `user_errors` reads it
 
@@ -53,20 +56,27 @@ def checked_mask(read_mask: Callable, name: tf.Tensor, key: tf.Tensor, size: tf.
         return tf.ensure_shape(tf.identity(mask), [None, None])
 
 
-def fitted(mask: np.ndarray, image: str | Path, size: tuple[int, int]) -> np.ndarray:
+def fitted(mask: np.ndarray, image: str | Path, size: tuple[int, int], as_stored: bool = False) -> np.ndarray:
     """The mask of an image of this displayed size (H, W); turned by the image's EXIF orientation where it needs that.
 
+    as_stored: what masks are taken for whose size does not tell: that of the image as it is stored, or as it is shown.
     Raises UserError where it is of another size.
     """
+    if mask.shape == size and not as_stored:
+        return mask
+    orientation = own_orientation(image)
+    is_turned = orientation in images.TURNED and size[0] != size[1]  # then its size tells
+    if mask.shape == (size[::-1] if is_turned else size):
+        turn = images.TRANSPOSITIONS.get(orientation)
+        return mask if turn is None else np.asarray(Image.fromarray(mask).transpose(turn))
     if mask.shape == size:
         return mask
-    if mask.shape == size[::-1] and (turn := TURNS.get(_orientation(image))) is not None:
-        return np.asarray(Image.fromarray(mask).transpose(turn))
     wanted = f"{size[1]}x{size[0]}"
     raise UserError(f"the mask of {image} must be of its size, {wanted}. Received: {mask.shape[1]}x{mask.shape[0]}")
 
 
-def _orientation(path: str | Path) -> int:
+def own_orientation(path: str | Path) -> int:
+    """The EXIF orientation of an image file; 1 where it has none, or is none."""
     try:
         with Image.open(path) as image:
             return images.orientation(image)

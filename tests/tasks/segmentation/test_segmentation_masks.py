@@ -2,10 +2,12 @@
 
 import io
 import json
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from sections import data_section
 
 from mobilenet_tf import config
@@ -473,22 +475,76 @@ def test_names_with_line_breaks_and_brackets_stay_one_line_in_training(tmp_path)
 # Turned images
 
 
+STORED_MASK = (np.arange(H * W).reshape(H, W) % 7 < 2).astype(np.uint8)
+STORED_MASK[0] = 1  # no two ways to turn it are alike
+
+
+def shown(mask, orientation):
+    file = io.BytesIO()
+    Image.fromarray(mask).save(file, "PNG", exif=exif(orientation))
+    return np.asarray(ImageOps.exif_transpose(Image.open(file)))
+
+
+def masks_read(root):
+    """{name: mask} of a training set, in training and as check-data has them."""
+    keys = {"classes": NAMES}
+    picture(root / "val/images/0.jpg")
+    store(root / "val/masks/0.png", STORED_MASK)
+    source = data.read(section(root, **keys), "train")
+    found = {
+        Path(sample["id"].numpy().decode()).stem: sample["mask"].numpy() for sample in source.items.map(source.load)
+    }
+    examined = data.examine(section(root, **keys), "train")
+    for image, key in zip(examined.images, examined.masks, strict=True):
+        again = check._fitted(examined.read_mask(key), image, examined.as_stored)
+        np.testing.assert_array_equal(again, found[image.stem])
+    return found
+
+
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
 def test_a_mask_is_turned_with_its_image(tmp_path, orientation):
-    picture(tmp_path / "train/images/0.jpg", orientation=orientation)
-    picture(tmp_path / "train/images/1.jpg", orientation=orientation)
-    stored = np.arange(H * W).reshape(H, W).astype(np.uint8) % 2
-    stored[0] = 1
-    turned = io.BytesIO()
-    Image.fromarray(stored).save(turned, "PNG", exif=exif(orientation))
-    from PIL import ImageOps
-
-    wanted = np.asarray(ImageOps.exif_transpose(Image.open(turned)))
-    for name, mask in (("0", stored), ("1", wanted)):
+    wanted = shown(STORED_MASK, orientation)
+    for name, mask in (("0", STORED_MASK), ("1", wanted)):
+        picture(tmp_path / f"train/images/{name}.jpg", orientation=orientation)
         store(tmp_path / f"train/masks/{name}.png", mask)
-    source = data.read(section(tmp_path, classes=NAMES, validation_fraction=0.01), "train")
-    for sample in source.items.map(source.load):
-        np.testing.assert_array_equal(sample["mask"], wanted)
+    for found in masks_read(tmp_path).values():
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_mask_with_an_orientation_of_its_own_is_turned_by_that(tmp_path, orientation):
+    for name in "01":
+        picture(tmp_path / f"train/images/{name}.jpg", orientation=orientation)
+        store(tmp_path / f"train/masks/{name}.png", STORED_MASK, exif=exif(orientation))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for found in masks_read(tmp_path).values():
+            np.testing.assert_array_equal(found, shown(STORED_MASK, orientation))
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4])
+@pytest.mark.parametrize("as_stored", [True, False])
+def test_masks_of_mirrored_images_are_taken_like_those_that_tell(tmp_path, orientation, as_stored):
+    """A phone that lay on its side shows what the tool did; one that was upside down does not."""
+    for name, turn in (("sideways", 6), ("mirrored", orientation), ("upright", 1)):
+        picture(tmp_path / f"train/images/{name}.jpg", orientation=turn)
+        store(tmp_path / f"train/masks/{name}.png", STORED_MASK if as_stored else shown(STORED_MASK, turn))
+    square = STORED_MASK[:, :H]
+    picture(tmp_path / "train/images/square.jpg", (H, H), orientation=6)
+    store(tmp_path / "train/masks/square.png", square if as_stored else shown(square, 6))
+    found = masks_read(tmp_path)
+    for name, turn in (("sideways", 6), ("mirrored", orientation), ("upright", 1)):
+        np.testing.assert_array_equal(found[name], shown(STORED_MASK, turn))
+    np.testing.assert_array_equal(found["square"], shown(square, 6))
+
+
+def test_masks_that_do_not_tell_are_taken_as_shown_and_that_is_said(tmp_path):
+    for name in "01":
+        picture(tmp_path / f"train/images/{name}.jpg", orientation=3)
+        store(tmp_path / f"train/masks/{name}.png", STORED_MASK)
+    with pytest.warns(UserWarning, match="the masks of 2 images do not tell whether they are turned .*, and are taken"):
+        found = masks_read(tmp_path)
+    np.testing.assert_array_equal(found["0"], STORED_MASK)
 
 
 # CVAT
