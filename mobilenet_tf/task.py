@@ -120,6 +120,13 @@ class Task(Inference[C], Protocol[C]):
     def report(self, metric: Any, classes: Sequence[str], folder: Path) -> list[Path]:
         """Writes the plots and tables of a finished evaluation; returns their paths."""
 
+    def annotation(self, sample: Mapping[str, Any], classes: Sequence[str]) -> tuple[np.ndarray, str]:
+        """What a sample says of its image: the image, uint8 [H, W, 3], with that drawn on it, and the same in words.
+
+        sample: arrays, of one sample as `transform` gives it, in training or in evaluation.
+        """
+        return drawable(sample["image"]), ""
+
     @abstractmethod
     def serving_model(self, model: keras.Model) -> keras.Model:
         """The model as it is exported, ending in what `export.outputs` names."""
@@ -149,6 +156,11 @@ class Task(Inference[C], Protocol[C]):
     def calibrate_thresholds(self, metric: Any) -> C:
         """The config with thresholds calibrated by the best weights' metric on the validation split."""
         return self.cfg
+
+
+def drawable(image: Any) -> np.ndarray:
+    """Returns a preprocessed image, float [H, W, 3] in 0..255, as uint8."""
+    return np.rint(np.asarray(image)).clip(0, 255).astype(np.uint8)
 
 
 def as_text(value: Any) -> str:

@@ -24,6 +24,7 @@ from mobilenet_tf.training.callbacks import AfterEpoch, FiniteLoss
 from mobilenet_tf.training.devices import device_settings
 from mobilenet_tf.training.evaluate import evaluate
 from mobilenet_tf.training.inputs import Data, Inputs, keep_statistics, remove_features, stage_inputs
+from mobilenet_tf.training.samples import SHEET, write_sheet
 from mobilenet_tf.training.setup import Change, Setup
 from mobilenet_tf.training.state import State
 from mobilenet_tf.training.trainer import Trainer
@@ -105,6 +106,8 @@ def _train(task: Task, folder: RunFolder, resume: bool) -> Run:
             stacklevel=2,
         )
     cfg.save(folder.config)  # not before: a start that fails leaves an interrupted run as it was
+    if not start:
+        write_sheet(task, source, folder.plots / SHEET)
     first = state.progress.stage
     for index in range(first, len(cfg.train.stages)):
         resumed = start.checkpoint if start and index == first and state.progress.step else None

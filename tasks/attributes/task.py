@@ -65,6 +65,11 @@ class Task(Inference, base.Task[Config]):
     def report(self, metric, classes, folder):
         return report(metric, classes, folder)
 
+    def annotation(self, sample, classes):
+        """The image and the names of the attributes that it has."""
+        present = [name for name, value in zip(classes, np.asarray(sample["attributes"]), strict=True) if value > 0]
+        return base.drawable(sample["image"]), ", ".join(present) or "none"
+
     def serving_model(self, model):
         return serving_model(model, self.cfg.export.outputs)
 

@@ -73,6 +73,10 @@ class Task(Inference, base.Task[Config]):
     def report(self, metric, classes, folder):
         return report(metric, classes, folder)
 
+    def annotation(self, sample, classes):
+        """The image and the name of its class."""
+        return base.drawable(sample["image"]), classes[int(sample["label"])]
+
     def serving_model(self, model):
         return serving_model(model, self.cfg.export.outputs)
 

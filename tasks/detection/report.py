@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mobilenet_tf import viz
+from mobilenet_tf.task import drawable
 from mobilenet_tf.tasks.detection import scoring
 from mobilenet_tf.tasks.detection.inference import MIN_DRAWN_SCORE, boxes_to_draw
 from mobilenet_tf.tasks.detection.metric import DetectionMetric, Example
@@ -45,6 +47,18 @@ def report(metric: DetectionMetric, classes: Sequence[str], folder: str | Path) 
     return written + _examples(metric, classes, folder / "examples.png")
 
 
+def annotated(sample: Mapping[str, Any], classes: Sequence[str]) -> tuple[np.ndarray, str]:
+    """The image of a preprocessed sample with its boxes, crowds dashed, and how many there are of each class."""
+    labels = np.asarray(sample["labels"])
+    real = labels >= 0  # the others are padding
+    crowd = np.asarray(sample.get("crowd", np.zeros(len(labels))), bool)
+    shown = [
+        viz.Box(box, classes[label], viz.COLORS[label % len(viz.COLORS)], dashed=bool(ignored))
+        for box, label, ignored in zip(np.asarray(sample["boxes"])[real], labels[real], crowd[real], strict=True)
+    ]
+    return viz.draw_boxes(drawable(sample["image"]), shown), _counted(labels[real & ~crowd], classes) or "nothing"
+
+
 def _curves(metric: DetectionMetric, rows: list[dict], path: Path) -> Path:
     """Precision over recall at IoU 0.5 of all classes together, and of those with the most boxes."""
     precision = metric.scores.precision[0, :, :, 0, -1]  # [101, classes]
@@ -76,5 +90,9 @@ def _truth(example: Example) -> list[viz.Box]:
 
 
 def _names(example: Example, classes: Sequence[str]) -> str:
-    labels, counts = np.unique(example.labels[~example.crowd], return_counts=True)
-    return ", ".join(f"{count} {classes[label]}" for label, count in zip(labels, counts, strict=True))
+    return _counted(example.labels[~example.crowd], classes)
+
+
+def _counted(labels: np.ndarray, classes: Sequence[str]) -> str:
+    found, counts = np.unique(labels, return_counts=True)
+    return ", ".join(f"{count} {classes[label]}" for label, count in zip(found, counts, strict=True))

@@ -16,7 +16,7 @@ from mobilenet_tf.tasks.detection.export import serving_model
 from mobilenet_tf.tasks.detection.inference import MIN_DRAWN_SCORE, Inference, anchors, decoding, restored
 from mobilenet_tf.tasks.detection.metric import DetectionMetric
 from mobilenet_tf.tasks.detection.model import detector
-from mobilenet_tf.tasks.detection.report import report
+from mobilenet_tf.tasks.detection.report import annotated, report
 
 
 class Task(Inference, base.Task[Config]):
@@ -85,6 +85,10 @@ class Task(Inference, base.Task[Config]):
 
     def report(self, metric, classes, folder):
         return report(metric, classes, folder)
+
+    def annotation(self, sample, classes):
+        """The image with its boxes, crowds dashed, and how many there are of each class."""
+        return annotated(sample, classes)
 
     def serving_model(self, model):
         """The model as it is exported: its heads, or with decoding and non-max suppression inside."""

@@ -77,6 +77,11 @@ class Task(Inference, base.Task[Config]):
     def report(self, metric, classes, folder):
         return report(metric, classes, folder)
 
+    def annotation(self, sample, classes):
+        """The image and the name of its identity."""
+        label = int(sample["label"])
+        return base.drawable(sample["image"]), classes[label] if label < len(classes) else str(label)
+
     def serving_model(self, model):
         return serving_model(model)
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from mobilenet_tf import viz
+from mobilenet_tf.task import drawable
 from mobilenet_tf.tasks.segmentation.drawing import enlarged, overlay
 from mobilenet_tf.utils import files
+
+MAX_NAMED_CLASSES = 4  # of an image, in words
 
 
 def report(metric, classes: Sequence[str], folder: str | Path) -> list[Path]:
@@ -32,6 +36,15 @@ def report(metric, classes: Sequence[str], folder: str | Path) -> list[Path]:
         files.write_csv(folder / "per_class.csv", rows),
     ]
     return written + ([_worst(metric, classes, folder / "worst.png")] if metric.worst else [])
+
+
+def annotated(sample: Mapping[str, Any], classes: Sequence[str]) -> tuple[np.ndarray, str]:
+    """The image of a preprocessed sample under its mask, and the largest classes with their shares of the pixels."""
+    image, mask = enlarged(drawable(sample["image"]), np.asarray(sample["mask"], np.uint8))
+    pixels = np.bincount(mask.ravel(), minlength=256)[: len(classes)]
+    largest = [i for i in np.argsort(-pixels, kind="stable")[:MAX_NAMED_CLASSES] if pixels[i]]
+    shares = [f"{classes[i]} {pixels[i] / pixels.sum():.0%}" for i in largest]
+    return overlay(image, mask, classes), ", ".join(shares) or "nothing that counts"
 
 
 def _worst(metric, classes, path):

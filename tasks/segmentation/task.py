@@ -15,7 +15,7 @@ from mobilenet_tf.tasks.segmentation.inference import LOGITS, Inference
 from mobilenet_tf.tasks.segmentation.loss import loss
 from mobilenet_tf.tasks.segmentation.metric import SegmentationMetric
 from mobilenet_tf.tasks.segmentation.model import segmenter
-from mobilenet_tf.tasks.segmentation.report import report
+from mobilenet_tf.tasks.segmentation.report import annotated, report
 from mobilenet_tf.training.distill import divergence
 from mobilenet_tf.utils.errors import UserError
 
@@ -69,6 +69,10 @@ class Task(Inference, base.Task[Config]):
 
     def report(self, metric, classes, folder):
         return report(metric, classes, folder)
+
+    def annotation(self, sample, classes):
+        """The image under its mask, and the largest classes in it."""
+        return annotated(sample, classes)
 
     def serving_model(self, model):
         return serving_model(model, self.cfg.export.outputs)
