@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mobilenet_tf.export import tflite_objects
+from mobilenet_tf.export import rounding, tflite_objects
 from mobilenet_tf.inference.formats import InputType
 from mobilenet_tf.inference.tflite import MAX_BYTES, open_tflite
 from mobilenet_tf.inference.tflite_schema import tflite_schema
@@ -44,17 +45,16 @@ class Precision:
 # The formats that this engine makes. All their weights have a scale for each output channel.
 PRECISIONS = {
     "tflite_dynamic": Precision(8),
-    "tflite_int4": Precision(4),
+    "tflite_int4": Precision(4),  # of convolutions and dense layers; depthwise ones have no kernels for it, so 8 bits
     "tflite_int8": Precision(8, 8),
     "tflite_int16": Precision(8, 16),
 }
-INT4_OPERATIONS = ("CONV_2D", "FULLY_CONNECTED")  # that have kernels for int4 weights; the other weights become int8
 CHANNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}  # axis of their weights
 MAX_BIAS = 2.0**30  # of an int32 bias, in steps of it; the library clips larger ones
 MIN_AMPLITUDE = (
     2.0**-16
 )  # of a channel, to the largest of its layer: XNNPACK ends the process at steps that are too small
-CLIPPING = np.linspace(1, 0.4, 31)  # shares of the largest weight at which int4 weights may be clipped
+MIN_WEIGHTS = rounding.MIN_WEIGHTS  # where activations are float32; fewer cost more accuracy than they save bytes
 
 
 def quantize_tflite(
@@ -73,7 +73,7 @@ def quantize_tflite(
     Args:
         path: the file; its only input is float32 [N, H, W, C].
         format: a key of `PRECISIONS`.
-        images: float32 [H, W, C] in 0..255, of the size that the model takes; for formats with ranges.
+        images: as for `quantize`, of the size that the model takes.
         inputs: as for `quantize`.
         scale, offset: what turns images in 0..255 into the model's input, image * scale + offset, see
             `tflite_objects.rescaled`.
@@ -102,7 +102,7 @@ def quantize(
     Args:
         content: a whole and verified file.
         format: a key of `PRECISIONS`.
-        images: float32 [H, W, C] in 0..255, for formats whose activations are quantized by their ranges.
+        images: float32 [H, W, C] in 0..255, for the formats that look at some: all but tflite_dynamic.
         inputs, outputs: the types of the file's inputs and outputs; outputs of None are of the inputs' type.
         float_layers: regular expressions; the operations whose outputs' names one of them matches stay in float32.
         say: is told the current step.
@@ -115,9 +115,12 @@ def quantize(
     model = tflite_objects.unpacked(content)
     number = tflite_objects.image_input(model)
     _check_float(model)
+    rounded = {}
+    if precision.weights < 8:
+        rounded = rounding.round_weights(model, _some(images), 2 ** (precision.weights - 1) - 1, say)
     content = tflite_objects.packed(model)
     quantizer = library.Quantizer(content)
-    _add_precision(quantizer, precision)
+    _add_precision(quantizer, precision, rounded)
     if precision.activations:
         _add_ends(quantizer, inputs, inputs if outputs is None else outputs)
     for pattern in float_layers:
@@ -129,6 +132,7 @@ def quantize(
         say("quantizing")
         limits = {name: _limits(*pair) for name, pair in ranges.items()}
         limits |= {name: _limits(-most, most) for name, most in _amplitudes(model, precision, ranges).items()}
+        limits |= {name: _limits(-most, most) for name, most in rounded.values()}
         with _silent():
             result = quantizer.quantize(limits, enable_progress_bar=False, enable_progress_report=False)
     except (ValueError, RuntimeError, TypeError, KeyError, NotImplementedError) as error:
@@ -149,14 +153,14 @@ def measure_ranges(content: bytes, images: Iterable[np.ndarray], say: Say = lamb
         calibrator = Calibrator(
             content, num_threads=2, mode=CalibrationMode.CALIBRATION_PROFILER_BASED, qsv_update_func=min_max_update
         )
-        (signature, names), *_ = calibrator.get_signature_list().items()
+        signatures: Any = calibrator.get_signature_list()
+        (signature, names), *_ = signatures.items()
         count = 0
         for count, image in enumerate(images, 1):
             say(f"calibrating on image {count}")
             batch = np.ascontiguousarray(image, np.float32)[None]
             calibrator.calibrate({signature: [{names["inputs"][0]: batch}]}, RecipeManager())
-    if not count:
-        raise UserError("calibration must hold images. Received: none")
+    _some(range(count))
     return {
         name: (float(np.min(found["min"])), float(np.max(found["max"])))
         for name, found in calibrator.get_model_qsvs().items()
@@ -176,63 +180,48 @@ def _amplitudes(model: Any, precision: Precision, ranges: Mapping[str, Range]) -
 
     Channels with weights of almost nothing get room for their bias, whose steps are those of weights times input.
     """
-    names = {value: name for name, value in vars(tflite_schema().BuiltinOperator).items()}
     amplitudes: dict[str, np.ndarray] = {}
     for graph in model.subgraphs:
-        for operator in graph.operators:
-            operation = names.get(model.operatorCodes[operator.opcodeIndex].builtinCode, "")
-            weights = _constant(model, graph, operator, 1) if operation in CHANNELS else None
+        for operation, operator in tflite_objects.operations(model, graph):
+            weights = tflite_objects.constant(model, graph, operator, 1) if operation in CHANNELS else None
             if weights is None:
                 continue
-            bits = precision.weights if operation in INT4_OPERATIONS else 8
             axes = tuple(axis for axis in range(weights.ndim) if axis != CHANNELS[operation] % weights.ndim)
             most = np.abs(weights).max(axes, keepdims=True)
-            if bits < 8:
-                most *= _best_clipping(weights, most, axes, 2 ** (bits - 1) - 1)
             most = np.maximum(most, most.max() * MIN_AMPLITUDE)
-            bias = _constant(model, graph, operator, 2)
-            source = graph.tensors[operator.inputs[0]].name.decode()
-            if bias is not None and source in ranges:
-                low, high = ranges[source]
-                step = max(high, 0.0) - min(low, 0.0)
-                step /= 2**precision.activations - 1
+            bias = tflite_objects.constant(model, graph, operator, 2)
+            source = ranges.get(graph.tensors[operator.inputs[0]].name.decode())
+            if bias is not None and source is not None and precision.activations:
+                step = (max(source[1], 0.0) - min(source[0], 0.0)) / (2**precision.activations - 1)
                 room = np.abs(bias) / (max(step, 1e-12) * MAX_BIAS) * 127
                 most = np.maximum(most, room.reshape(most.shape))
             amplitudes[graph.tensors[operator.inputs[1]].name.decode()] = most
     return amplitudes
 
 
-def _best_clipping(weights: np.ndarray, most: np.ndarray, axes: tuple, levels: int) -> np.ndarray:
-    """Returns for each channel the share of its largest weight at which clipping makes the smallest squared error."""
-    best, error = np.ones_like(most), np.full_like(most, np.inf)
-    for share in CLIPPING:
-        step = np.maximum(most * share / levels, 1e-12)
-        found = ((np.round(weights / step).clip(-levels, levels) * step - weights) ** 2).sum(axes, keepdims=True)
-        best, error = np.where(found < error, share, best), np.minimum(found, error)
-    return best
-
-
-def _constant(model: Any, graph: Any, operator: Any, number: int) -> np.ndarray | None:
-    """Returns an input of an operation that is a float32 constant; None of any other."""
-    index = operator.inputs[number] if number < len(operator.inputs) else -1
-    tensor = graph.tensors[index] if index >= 0 else None
-    data = None if tensor is None else model.buffers[tensor.buffer].data
-    if data is None or tensor.type != tflite_schema().TensorType.FLOAT32:
-        return None
-    return data.view(np.float32).reshape(tensor.shape)
-
-
 # The recipe
 
 
-def _add_precision(quantizer: Any, precision: Precision) -> None:
+def _add_precision(quantizer: Any, precision: Precision, rounded: Iterable[str]) -> None:
+    """Gives all operations int8 weights, those that put out the tensors `rounded` fewer bits."""
+    from ai_edge_quantizer import qtyping
+
     if precision.activations:
         quantizer.add_static_config(".*", ALL, precision.activations, precision.weights)
         return
-    quantizer.add_dynamic_config(".*", ALL, 8)
-    if precision.weights < 8:
-        for operation in INT4_OPERATIONS:
-            quantizer.add_dynamic_config(".*", operation, precision.weights)
+    for pattern, bits in [(".*", 8), *((exactly(name), precision.weights) for name in rounded)]:
+        weights = qtyping.TensorQuantizationConfig(bits, granularity=qtyping.QuantGranularity.CHANNELWISE)
+        config = qtyping.OpQuantizationConfig(
+            weight_tensor_config=weights,
+            compute_precision=qtyping.ComputePrecision.INTEGER,
+            min_weight_elements=MIN_WEIGHTS,
+        )
+        quantizer.update_quantization_recipe(pattern, ALL, config)
+
+
+def exactly(tensor: str) -> str:
+    """Returns the regular expression for the operation that puts out a tensor; the library ends its name with ";"."""
+    return f"^{re.escape(tensor)};?$"
 
 
 def _add_ends(quantizer: Any, inputs: str, outputs: str) -> None:
@@ -278,6 +267,14 @@ def _check_float(model: Any) -> None:
                 raise UserError(
                     f"the model must be in float32 throughout. Received: {types[tensor.type].lower()} {name}"
                 )
+
+
+def _some(images: Iterable) -> list:
+    """Returns the images as a list. Raises UserError where there are none."""
+    images = list(images)
+    if not images:
+        raise UserError("calibration must hold images. Received: none")
+    return images
 
 
 def _name(model: Any, number: int) -> str:

@@ -315,10 +315,11 @@ def to_ai_edge(saved: Path, path: Path, job: Job) -> None:
     """Converts by ai-edge-quantizer, from a float32 .tflite file."""
     converter = _converter(saved, job)
     content, outputs = converter.convert(), "float32" if job.has_post_process else job.inputs
-    images = [image for batch in job.calibration or () for image in batch]
+    calibration = job.calibration or ()
+    images = [image for batch in calibration for image in batch]
     named = []
     if job.float_layers and ai_edge.PRECISIONS[job.format].activations == 8:
-        examples = partial(_representative, job.calibration, job.say)
+        examples = partial(_representative, calibration, job.say)
         named = quantize.float_tensors(converter, examples, job.float_layers)
     path.write_bytes(
         ai_edge.quantize(
@@ -327,7 +328,7 @@ def to_ai_edge(saved: Path, path: Path, job: Job) -> None:
             images,
             inputs=job.inputs,
             outputs=outputs,
-            float_layers=[f"^{re.escape(name)};?$" for name in named],
+            float_layers=[ai_edge.exactly(name) for name in named],
             say=job.say,
         )
     )

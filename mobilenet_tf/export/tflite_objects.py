@@ -6,7 +6,7 @@ op_version.cc.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import flatbuffers
@@ -62,7 +62,7 @@ def unpacked(content: bytes | bytearray | memoryview) -> Any:
     """
     from ai_edge_litert.tools import flatbuffer_utils
 
-    model = flatbuffer_utils.read_model_from_bytearray(bytes(content))
+    model: Any = flatbuffer_utils.read_model_from_bytearray(bytes(content))
     for code in model.operatorCodes:  # files for old runtimes have the code in the deprecated byte only
         code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
     for buffer in model.buffers:
@@ -124,6 +124,23 @@ def packed(model: Any) -> bytes:
     builder = _Aligned(size + 65536)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def operations(model: Any, graph: Any) -> Iterator[tuple[str, Any]]:
+    """Yields (name, operation) of each operation of a graph, in their order."""
+    names = {value: name for name, value in vars(tflite_schema().BuiltinOperator).items()}
+    for operator in graph.operators:
+        yield names.get(model.operatorCodes[operator.opcodeIndex].builtinCode, ""), operator
+
+
+def constant(model: Any, graph: Any, operator: Any, number: int) -> np.ndarray | None:
+    """Returns an input of an operation that is a float32 constant; None of any other, or where it is left out."""
+    index = operator.inputs[number] if number < len(operator.inputs) else -1
+    tensor = graph.tensors[index] if index >= 0 else None
+    data = None if tensor is None else model.buffers[tensor.buffer].data
+    if tensor is None or data is None or tensor.type != tflite_schema().TensorType.FLOAT32:
+        return None
+    return data.view(np.float32).reshape(tensor.shape)
 
 
 # Versions of operations

@@ -134,7 +134,15 @@ ROWS = (
     Format("tflite", TFLITE, "model.tflite", f"{CONVERT}:to_tflite"),
     Format("tflite_float16", TFLITE, "model_float16.tflite", f"{CONVERT}:to_float16"),
     Format("tflite_dynamic", TFLITE, "model_dynamic.tflite", f"{CONVERT}:to_dynamic", engines=BOTH),
-    Format("tflite_int4", TFLITE, "model_int4.tflite", f"{CONVERT}:to_ai_edge", engines=("ai_edge",)),
+    Format(
+        "tflite_int4",
+        TFLITE,
+        "model_int4.tflite",
+        f"{CONVERT}:to_ai_edge",
+        extra=ENGINE_EXTRA,
+        needs_calibration=True,
+        engines=("ai_edge",),
+    ),
     Format(
         "tflite_int8",
         TFLITE,
