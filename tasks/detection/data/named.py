@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mobilenet_tf.config import Split
-from mobilenet_tf.tasks.detection.data import tree
+from mobilenet_tf.data import tree
 from mobilenet_tf.tasks.detection.data.annotation_set import AnnotationSet
 
 
@@ -48,31 +47,9 @@ class Annotation:
     boxes: Sequence[NamedBox]
 
 
-def by_folder(root: Path, suffix: str, splits: Mapping[Split, str]) -> dict[Split, list[Path]]:
-    """{split: annotation files with this suffix} by the folders that they or their images lie in.
-
-    Warns of images without an annotation file, which are left out.
-    """
-    files, index = tree.annotation_files(root, suffix), tree.Index.of_images(root)
-    if not files:
-        return {"train": []}
-    of_file = {file: index.find(file.stem, file) for file in files}
-    missing = len(index) - len({image for image in of_file.values() if image})
-    if missing > 0:
-        warnings.warn(f"{root}: {missing} of {len(index)} images have no {suffix} file; left out", stacklevel=3)
-    return tree.by_folder(files, root, splits, of_file.get)
-
-
 def images_of(annotations: Mapping[Path, Annotation], root: Path) -> dict[Path, NamedImage]:
-    """{annotation file: its image}. An image belongs to the file of its own name; else to one that names it."""
-    index = tree.Index.of_images(root)
-    paths = {file: _own_image(file, annotation.file_name, index) for file, annotation in annotations.items()}
-    taken = {path for path in paths.values() if path}
-    for file, annotation in annotations.items():
-        image = index.find(annotation.file_name, file) if not paths[file] and annotation.file_name else None
-        if image and image not in taken:
-            paths[file] = image
-            taken.add(image)
+    """{annotation file: its image}, as `tree.images_of` finds them; of one that is not there, where it would lie."""
+    paths = tree.images_of({file: annotation.file_name for file, annotation in annotations.items()}, root)
     stems = Counter(file.stem for file in annotations)
     return {
         file: NamedImage(
@@ -84,12 +61,6 @@ def images_of(annotations: Mapping[Path, Annotation], root: Path) -> dict[Path, 
         )
         for file, annotation in annotations.items()
     }
-
-
-def _own_image(file: Path, file_name: str, index: tree.Index) -> Path | None:
-    """The image of the annotation file's own name; of several, the one that the file names too."""
-    exact = index.find(file_name, file) if tree.without_suffix(file_name) == file.stem else None
-    return exact or index.find(file.stem, file)
 
 
 def _missing(file: Path, file_name: str) -> Path:
@@ -138,9 +109,8 @@ def class_names(images: Iterable[NamedImage], where: Path) -> list[str]:
 
 def warn_left_out(counts: Mapping[str, int], where: Path) -> None:
     """Says in one line how many shapes of which kinds are no boxes."""
-    if counts:
-        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
-        warnings.warn(f"{where}: {sum(counts.values())} shapes are no boxes ({kinds[:200]}); left out", stacklevel=3)
+    for line in tree.left_out(counts, where, "are no boxes"):
+        warnings.warn(line, stacklevel=3)
 
 
 def clean(name: object) -> str:

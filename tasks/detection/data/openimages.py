@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mobilenet_tf.config import Split
+from mobilenet_tf.data import tree, values
 from mobilenet_tf.data.images import displayed_size
 from mobilenet_tf.data.splits import SPLITS, names_of
 from mobilenet_tf.data.walk import files_with
 from mobilenet_tf.tasks.detection.config import Data
-from mobilenet_tf.tasks.detection.data import named, tree, values
+from mobilenet_tf.tasks.detection.data import named
 from mobilenet_tf.tasks.detection.data.annotation_set import AnnotationSet, divide
+from mobilenet_tf.tasks.detection.data.contents import contents
 from mobilenet_tf.tasks.detection.data.named import NamedBox, NamedImage
 from mobilenet_tf.utils import text_files
 from mobilenet_tf.utils.errors import UserError
@@ -75,7 +77,7 @@ def _files(root: Path) -> dict[Split, Path]:
     if not found and len(boxes) == 1:
         return {"train": boxes[0]}
     if not found:
-        raise UserError(f"data.root must be a folder with {WANTED}. Received: {tree.contents(root, 'openimages')}")
+        raise UserError(f"data.root must be a folder with {WANTED}. Received: {contents(root, 'openimages')}")
     return found
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from mobilenet_tf.config import Split
+from mobilenet_tf.data import tree
 from mobilenet_tf.data.splits import SPLITS
 from mobilenet_tf.tasks.detection.config import Data
-from mobilenet_tf.tasks.detection.data import named, tree
+from mobilenet_tf.tasks.detection.data import named
 from mobilenet_tf.tasks.detection.data.annotation_set import AnnotationSet, divide
+from mobilenet_tf.tasks.detection.data.contents import contents
 from mobilenet_tf.tasks.detection.data.named import Annotation, NamedBox, NamedImage
 from mobilenet_tf.utils import text_files
 from mobilenet_tf.utils.errors import UserError
@@ -57,7 +59,7 @@ def read(data: Data, split: Split, seed: int, size: int) -> AnnotationSet:
     files, drawn = tree.choose(given, split, data)
     everything = [file for group in given.values() for file in group]
     if not everything:
-        raise UserError(f"data.root must be a folder with {WANTED}. Received: {tree.contents(root, 'voc')}")
+        raise UserError(f"data.root must be a folder with {WANTED}. Received: {contents(root, 'voc')}")
     images = _images(everything, root)
     annotations = named.annotation_set([images[file] for file in files], _classes(images.values(), root), root)
     return divide(annotations, split, data, list(given), seed) if drawn else annotations
@@ -90,7 +92,7 @@ def _of_folder(root: Path, data: Data) -> dict[Split, list[Path]]:
     if (lists.natural or asked) and all(name.casefold() in lists.paths for name in asked):
         names: dict[Split, str] = {**lists.natural, **data.splits}
         return _of_lists({split: [(lists, name) for name in names[split].split("+")] for split in names}, data)
-    return named.by_folder(root, ".xml", data.splits)
+    return tree.files_by_split(root, ".xml", data.splits)
 
 
 def _of_lists(names: Mapping[Split, Sequence[tuple[_Lists, str]]], data: Data) -> dict[Split, list[Path]]:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mobilenet_tf.config import Split
+from mobilenet_tf.data import tree
 from mobilenet_tf.data.images import displayed_size
 from mobilenet_tf.tasks.detection.config import Data
-from mobilenet_tf.tasks.detection.data import tree, yolo_table
+from mobilenet_tf.tasks.detection.data import yolo_table
 from mobilenet_tf.tasks.detection.data.annotation_set import AnnotationSet, divide
 from mobilenet_tf.tasks.detection.data.named import around
 from mobilenet_tf.tasks.detection.data.yolo_table import Table

@@ -13,11 +13,12 @@ from typing import Any
 import yaml
 
 from mobilenet_tf.config import Split
+from mobilenet_tf.data import tree
 from mobilenet_tf.data.images import EXTENSIONS
 from mobilenet_tf.data.splits import SPLITS, names_of
 from mobilenet_tf.data.walk import files_with
 from mobilenet_tf.tasks.detection.config import Data
-from mobilenet_tf.tasks.detection.data import tree
+from mobilenet_tf.tasks.detection.data.contents import contents
 from mobilenet_tf.utils import strict_yaml, text_files
 from mobilenet_tf.utils.errors import UserError
 
@@ -67,7 +68,7 @@ def find(root: Path, data: Data) -> Table:
         return _of_darknet(darknet[0], data)
     file = _name_file(root, data.encoding)
     if file is None:
-        raise UserError(f"data.root must be {WANTED}. Received: {tree.contents(root, 'yolo')}")
+        raise UserError(f"data.root must be {WANTED}. Received: {contents(root, 'yolo')}")
     return _of_folder(root, _names_in(file, data.encoding), data, root)
 
 
@@ -168,7 +169,7 @@ def _of_folder(root: Path, names: dict[int, str], data: Data, where: Path) -> Ta
         return Table(where, root, names, _images(entries, Finder([root]), where, data.encoding))
     images = files_with(root, EXTENSIONS)
     if not images:
-        raise UserError(f"{root} must have images ({' '.join(EXTENSIONS)}). Received: {tree.contents(root, 'yolo')}")
+        raise UserError(f"{root} must have images ({' '.join(EXTENSIONS)}). Received: {contents(root, 'yolo')}")
     return Table(where, root, names, tree.by_folder(images, root, data.splits, lambda file: file))
 
 
@@ -222,7 +223,7 @@ def _why_nothing(name: str, finder: Finder) -> str:
     found = finder.find(name)
     if found is None:
         return f"no such folder or file, nor one of its last folders in {' or '.join(map(str, finder.bases))}"
-    return tree.contents(found, "yolo") if os.path.isdir(found) else f"{found}, which names none"
+    return contents(found, "yolo") if os.path.isdir(found) else f"{found}, which names none"
 
 
 def _images_of(name: str, finder: Finder, where: Path, encoding: str) -> list[Path]:

@@ -118,7 +118,7 @@ def test_labelme_copies_keep_their_own_image(tmp_path):
 
 
 LABELME_FAULTS = {
-    "no points": (shape([]), r"shapes\[1\] must have at least two points. Received: 0"),
+    "no points": (shape([]), r"shapes\[1\] must have 2 points or more, being a rectangle. Received: 0"),
     "null": (shape(None), r"shapes\[1\]: points must be a list. Received: None"),
     "one number": (shape([[1], [2, 3]]), r"points\[0\] must be two numbers x, y. Received: 1"),
     "text": (shape([["a", 1], [2, 3]]), r"points\[0\] must be a number. Received: 'a'"),
@@ -135,6 +135,13 @@ def test_labelme_faults_are_one_line_with_file_and_index(tmp_path, case):
     with pytest.raises(UserError, match=f"a.json: .*{message}") as error:
         labelme(labelme_set(tmp_path, RECTANGLE, faulty))
     assert "\n" not in str(error.value)
+
+
+def test_files_of_other_tools_are_left_out_and_that_is_said(tmp_path):
+    labelme_set(tmp_path, RECTANGLE)
+    (tmp_path / "settings.json").write_text('{"theme": "dark"}')
+    with pytest.warns(UserWarning, match="1 JSON files are not labelme's, the first .*settings.json; left out"):
+        assert boxes(labelme(tmp_path)[0]) == [("cat", [10, 5, 20, 20])]
 
 
 def test_other_json_is_named(tmp_path):
@@ -239,7 +246,7 @@ def test_label_studio_regions_that_are_no_boxes_are_counted(tmp_path):
 STUDIO_FAULTS = {
     "text": (task(1, region(x="a")), r"\[0\]: annotations\[0\]: result\[0\]: x must be a number. Received: 'a'"),
     "null": (task(1, region(width=None)), r"result\[0\]: width must be a number. Received: None"),
-    "points": (task(1, region("polygonlabels", points=[[1]])), r"points must be at least two pairs"),
+    "points": (task(1, region("polygonlabels", points=[[1]])), r"points must be two or more. Received: 1"),
     "label": (task(1, region(labels=[None])), r"label must be text. Received: None"),
     "results": (task(1, annotations=[{"result": 5}]), r"result must be a list. Received: 5"),
     "annotations": (task(1, annotations=[5]), r"annotations\[0\] must be an object"),

@@ -1,4 +1,4 @@
-"""The folders of a data set: which image belongs to an annotation file, and which split to both."""
+"""The folders of a data set: which image belongs to an annotation file, and which split to both. No TensorFlow."""
 
 from __future__ import annotations
 
@@ -32,8 +32,6 @@ MASK_FOLDERS = frozenset([
 ])  # fmt: skip
 YEAR = re.compile(r"voc\d{4}")
 MAX_NAMED = 6  # entries of a folder that a message names
-
-READERS = {".xml": "voc", ".yaml": "yolo", ".txt": "yolo", ".json": "coco, labelme or label_studio"}  # by suffix
 
 T = TypeVar("T")
 
@@ -77,21 +75,14 @@ def dataset_root(root: Path, wanted: str) -> Path:
     return root
 
 
-def contents(folder: Path, reader: str) -> str:
-    """What lies in a folder, for messages: its folders, and its files by suffix; and which other reader that is for."""
+def contents(folder: Path) -> str:
+    """What lies in a folder, for messages: its folders, and its files by suffix."""
     entries = [entry for entry in sorted(folder.iterdir()) if not is_hidden(entry.name)]
     folders = [f"{entry.name}/" for entry in entries if entry.is_dir()]
     more = [f"{len(folders) - MAX_NAMED} more folders"] if len(folders) > MAX_NAMED else []
     suffixes = Counter(_suffix(entry.name) or entry.name for entry in entries if not entry.is_dir())
     named = [*folders[:MAX_NAMED], *more, *(f"{count} {suffix}" for suffix, count in suffixes.most_common(MAX_NAMED))]
-    return f"{folder}, which holds {', '.join(named) or 'nothing'}{_other_reader(folder, reader)}"
-
-
-def _other_reader(folder: Path, reader: str) -> str:
-    for suffix, other in READERS.items():
-        if reader not in other and files_with(folder, [suffix]):
-            return f"; {suffix} files below it: data.reader={other}?"
-    return ""
+    return f"{folder}, which holds {', '.join(named) or 'nothing'}"
 
 
 class Index:
@@ -131,6 +122,56 @@ class Index:
             near or fitting, key=lambda path: (path.parent != beside.parent, name not in (path.name, path.stem))
         )
         return order[0] if order else None
+
+
+def files_by_split(root: Path, suffix: str, splits: Mapping[Split, str]) -> dict[Split, list[Path]]:
+    """{split: annotation files with this suffix} by the folders that they or their images lie in.
+
+    Warns of images without an annotation file, which are left out.
+    """
+    files, index = annotation_files(root, suffix), Index.of_images(root)
+    if not files:
+        return {"train": []}
+    of_file = {file: index.find(file.stem, file) for file in files}
+    missing = len(index) - len({image for image in of_file.values() if image})
+    if missing > 0:
+        warnings.warn(f"{root}: {missing} of {len(index)} images have no {suffix} file; left out", stacklevel=3)
+    return by_folder(files, root, splits, of_file.get)
+
+
+def images_of(named: Mapping[Path, str], root: Path) -> dict[Path, Path | None]:
+    """{annotation file: its image} of files with the name or path that each gives to its image, "" for none.
+
+    An image belongs to the file of its own name; else to one that names it, by its path or by its name alone.
+    """
+    index = Index.of_images(root)
+    images = {file: _own_image(file, basename(name), index) for file, name in named.items()}
+    taken = {path for path in images.values() if path}
+    for file, name in named.items():
+        image = _at(name, file) or index.find(basename(name), file) if name and not images[file] else None
+        if image and image not in taken:
+            images[file] = image
+            taken.add(image)
+    return images
+
+
+def _own_image(file: Path, name: str, index: Index) -> Path | None:
+    """The image of the annotation file's own name; of several, the one that the file names too."""
+    exact = index.find(name, file) if without_suffix(name) == file.stem else None
+    return exact or index.find(file.stem, file)
+
+
+def _at(name: str, file: Path) -> Path | None:
+    """The image at a path relative to an annotation file, which may lie outside of the data set's folder."""
+    path = file.parent.joinpath(*re.split(r"[\\/]", name.strip()))
+    is_image = path.suffix.lower() in EXTENSIONS and "\0" not in name
+    return path if is_image and os.path.isfile(path) else None
+
+
+def left_out(kinds: Mapping[str, int], where: Path, why: str) -> list[str]:
+    """One line that counts shapes of the kinds that are left out, such as "are no boxes"; none where there are none."""
+    counted = ", ".join(f"{number} {kind[:40]}" for kind, number in sorted(kinds.items()))
+    return [f"{where}: {sum(kinds.values())} shapes {why} ({counted[:200]}); left out"] if kinds else []
 
 
 def place(path: Path, root: Path) -> tuple[str, ...]:

@@ -29,6 +29,14 @@ def number(value: Any, where: str) -> float:
     return found if abs(found) <= LIMIT else _refuse(value, where, "a number")  # of NaN no comparison holds
 
 
+def pair(value: Any, where: str) -> tuple[float, float]:
+    """The value as a point x, y."""
+    numbers = sequence(value, where)
+    if len(numbers) != 2:
+        raise UserError(f"{where} must be two numbers x, y. Received: {len(numbers)}")
+    return number(numbers[0], where), number(numbers[1], where)
+
+
 def text(value: Any, where: str) -> str:
     """The value as text that is not empty, on one line; a number counts."""
     found = " ".join(str(value).split()) if type(value) in (str, int, float) else ""
