@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from mobilenet_tf import viz
 from mobilenet_tf.data.source import Source, fold_in, seed_of_epoch, user_errors
@@ -29,7 +30,8 @@ def write_sheet(task: Task, source: Source, path: Path) -> Path | None:
     try:
         with user_errors():
             for number, record in enumerate(subset(source, IMAGES).items):
-                loaded: Any = source.load({**record, "index": np.int64(number), "seed": fold_in(seed, number)})
+                record = {**record, "index": tf.constant(number, tf.int64), "seed": fold_in(seed, number)}
+                loaded: Any = source.load(record)
                 if "original_size" in loaded and not loaded["original_size"][0]:
                     continue  # unreadable
                 sample = {key: np.asarray(value) for key, value in transform(loaded).items()}

@@ -7,7 +7,7 @@ from PIL import Image
 from mobilenet_tf import config, workflow
 from mobilenet_tf.training import samples
 
-COUNTS = ["data.counts={train: 16, validation: 8, test: 8}"]
+COUNTS = ["data.counts={train: 80, validation: 8, test: 8}"]
 
 
 @pytest.mark.parametrize(
@@ -17,17 +17,19 @@ COUNTS = ["data.counts={train: 16, validation: 8, test: 8}"]
         ("attributes_scenes", "collar"),
         ("ssdlite_scenes", "1 "),
         ("lraspp_scenes", "background "),
-        ("embedding_scenes", "corgi"),
+        ("embedding_scenes", "poodle"),
     ],
 )
 def test_the_sheet_has_changed_images_with_their_annotations(name, word, tmp_path, monkeypatch):
     captions, images = [], []
     save = samples.viz.sheet
-    monkeypatch.setattr(
-        samples.viz,
-        "sheet",
-        lambda i, c, *rest, **more: (images.extend(i), captions.extend(c), save(i, c, *rest, **more))[2],
-    )
+
+    def sheet(shown, words, *rest, **options):
+        images.extend(shown)
+        captions.extend(words)
+        return save(shown, words, *rest, **options)
+
+    monkeypatch.setattr(samples.viz, "sheet", sheet)
     cfg = config.load(name, COUNTS)
     task = workflow.find_task(cfg.task)(cfg)
     path = samples.write_sheet(task, task.source("train"), tmp_path / "plots" / samples.SHEET)
