@@ -1,4 +1,4 @@
-"""What `inspection.inspect` reads from a .tflite file, without TensorFlow where LiteRT is installed."""
+"""What `inspection.inspect` reads from a .tflite file, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mobilenet_tf.analysis.inspection import QUANTIZED, Operation, Tensor, free_shape
+from mobilenet_tf.analysis.npu import fitness
 from mobilenet_tf.inference import tflite_metadata, tflite_versions
 from mobilenet_tf.inference.tflite import POST_PROCESS, open_tflite, tflite_outputs
 from mobilenet_tf.inference.tflite_schema import operators, text, tflite_schema
@@ -42,6 +43,7 @@ def inspect_tflite(path: Path) -> dict[str, Any]:
         "unsupported_ops": sorted({row.type for row in rows if row.type not in builtin and row.type != POST_PROCESS}),
         "min_runtime": runtime,
         "unknown_versions": unknown,
+        "npu": fitness(model),
         "tflite_metadata": tflite_metadata.read(path) is not None,
     }
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mobilenet_tf.analysis.npu import Fitness
 from mobilenet_tf.inference import artifact
 from mobilenet_tf.inference.formats import KERAS, KINDS, resolve
 from mobilenet_tf.utils import files
@@ -71,6 +72,7 @@ class Inspection:
     unsupported_ops: list[str] = field(default_factory=list)  # operations that the runtime does not have itself
     min_runtime: str | None = None  # the oldest TensorFlow Lite that runs a .tflite file, such as "2.17"
     unknown_versions: list[str] = field(default_factory=list)  # operations of which it does not know that, "CUMSUM 1"
+    npu: Fitness | None = None  # whether the NPUs of phones can run all of it; None: not a .tflite file
     tflite_metadata: bool | None = None  # whether it has the metadata that MediaPipe reads; None: not a .tflite file
     dead_kernels: list[dict] | None = None  # see `dead_channels.dead_kernels_by_layer`
     dead_channels: list[dict] | None = None  # see `dead_channels.dead_channels_by_layer`
@@ -194,6 +196,8 @@ def _facts(inspection: Inspection) -> list[tuple[str, str]]:
     facts.append(("unsupported operations", ", ".join(inspection.unsupported_ops) or "none"))
     if inspection.min_runtime is not None:
         facts.append(("runtime", _runtime(inspection)))
+    if inspection.npu is not None:
+        facts.append(("NPU", str(inspection.npu)))
     if inspection.tflite_metadata is not None:
         facts.append(("TFLite metadata", "yes" if inspection.tflite_metadata else "none: MediaPipe will not load it"))
     if inspection.metadata is None:
