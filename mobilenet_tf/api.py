@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,9 @@ import numpy as np
 
 from mobilenet_tf import workflow
 from mobilenet_tf.data import images as image_files
+from mobilenet_tf.foreign.declaration import Declaration
 from mobilenet_tf.inference.artifact import Metadata
-from mobilenet_tf.inference.predict import Predictor, load_predictor
+from mobilenet_tf.inference.predict import Predictor
 from mobilenet_tf.task import Inference
 from mobilenet_tf.utils.errors import UserError
 
@@ -31,6 +32,8 @@ class Model:
     metadata: Metadata
     inference: Inference
     predictor: Predictor
+    declaration: Declaration = Declaration()
+    overrides: tuple[str, ...] = ()
 
     def predict(self, images: Image | Sequence[Image]) -> Any:
         """Predicts one image, or each of a list.
@@ -56,16 +59,24 @@ class Model:
 
     def evaluate(self, split: str = "test", **options: Any) -> dict[str, float]:
         """The task's metrics on a split of the data of its config; options as for `workflow.evaluate_model`."""
-        return workflow.evaluate_model(self.path, split=split, **options)
+        return workflow.evaluate_model(self.path, split=split, **self._said(options))
 
-    def export(self, formats: Sequence[str] = (), folder: str | Path | None = None) -> list[Verification]:
+    def export(
+        self, formats: Sequence[str] = (), folder: str | Path | None = None, **options: Any
+    ) -> list[Verification]:
         """Exports the model and compares every file with it, as `workflow.export_run` does.
 
         Args:
             formats: such as "tflite" and "tflite_int8"; none: those of its config.
             folder: where the files go; None: the folder `exports` beside the model.
+            options: those of `workflow.export_run`, such as overrides=["export.calibration=FOLDER"].
         """
-        return workflow.export_run(self.path, formats, folder=None if folder is None else Path(folder))
+        place = None if folder is None else Path(folder)
+        return workflow.export_run(self.path, formats, folder=place, **self._said(options))
+
+    def _said(self, options: dict[str, Any]) -> dict[str, Any]:
+        overrides = (*self.overrides, *options.pop("overrides", ()))
+        return {"overrides": overrides, "declaration": self.declaration, **options}
 
     def _array(self, image: Image) -> np.ndarray:
         if not isinstance(image, np.ndarray):
@@ -78,19 +89,35 @@ class Model:
         return image
 
 
-def load(path: str | Path, *, threads: int | None = None, trust: bool = False) -> Model:
-    """Loads a run folder, a .keras, .tflite or .onnx file or a SavedModel that this package wrote.
+def load(
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    trust: bool = False,
+    overrides: Sequence[str] = (),
+    **said: Any,
+) -> Model:
+    """Loads a run folder or a model file of this package, or any Keras, SavedModel, .tflite, .onnx or PyTorch model.
 
-    TensorFlow is imported for .keras files, SavedModels and run folders alone.
+    TensorFlow is imported for Keras models, SavedModels, checkpoints and run folders alone.
 
     Args:
+        path: a run folder, a model file, or the name of a network.
         threads: for .tflite and .onnx files; None: all cores.
         trust: open a SavedModel even where its graph reads or writes files, runs Python or reaches the network.
+        overrides: changes to the config, such as "data.crop_fraction=1".
+        said: what a model of others does not say itself, see `foreign.declaration.Declaration`: task, classes (a list
+            or a file), input_range, ends_in, size, weights, architecture.
 
     Raises:
-        UserError: no such file, a damaged one, or one that does not carry its preprocessing.
+        UserError: no such file, a damaged one, or something about a model of others must be said.
     """
-    cfg = workflow.open_config(Path(path))
-    predictor = load_predictor(path, threads=threads, trust=trust)
-    assert predictor.metadata is not None  # open_config has read it
-    return Model(Path(path), predictor.metadata, workflow.find_inference(cfg.task)(cfg), predictor)
+    try:
+        declaration = Declaration(**said)
+    except TypeError as error:
+        known = ", ".join(field.name for field in fields(Declaration))
+        raise UserError(f"load takes {known} for models of others. Received: {', '.join(said)}") from error
+    cfg, predictor = workflow.open_model(path, overrides, declaration, threads=threads, trust=trust)
+    assert predictor.metadata is not None  # open_model has read or made it
+    inference = workflow.find_inference(cfg.task)(cfg)
+    return Model(Path(path), predictor.metadata, inference, predictor, declaration, tuple(overrides))

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,7 +47,66 @@ Trust = Annotated[
         "--trust", help="Open a SavedModel even if its graph reads or writes files, runs Python or uses the network."
     ),
 ]
+# What a model of others does not say itself
+TaskName = Annotated[
+    str | None,
+    typer.Option("--task", help="For a model of others: classification, attributes, embedding or segmentation."),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(help="For a model of others: a file with the class names, one a line, or numbered for plain numbers."),
+]
+InputRange = Annotated[
+    str | None,
+    typer.Option(help="For a model of others: what it takes, such as 0..255, -1..1, 0..1, torch or caffe."),
+]
+EndsIn = Annotated[
+    str | None, typer.Option(help="For a model of others: what its outputs are, logits, softmax or sigmoid.")
+]
+ImageSize = Annotated[
+    str | None, typer.Option("--size", help="For a model of others that takes any: pixels, such as 224 or 224x320.")
+]
+WeightsOf = Annotated[
+    str | None, typer.Option("--weights", help="For the name of a network: imagenet, or a .h5 file with its weights.")
+]
+Architecture = Annotated[
+    str | None, typer.Option(help="For a checkpoint of PyTorch: what it holds, such as mobilenet_v3_large.")
+]
+DataRoot = Annotated[Path | None, typer.Option("--data", help="The data set to score on; the same as data.root=PATH.")]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(help="A folder of images for int8 to be calibrated on; the same as export.calibration=PATH."),
+]
 ModelPath = Annotated[Path, typer.Argument(help=f"A run folder, a SavedModel or a {suffixes()} file.")]
+
+
+def _declaration(
+    task: str | None,
+    classes: str | None,
+    input_range: str | None,
+    ends_in: str | None,
+    size: str | None,
+    weights: str | None = None,
+    architecture: str | None = None,
+):
+    from mobilenet_tf.foreign.declaration import Declaration
+
+    pixels = _numbers(size, "x", "--size", (1, 2)) if size else None
+    return Declaration(
+        task=task,
+        classes=Path(classes) if classes else None,
+        input_range=input_range,
+        ends_in=ends_in,
+        size=(pixels[0], pixels[-1]) if pixels else None,
+        weights=weights,
+        architecture=architecture,
+    )
+
+
+def _with_paths(overrides: Sequence[str] | None, data: Path | None, calibration: Path | None = None) -> list[str]:
+    """The overrides, with those that stand for --data and --calibration in front."""
+    given = {"data.root": data, "export.calibration": calibration}
+    return [*(f"{key}={path}" for key, path in given.items() if path is not None), *(overrides or ())]
 
 
 def main() -> None:
@@ -145,6 +204,12 @@ def evaluate(
     plots: Annotated[
         Path | None, typer.Option(help="Folder for plots. Default: plots/<split> in a run folder, otherwise no plots.")
     ] = None,
+    task: TaskName = None,
+    classes: Classes = None,
+    input_range: InputRange = None,
+    ends_in: EndsIn = None,
+    size: ImageSize = None,
+    data: DataRoot = None,
     threads: Threads = None,
     trust: Trust = False,
     as_json: Json = False,
@@ -161,8 +226,9 @@ def evaluate(
         numbers = evaluate_model(
             model,
             split=split,
-            overrides=overrides or (),
+            overrides=_with_paths(overrides, data),
             name_or_path=config,
+            declaration=_declaration(task, classes, input_range, ends_in, size),
             limit=limit,
             threads=threads,
             trust=trust,
@@ -175,7 +241,12 @@ def evaluate(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="A run folder or .keras file.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A run folder, a .keras or .h5 file, a SavedModel, a checkpoint of PyTorch or the name of a network."
+        ),
+    ],
     overrides: Overrides = None,
     formats: Annotated[
         str | None,
@@ -195,19 +266,31 @@ def export(
             help="Export nothing; measure the quantization error of each layer and the effect of float32 layers.",
         ),
     ] = False,
+    task: TaskName = None,
+    classes: Classes = None,
+    input_range: InputRange = None,
+    ends_in: EndsIn = None,
+    size: ImageSize = None,
+    weights: WeightsOf = None,
+    architecture: Architecture = None,
+    data: DataRoot = None,
+    calibration: Calibration = None,
+    trust: Trust = False,
     as_json: Json = False,
 ):
-    """Export a model and compare the outputs and metrics of every file with it.
+    """Export a model of this package or of others, and compare the outputs and metrics of every file with it.
 
     The exit code is 3 if the comparison of a file fails.
     """
     from mobilenet_tf.workflow import export_run
 
+    declaration = _declaration(task, classes, input_range, ends_in, size, weights, architecture)
+    options = {"overrides": _with_paths(overrides, data, calibration), "declaration": declaration, "trust": trust}
     if analyze:
-        _analyze(run, overrides or (), folder, as_json)
+        _analyze(model, folder, as_json, options)
         return
     with _tables_to_stderr(as_json):
-        results = export_run(run, formats.split(",") if formats else (), overrides=overrides or (), folder=folder)
+        results = export_run(model, formats.split(",") if formats else (), folder=folder, **options)
     if as_json:
         _print_json([result.to_dict() for result in results])
     else:
@@ -215,17 +298,17 @@ def export(
         from mobilenet_tf.workflow import exports_of
 
         _print(table(results))
-        print(f"report with example images: {(folder or exports_of(run)) / 'report.html'}")
+        print(f"report with example images: {(folder or exports_of(model)) / 'report.html'}")
     failed = [result for result in results if not result.ok]
     if failed and not allow_drop:
         sys.exit(3)
 
 
-def _analyze(run: Path, overrides: Sequence[str], folder: Path | None, as_json: bool) -> None:
+def _analyze(model: str, folder: Path | None, as_json: bool, options: dict[str, Any]) -> None:
     from mobilenet_tf.workflow import analyze_run, exports_of
 
     with _tables_to_stderr(as_json):
-        result = analyze_run(run, overrides=overrides, folder=folder)
+        result = analyze_run(model, folder=folder, **options)
     if as_json:
         _print_json(result.to_dict())
         return
@@ -233,7 +316,37 @@ def _analyze(run: Path, overrides: Sequence[str], folder: Path | None, as_json: 
 
     for table in tables(result):
         _print(table)
-    print(f"plot: {(folder or exports_of(run)) / 'sensitivity.png'}")
+    print(f"plot: {(folder or exports_of(model)) / 'sensitivity.png'}")
+
+
+@app.command("import")
+def import_model(
+    source: Annotated[
+        str, typer.Argument(help="A .keras or .h5 file, a checkpoint of PyTorch or the name of a network.")
+    ],
+    overrides: Overrides = None,
+    output: Annotated[Path, typer.Option("--output", "--to", help="The .keras file to write.")] = Path("model.keras"),
+    task: TaskName = None,
+    classes: Classes = None,
+    input_range: InputRange = None,
+    ends_in: EndsIn = None,
+    size: ImageSize = None,
+    weights: WeightsOf = None,
+    architecture: Architecture = None,
+    data: DataRoot = None,
+    as_json: Json = False,
+):
+    """Turn a model of others into a .keras file that evaluates, exports and fine-tunes like one of this package."""
+    from mobilenet_tf.workflow import import_model
+
+    declaration = _declaration(task, classes, input_range, ends_in, size, weights, architecture)
+    with _tables_to_stderr(as_json):
+        metadata = import_model(source, output, declaration, overrides=_with_paths(overrides, data))
+    if as_json:
+        _print_json({"file": str(output), **json.loads(metadata.to_json())})
+    else:
+        height, width = metadata.input_size
+        print(f"{output}: {metadata.task}, {len(metadata.classes)} classes, {height}x{width} px, images in 0..255")
 
 
 @app.command()
@@ -270,6 +383,11 @@ def predict(
         ),
     ] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Also write the predictions to this CSV file.")] = None,
+    task: TaskName = None,
+    classes: Classes = None,
+    input_range: InputRange = None,
+    ends_in: EndsIn = None,
+    size: ImageSize = None,
     threads: Threads = None,
     trust: Trust = False,
     as_json: Json = False,
@@ -280,7 +398,8 @@ def predict(
 
     if csv_file:
         check_replaceable(csv_file)
-    rows = predict_files(model, paths, pictures=images, threads=threads, trust=trust)
+    declaration = _declaration(task, classes, input_range, ends_in, size)
+    rows = predict_files(model, paths, pictures=images, threads=threads, trust=trust, declaration=declaration)
     _print_json(rows) if as_json else _print_rows(rows)
     if csv_file:
         write_csv(csv_file, rows)

@@ -530,7 +530,11 @@ class Export(Section):
         "or a list of names, in which * and ? stand for other characters",
     )
     calibration_samples: int = Field(
-        default=200, ge=1, description="The number of training images that int8 is calibrated on"
+        default=200, ge=1, description="The number of images that int8 is calibrated on"
+    )
+    calibration: Path | None = Field(
+        default=None,
+        description="A folder of images to calibrate on; null: images of the training split",
     )
     calibration_percentile: float | None = Field(
         default=None,

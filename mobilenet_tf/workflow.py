@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from mobilenet_tf import config
 from mobilenet_tf.config import Config
 from mobilenet_tf.inference import artifact
+from mobilenet_tf.inference.formats import ONNX, TFLITE, find_kind
 from mobilenet_tf.task import Inference, Prediction, Task
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.console import readable
@@ -27,14 +28,19 @@ if TYPE_CHECKING:
 
     from mobilenet_tf.analysis.inspection import Inspection
     from mobilenet_tf.data.source import Sample
+    from mobilenet_tf.export.exporter import Exporter
     from mobilenet_tf.export.sensitivity import Sensitivity
     from mobilenet_tf.export.verification import Verification
+    from mobilenet_tf.foreign.declaration import Declaration
+    from mobilenet_tf.foreign.sources import Opened
+    from mobilenet_tf.inference.artifact import Metadata
     from mobilenet_tf.inference.predict import Predictor
     from mobilenet_tf.prune import PruningResult
     from mobilenet_tf.training.train import Run
 
 T = TypeVar("T")
 BATCH = 32  # images predicted at a time, at most
+CHECKPOINTS = (".pth", ".pt", ".safetensors")  # of PyTorch
 BATCH_PIXELS = 2**25  # of the images that are held at a time, at most: a photograph of 48 megapixels takes 144 MB
 
 
@@ -130,8 +136,8 @@ def open_config(model: Path, overrides: Sequence[str] = (), name_or_path: str | 
 
         load_predictor(model)  # raises the better error for a truncated file, which has lost its metadata
         raise UserError(
-            f"{model} carries no mobilenet_tf metadata (task, classes, config), so its preprocessing is unknown: "
-            f"evaluate takes a config with --config; benchmark and inspect work without. Received: {model}"
+            f"{model} carries no mobilenet_tf metadata (task, classes, config), so its preprocessing is unknown. "
+            f"Received: {model}"
         )
     return config.override(metadata.config, list(overrides), str(model))
 
@@ -202,6 +208,7 @@ def evaluate_model(
     threads: int | None = None,
     trust: bool = False,
     plots: Path | None = None,
+    declaration: Declaration | None = None,
 ) -> dict[str, float]:
     """Scores any model file or run folder on a split of its data.
 
@@ -214,6 +221,7 @@ def evaluate_model(
         threads: for .tflite and .onnx files; None: all cores.
         trust: open a SavedModel even where its graph reads or writes files, runs Python or reaches the network.
         plots: the folder for plots and tables; None: none are made.
+        declaration: what a model of others does not say itself.
 
     Returns:
         The metrics by name.
@@ -221,23 +229,28 @@ def evaluate_model(
     Raises:
         UserError: the class names in the file differ from those of the data.
     """
-    cfg = open_config(model, overrides, name_or_path)
-    cfg = cfg if name_or_path else _with_splits_of_run(cfg, model, overrides)
+    from mobilenet_tf.inference.predict import load_predictor
+
+    if name_or_path:
+        cfg, predictor = (
+            open_config(model, overrides, name_or_path),
+            load_predictor(model, threads=threads, trust=trust),
+        )
+    else:
+        cfg, predictor = open_model(model, overrides, declaration, threads=threads, trust=trust)
+        cfg = cfg if is_foreign(model) else _with_splits_of_run(cfg, model, overrides)
     import numpy as np
 
-    from mobilenet_tf.data.folder_names import standard_form
     from mobilenet_tf.data.skipped import skipped_line
-    from mobilenet_tf.inference.predict import load_predictor
+    from mobilenet_tf.foreign.class_order import with_classes
     from mobilenet_tf.training.evaluate import evaluate
 
-    task, predictor = find_task(cfg.task)(cfg), load_predictor(model, threads=threads, trust=trust)
+    task = find_task(cfg.task)(cfg)
     source = task.source(split)
-    of_data = [standard_form(name) for name in source.classes]
-    if task.closed_set and predictor.metadata and list(map(standard_form, predictor.metadata.classes)) != of_data:
-        raise UserError(
-            f"the classes of the data must be those of {model}: {_names(predictor.metadata.classes)}. "
-            f"Received: {_names(source.classes)}"
-        )
+    if task.closed_set and predictor.metadata:
+        if not is_foreign(model):
+            _check_classes(model, predictor.metadata.classes, source.classes)
+        predictor = with_classes(predictor, source.classes)
     if task.closed_set and predictor.metadata is None:
         raw = predictor(np.zeros((1, *(predictor.input_size or cfg.model.input_size), 3), np.float32))
         width = raw.shape[-1] if isinstance(raw, np.ndarray) and raw.dtype.kind == "f" else len(source.classes)
@@ -259,35 +272,44 @@ def evaluate_model(
 
 
 def export_run(
-    run: Path, formats: Sequence[str] = (), *, overrides: Sequence[str] = (), folder: Path | None = None
+    run: str | Path,
+    formats: Sequence[str] = (),
+    *,
+    overrides: Sequence[str] = (),
+    folder: Path | None = None,
+    declaration: Declaration | None = None,
+    trust: bool = False,
 ) -> list[Verification]:
-    """Exports a run's model, compares every file with it on validation samples, and stores the results.
+    """Exports a model, compares every file with it on validation samples, and stores the results.
 
     Args:
-        run: a run folder or a .keras file.
+        run: a run folder or a .keras file; or a model of others: a .keras or .h5 file, a SavedModel, a checkpoint of
+            PyTorch, the name of a network.
         formats: names such as "tflite" and "tflite_int8"; empty: `export.formats` of the config.
         overrides: changes to the config, such as "export.max_drop=0.02".
         folder: the folder for the files and report.html; None: `exports` beside the model.
+        declaration: what a model of others does not say itself.
+        trust: open a SavedModel even where its graph reads or writes files, runs Python or reaches the network.
 
     Returns:
         One `Verification` for each file, in the order of the formats.
 
     Raises:
-        UserError: a format is unknown, or the model cannot be converted to it.
+        UserError: a format is unknown, the model cannot be converted to it, or something about a model of others must
+            be said; the line names the option.
     """
-    cfg = _with_splits_of_run(open_config(run, overrides), run, overrides)
     from mobilenet_tf.export import report
-    from mobilenet_tf.export.exporter import Exporter
     from mobilenet_tf.inference.formats import FORMATS, check_engine, find_format
-    from mobilenet_tf.inference.predict import load_predictor
 
+    for name in formats:
+        find_format(name, "formats")
+    cfg, make_exporter = _exporter(run, overrides, declaration, trust)
     names = list(formats or cfg.export.formats)
     if not names:
         raise UserError("export.formats must name a format, such as tflite. Received: none")
     for name in names:
         check_engine(find_format(name, "formats"), cfg.export.engine)
-    task, folder = find_task(cfg.task)(cfg), folder or exports_of(run)
-    exporter = Exporter(task, artifact.locate(run)[0])
+    exporter, folder = make_exporter(), folder or exports_of(run)
     if any(map(exporter.needs_calibration, names)):
         _ = exporter.calibration  # before anything is written: the images may be missing
     paths, results = [], []
@@ -295,20 +317,140 @@ def export_run(
         paths.append(exporter.write(name, folder / FORMATS[name].filename))
         results.append(exporter.verify(name, paths[-1]))
     results, notes = report.measure(results, paths)
-    predictors = {"model": exporter.reference, **{path.name: load_predictor(path) for path in paths}}
-    examples = report.drawings(task, exporter.metadata.classes, exporter.images, predictors)
-    title = f"{exporter.file.parent.name}: {task.name}"
-    report.write(folder / "report.html", title, results, examples, notes)
+    of_run = None if is_foreign(run) else RunFolder(artifact.locate(run)[0].parent)
+    report.write(folder / "report.html", f"{exporter.name}: {cfg.task}", exporter, results, paths, notes, of_run)
     return results
 
 
-def analyze_run(run: Path, *, overrides: Sequence[str] = (), folder: Path | None = None) -> Sensitivity:
-    """Measures the int8 error of each layer of a run's model, and the metric with the worst layers left in float32.
+def _exporter(
+    run: str | Path, overrides: Sequence[str], declaration: Declaration | None, trust: bool
+) -> tuple[Config, Callable[[], Exporter]]:
+    """Returns the config of a model of ours or of others, and what makes its exporter, which reads images."""
+    from mobilenet_tf.foreign.declaration import Declaration
+
+    declaration = declaration or Declaration()
+    if not is_foreign(run):
+        _check_nothing_is_declared(run, declaration)
+        cfg = _with_splits_of_run(open_config(Path(run), overrides), Path(run), overrides)
+        return cfg, lambda: _exporter_of_file(find_task(cfg.task)(cfg), artifact.locate(run)[0])
+    if find_kind(Path(run)) is TFLITE:
+        return _exporter_of_tflite(Path(run), overrides, declaration)
+    opened = _open_foreign(run, overrides, declaration, trust)
+    cfg = config.override(dict(opened.metadata.config), (), str(run))
+    from mobilenet_tf.export.exporter import KerasExporter
+
+    return cfg, lambda: KerasExporter(find_task(cfg.task)(cfg), opened.network, opened.metadata, Path(run).name)
+
+
+def _exporter_of_file(task: Task, file: Path) -> Exporter:
+    from mobilenet_tf.export.exporter import KerasExporter, TfliteExporter
+    from mobilenet_tf.foreign.declaration import Range
+    from mobilenet_tf.inference.predict import load_predictor
+
+    if find_kind(file) is TFLITE:
+        return TfliteExporter(task, file, Range(), load_predictor(file))
+    return KerasExporter.of_file(task, file)
+
+
+def _exporter_of_tflite(
+    file: Path, overrides: Sequence[str], declaration: Declaration
+) -> tuple[Config, Callable[[], Exporter]]:
+    from mobilenet_tf.foreign.runtime_files import open_predictor
+
+    predictor, description = open_predictor(file, declaration, overrides, classes_of=_classes_of)
+    if description.is_binary or predictor.input_shape[-1] != 3:
+        raise UserError(f"{file} must take images in color and have an output for each class. Received: another one")
+    from mobilenet_tf.export.exporter import TfliteExporter
+
+    cfg = description.cfg
+    return cfg, lambda: TfliteExporter(find_task(cfg.task)(cfg), file, description.range, predictor)
+
+
+def is_foreign(model: str | Path) -> bool:
+    """Whether this is no run and no file of this package: a model of others, or the name of a network.
+
+    Raises UserError for a path where nothing is, and for a damaged file.
+    """
+    path = Path(model)
+    is_name = not path.exists() and str(model) == path.name and not path.suffix
+    if is_name or path.suffix in CHECKPOINTS:
+        return True
+    metadata = artifact.read(path)
+    return metadata is None or not metadata.config
+
+
+def _check_nothing_is_declared(model: str | Path, declaration: Declaration) -> None:
+    if given := declaration.given():
+        raise UserError(f"{given[0]} must be left out for {model}, which says so itself. Received: {', '.join(given)}")
+
+
+def _open_foreign(model: str | Path, overrides: Sequence[str], declaration: Declaration, trust: bool) -> Opened:
+    from mobilenet_tf.foreign.sources import open_source
+
+    return open_source(model, declaration, overrides, trust=trust, classes_of=_classes_of)
+
+
+def _classes_of(cfg: Config) -> list[str]:
+    """The classes of the data of a config."""
+    return list(find_task(cfg.task)(cfg).source("train").classes)
+
+
+def import_model(
+    source: str | Path,
+    path: Path,
+    declaration: Declaration | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    trust: bool = False,
+) -> Metadata:
+    """Turns a model of others into a .keras file of this package, which then trains, evaluates and exports as ours.
 
     Args:
-        run: a run folder or a .keras file.
+        source: a .keras or .h5 file, a checkpoint of PyTorch, or the name of a network.
+        path: the .keras file to write.
+        declaration: what the model does not say itself.
+        overrides: changes to the config that is stored in the file, such as "data.crop_fraction=1".
+        trust: see `export_run`.
+
+    Returns:
+        What the file carries.
+
+    Raises:
+        UserError: something must be said, with the line that names the option; the path does not end in .keras; or
+            a SavedModel, whose layers Keras does not know.
+    """
+    from mobilenet_tf.foreign.declaration import Declaration
+
+    if path.suffix != ".keras":
+        raise UserError(f"the imported model must go to a .keras file. Received: {path}")
+    files.check_replaceable(path)
+    if not is_foreign(source):
+        raise UserError(f"{source} is a model of this package already, and needs no import. Received: {source}")
+    opened = _open_foreign(source, overrides, declaration or Declaration(), trust)
+    if not opened.is_saveable:
+        raise UserError(f"a SavedModel has no layers that a .keras file could hold: export it. Received: {source}")
+    with files.replacing(path) as temporary:
+        opened.network.save(temporary)
+        artifact.write(temporary, opened.metadata)
+    return opened.metadata
+
+
+def analyze_run(
+    run: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    folder: Path | None = None,
+    declaration: Declaration | None = None,
+    trust: bool = False,
+) -> Sensitivity:
+    """Measures the int8 error of each layer of a model, and the metric with the worst layers left in float32.
+
+    Args:
+        run: as for `export_run`.
         overrides: changes to the config, such as "export.verify_samples=100".
         folder: the folder for sensitivity.json and sensitivity.png; None: `exports` beside the model.
+        declaration: what a model of others does not say itself.
+        trust: see `export_run`.
 
     Returns:
         The errors of the layers, and the metric and size of each file that was tried.
@@ -316,18 +458,20 @@ def analyze_run(run: Path, *, overrides: Sequence[str] = (), folder: Path | None
     Raises:
         UserError: the model comes from quantization-aware training.
     """
-    cfg = _with_splits_of_run(open_config(run, overrides), run, overrides)
+    _, make_exporter = _exporter(run, overrides, declaration, trust)
     from mobilenet_tf.export import sensitivity
-    from mobilenet_tf.export.exporter import Exporter
 
-    result = sensitivity.analyze(Exporter(find_task(cfg.task)(cfg), artifact.locate(run)[0]))
+    result = sensitivity.analyze(make_exporter())
     sensitivity.save(result, folder or exports_of(run))
     return result
 
 
-def exports_of(run: Path) -> Path:
-    """Returns the folder for the exports of a run folder or model file."""
-    return RunFolder(artifact.locate(run)[0].parent).exports
+def exports_of(run: str | Path) -> Path:
+    """Returns the folder for the exports of a run folder, a model file or a network by its name."""
+    path = Path(run)
+    if not path.exists():
+        return RunFolder(Path("runs") / path.name).exports
+    return RunFolder((path if path.is_file() else artifact.locate(path)[0]).parent).exports
 
 
 def prune_run(
@@ -366,6 +510,42 @@ def prune_run(
     return result
 
 
+def open_model(
+    model: str | Path,
+    overrides: Sequence[str] = (),
+    declaration: Declaration | None = None,
+    *,
+    threads: int | None = None,
+    trust: bool = False,
+) -> tuple[Config, Predictor]:
+    """Opens a model file or run of this package, or a model of others with what is said of it.
+
+    TensorFlow is imported only for Keras models, SavedModels, checkpoints and run folders.
+
+    Returns:
+        The config, with the preprocessing, and a predictor that takes 0..255 and has metadata.
+
+    Raises:
+        UserError: the file is damaged, or something about a model of others must be said; the line names the option.
+    """
+    from mobilenet_tf.foreign.declaration import Declaration
+    from mobilenet_tf.inference.predict import keras_predictor, load_predictor
+
+    declaration = declaration or Declaration()
+    if not is_foreign(model):
+        _check_nothing_is_declared(model, declaration)
+        return open_config(Path(model), overrides), load_predictor(model, threads=threads, trust=trust)
+    if find_kind(Path(model)) in (TFLITE, ONNX):
+        from mobilenet_tf.foreign.runtime_files import open_predictor
+
+        predictor, _ = open_predictor(Path(model), declaration, overrides, threads=threads, classes_of=_classes_of)
+    else:
+        opened = _open_foreign(model, overrides, declaration, trust)
+        predictor = keras_predictor(opened.network, opened.metadata)
+    assert predictor.metadata is not None  # open_predictor and open_source make it
+    return config.override(dict(predictor.metadata.config), (), str(model)), predictor
+
+
 def predict_images(inference: Inference, predictor: Predictor, images: Sequence[np.ndarray]) -> list[Prediction]:
     """Predicts images in one batch.
 
@@ -391,6 +571,8 @@ def predict_files(
     pictures: Path | None = None,
     threads: int | None = None,
     trust: bool = False,
+    overrides: Sequence[str] = (),
+    declaration: Declaration | None = None,
 ) -> list[dict]:
     """Predicts image files.
 
@@ -402,6 +584,8 @@ def predict_files(
         pictures: the folder for copies of the images with the predictions drawn on them; None: none are drawn.
         threads: for .tflite and .onnx files; None: all cores.
         trust: open a SavedModel even where its graph reads or writes files, runs Python or reaches the network.
+        overrides: changes to the config of a model of others, such as "data.crop_fraction=1".
+        declaration: what a model of others does not say itself.
 
     Returns:
         One row for each image. A file that cannot be read has a row with "error" instead. The embedding task compares
@@ -411,20 +595,15 @@ def predict_files(
         UserError: a pattern matches no file, the model file contains no config, or the first image cannot be read and
             the task compares the others with it.
     """
-    cfg = open_config(model)
+    cfg, predictor = open_model(model, overrides, declaration, threads=threads, trust=trust)
+    assert predictor.metadata is not None  # open_model has read or made it
 
     import numpy as np
 
     from mobilenet_tf import viz
     from mobilenet_tf.data import images
-    from mobilenet_tf.inference.predict import load_predictor
 
-    inference, predictor, paths = (
-        find_inference(cfg.task)(cfg),
-        load_predictor(model, threads=threads, trust=trust),
-        find_images(patterns),
-    )
-    assert predictor.metadata is not None  # open_config has read it
+    inference, paths = find_inference(cfg.task)(cfg), find_images(patterns)
     drawn = drawing_paths(paths, pictures) if pictures else {}
     classes, results, first = predictor.metadata.classes, {path: {"file": str(path)} for path in paths}, None
 
@@ -569,6 +748,16 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
             raise UserError(f"no image file, folder with images or matching glob has this name. Received: {pattern}")
         paths |= dict.fromkeys(matches)
     return list(paths)
+
+
+def _check_classes(model: Path, classes: Sequence[str], of_data: Sequence[str]) -> None:
+    """A run is scored on data with its own classes in their order."""
+    from mobilenet_tf.data.folder_names import standard_form
+
+    if list(map(standard_form, classes)) != list(map(standard_form, of_data)):
+        raise UserError(
+            f"the classes of the data must be those of {model}: {_names(classes)}. Received: {_names(of_data)}"
+        )
 
 
 def _names(classes: Sequence[str]) -> str:

@@ -26,15 +26,16 @@ ROOMS = {
     "analysis": ("inference", "models", "qat", "utils"),
     "prune": ("analysis", "models", "utils"),
     "training": ("config", "data", "inference", "models", "qat", "task", "utils", "viz"),
-    "export": ("analysis", "data", "inference", "models", "qat", "task", "training", "utils", "viz"),
+    "foreign": ("config", "data", "inference", "models", "utils"),
+    "export": ("analysis", "data", "foreign", "inference", "models", "qat", "task", "training", "utils", "viz"),
     "tasks": ("config", "data", "inference", "models", "task", "training", "utils", "viz"),
-    "workflow": ("analysis", "config", "data", "export", "inference", "prune", "task", "training", "utils", "viz"),
-    "api": ("data", "export", "inference", "task", "utils", "workflow"),
+    "workflow": ("analysis", "config", "data", "export", "foreign", "inference", "prune", "task", "training", "utils", "viz"),
+    "api": ("data", "export", "foreign", "inference", "task", "utils", "workflow"),
     "train": ("training",),
     "weights": ("models",),
     "demo": ("analysis", "data", "export", "utils", "workflow"),
     "doctor": ("utils",),
-    "cli": ("analysis", "config", "data", "demo", "doctor", "export", "inference", "models", "prune", "utils")
+    "cli": ("analysis", "config", "data", "demo", "doctor", "export", "foreign", "inference", "models", "prune", "utils")
     + ("workflow",),
     "__init__": ("api", "models", "registration", "weights"),
 }

@@ -105,20 +105,20 @@ def export(
     path = Path(path)
     chosen = find_format(format)
     check_engine(chosen, engine)
-    _check_path(path, chosen)
+    check_path(path, chosen)
     _check_calibration_is_given(calibration, chosen, model)
     _check_float_layers(float_layers, chosen, model)
-    _check_inputs(inputs, chosen)
+    check_inputs(inputs, chosen)
     _check_batch(dynamic_batch, chosen, metadata)
     _check_input_size(model, metadata)
     _check_classes(model, metadata)
     if qat.is_prepared(model):
         model, calibration = (model, None) if chosen.keeps_qat else (qat.strip(model), calibration)
     if calibration is not None:
-        calibration = _calibration(calibration, metadata.input_size)
+        calibration = checked_calibration(calibration, metadata.input_size)
     net = _in_float32(model, metadata.outputs)
     batch = None if dynamic_batch or chosen.dynamic_batch else 1
-    with _progress(f"export {path.name}") as say, tempfile.TemporaryDirectory() as folder:
+    with progress(f"export {path.name}") as say, tempfile.TemporaryDirectory() as folder:
         say("tracing the graph")
         saved = _trace(net, (batch, *metadata.input_size, 3), Path(folder) / "saved_model")
         with files.replacing(path, members=chosen.kind.members) as temporary:
@@ -132,7 +132,7 @@ def export(
                 tflite_metadata.embed(temporary, metadata)
             artifact.write(temporary, metadata)
             say("checking the file")
-            _check_finite(temporary, path, metadata)
+            check_finite(temporary, path, metadata)
     return path
 
 
@@ -141,8 +141,8 @@ def sensitivity(model: keras.Model, metadata: Metadata, calibration: Images) -> 
 
     The arguments are those of `export`.
     """
-    calibration, net = _calibration(calibration, metadata.input_size), _in_float32(model, metadata.outputs)
-    with _progress("comparing the layers") as say, tempfile.TemporaryDirectory() as folder:
+    calibration, net = checked_calibration(calibration, metadata.input_size), _in_float32(model, metadata.outputs)
+    with progress("comparing the layers") as say, tempfile.TemporaryDirectory() as folder:
         say("tracing the graph")
         saved = _trace(net, (1, *metadata.input_size, 3), Path(folder) / "saved_model")
         converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
@@ -164,7 +164,7 @@ def _naming_layers(net: keras.Model) -> Iterator[None]:
 # Checks before the conversion; each raises UserError
 
 
-def _check_path(path: Path, format: Format) -> None:
+def check_path(path: Path, format: Format) -> None:
     """The path has the format's suffix, and nothing but an earlier export stands there."""
     suffix, marker = format.kind.suffix, format.kind.marker
     if path.suffix != suffix:
@@ -186,7 +186,7 @@ def _check_float_layers(float_layers: quantize.FloatLayers, format: Format, mode
         raise UserError(f"float_layers must be 0 for a network trained for int8. Received: float_layers={float_layers}")
 
 
-def _check_inputs(inputs: str, format: Format) -> None:
+def check_inputs(inputs: str, format: Format) -> None:
     """The format can have inputs of that type."""
     if inputs not in format.input_types:
         raise UserError(f"inputs of {format.name} must be {', '.join(format.input_types)}. Received: inputs={inputs}")
@@ -230,7 +230,7 @@ def _class_shapes(model: keras.Model, metadata: Metadata) -> Shapes:
 # The steps of a conversion
 
 
-def _calibration(batches: Images, size: tuple[int, int]) -> list[np.ndarray]:
+def checked_calibration(batches: Images, size: tuple[int, int]) -> list[np.ndarray]:
     """Returns the calibration images as a list, since they are used several times. Raises UserError for bad ones."""
     batches = [np.asarray(batch, np.float32) for batch in batches]
     for batch in batches:
@@ -416,7 +416,7 @@ def _check_operations(file: Path, path: Path, net: keras.Model) -> None:
         raise UserError(f"{path} must hold TFLite's own operations and no variables. Received: {received}")
 
 
-def _check_finite(file: Path, path: Path, metadata: Metadata) -> None:
+def check_finite(file: Path, path: Path, metadata: Metadata) -> None:
     """The file gives finite outputs for random noise."""
     noise = np.random.default_rng(0).uniform(0, 255, (1, *metadata.input_size, 3)).astype(np.float32)
     if not all(np.isfinite(values).all() for values in leaves(load_predictor(file)(noise))):
@@ -424,7 +424,7 @@ def _check_finite(file: Path, path: Path, metadata: Metadata) -> None:
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[Say]:
+def progress(title: str) -> Iterator[Say]:
     """Shows the current step on stderr and suppresses what TensorFlow logs meanwhile."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from mobilenet_tf import viz
 from mobilenet_tf.export import convert
-from mobilenet_tf.export.exporter import Exporter
+from mobilenet_tf.export.exporter import Exporter, KerasExporter
 from mobilenet_tf.export.quantize import LayerError
 from mobilenet_tf.inference.predict import load_predictor
 from mobilenet_tf.utils import files
@@ -51,8 +51,10 @@ def analyze(exporter: Exporter) -> Sensitivity:
 
     Raises UserError for a network from quantization-aware training.
     """
+    if not isinstance(exporter, KerasExporter):
+        raise UserError(f"only a Keras model's layers can be compared. Received: {exporter.name}")
     if exporter.is_qat:
-        raise UserError(f"only a float network's layers can be compared. Received: {exporter.file}, trained for int8")
+        raise UserError(f"only a float network's layers can be compared. Received: {exporter.name}, trained for int8")
     errors = convert.sensitivity(exporter.model, exporter.metadata, exporter.calibration)
     name, trials = exporter.task.monitor[0], []
     with tempfile.TemporaryDirectory() as folder:
@@ -61,8 +63,8 @@ def analyze(exporter: Exporter) -> Sensitivity:
             path = exporter.write("tflite_int8", Path(folder) / f"{count}.tflite", float_layers=tensors)
             metric = float(exporter.score(load_predictor(path))[name])
             trials.append(Trial(count, metric, path.stat().st_size))
-    _, metrics = exporter.reference_for("tflite_int8")
-    return Sensitivity(name, float(metrics[name]), errors, trials)
+    _, scores = exporter.reference_for("tflite_int8")
+    return Sensitivity(name, float(scores.numbers[name]), errors, trials)
 
 
 def save(result: Sensitivity, folder: Path) -> None:

@@ -21,3 +21,15 @@ def check_characters(names: Iterable[str], where: object) -> None:
                 f"{where} must have class names without line breaks and control characters. "
                 f"Received: {character} in class {number}, {name!r}"
             )
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """Returns the names with a number behind those that came before: "???", "??? (2)". Published label lists have
+    such names for numbers that are not in use.
+    """
+    counts: dict[str, int] = {}
+    result = []
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+        result.append(name if counts[name] == 1 else f"{name} ({counts[name]})")
+    return result

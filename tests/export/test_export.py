@@ -402,7 +402,7 @@ def test_progress_names_every_stage(tmp_path, monkeypatch):
 def test_a_terminal_shows_the_stage(monkeypatch):
     screen = io.StringIO()
     monkeypatch.setattr(exporting, "Console", lambda **_: Console(file=screen, force_terminal=True, width=80))
-    with exporting._progress("export m.tflite") as say:
+    with exporting.progress("export m.tflite") as say:
         say("calibrating on image 3 of 9")
         time.sleep(0.5)
     assert "export m.tflite: calibrating on image 3 of 9" in screen.getvalue()

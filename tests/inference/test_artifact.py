@@ -134,7 +134,7 @@ def test_fields_of_later_versions_are_left_out():
     ("name", "expected"),
     [
         ("none.keras", "must exist"),
-        ("model.pb", ".keras, .tflite or .onnx"),
+        ("model.pb", ".keras, .h5, .tflite or .onnx"),
         ("folder", "saved_model.pb or model.keras"),
     ],
 )

@@ -214,9 +214,9 @@ def test_a_damaged_saved_model_is_one_line(files, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["none.tflite", "weights.h5"])
+@pytest.mark.parametrize("name", ["none.tflite", "weights.npz"])
 def test_missing_files_and_unknown_kinds(tmp_path, name):
-    (tmp_path / "weights.h5").touch()
+    (tmp_path / "weights.npz").touch()
     with pytest.raises(UserError, match=f"Received: .*{name}"):
         load_predictor(tmp_path / name)
 
