@@ -84,7 +84,7 @@ def _name_tensors(model: Any) -> None:
     taken: set[bytes] = set()
     for graph in model.subgraphs:
         for tensor in graph.tensors:
-            name = stem = tensor.name or b"tensor"
+            name = stem = text(tensor.name).encode() or b"tensor"
             number = 1
             while name in taken:
                 name, number = stem + f"_{number}".encode(), number + 1
