@@ -70,9 +70,7 @@ def unpacked(content: bytes | bytearray | memoryview) -> Any:
             buffer.data = np.frombuffer(bytes(buffer.data), np.uint8)
     model.metadata = [entry for entry in model.metadata or [] if text(entry.name) != tflite_metadata.ENTRY]
     for operator in (operator for graph in model.subgraphs for operator in graph.operators):
-        if hasattr(
-            operator.builtinOptions, "potScaleInt16"
-        ):  # of ADD and SUB; only kernels of uint8 times had such scales
+        if hasattr(operator.builtinOptions, "potScaleInt16"):  # of ADD and SUB; true by default, and refused with int16
             operator.builtinOptions.potScaleInt16 = False
     _name_tensors(model)
     model.signatureDefs = model.signatureDefs or [_signature(model.subgraphs[0])]

@@ -82,8 +82,6 @@ def test_a_file_without_a_signature_and_with_equal_names_gets_both(content, tmp_
     model.signatureDefs = None
     for tensor in model.subgraphs[0].tensors:
         tensor.name = b"same \xff"
-    for code in model.operatorCodes:  # as in files for old runtimes
-        code.deprecatedBuiltinCode, code.builtinCode = code.builtinCode, 0
     bare = tflite_objects.packed(model)
     changed = tflite_objects.rescaled(bare, 1 / 255, 0.0)
     assert opened(changed, tmp_path / "new.tflite").get_signature_list()["serving_default"]["inputs"] == ["image"]
