@@ -10,14 +10,12 @@ from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.text_files import UTF8, read_lines
 
 
-def read_class_names(
-    path: str | Path, encoding: str = UTF8, *, option: str | None = "data.encoding"
-) -> list[str]:
-    """The class names in a text file, one a line; blank lines do not count. For `option` see `read_text`.
+def read_class_names(path: str | Path, encoding: str = UTF8) -> list[str]:
+    """The class names in a text file, one a line; blank lines do not count.
 
     Raises UserError: the file cannot be read, has no name, or has one twice.
     """
-    return check_class_names(read_lines(path, encoding, option=option), path)
+    return check_class_names(read_lines(path, encoding), path)
 
 
 def check_class_names(names: Sequence[str], where: str | Path) -> list[str]:

@@ -10,10 +10,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from mobilenet_tf.data.label_files import check_class_names, read_class_names
 from mobilenet_tf.inference.endings import SHARED
+from mobilenet_tf.utils.class_names import check_characters, unique
 from mobilenet_tf.utils.errors import UserError, short, some
-from mobilenet_tf.utils.text_files import read_json
+from mobilenet_tf.utils.text_files import read_json, read_lines
 
 Ending = Literal["logits", "softmax", "sigmoid"]
 ENDINGS: tuple[str, ...] = get_args(Ending)
@@ -128,8 +128,11 @@ class Declaration:
                 return [str(number) for number in range(count or 0)]
             if Path(self.classes).suffix == ".json":
                 return _of_categories(read_json(self.classes), self.classes)
-            return _without_numbers(read_class_names(self.classes, option=None))
-        return check_class_names(self.classes or (), "--classes")
+            names = _without_numbers([line for line in read_lines(self.classes, option=None) if line])
+        else:
+            names = list(self.classes or ())
+        check_characters(names, "--classes")
+        return unique(names)  # ImageNet has two cranes
 
 
 def _of_categories(annotations: Any, path: str | Path) -> list[str]:
@@ -143,7 +146,7 @@ def _of_categories(annotations: Any, path: str | Path) -> list[str]:
         if type(number) is not int or not 1 <= number <= MAX_CATEGORY or not isinstance(name, str):
             raise UserError(f"{path} must have categories with an id from 1 and a name. Received: {short(entry)}")
         names[number] = name
-    return check_class_names([names.get(number, f"unused {number}") for number in range(1, max(names) + 1)], path)
+    return unique([names.get(number, f"unused {number}") for number in range(1, max(names) + 1)])
 
 
 def _without_numbers(names: list[str]) -> list[str]:
