@@ -124,6 +124,12 @@ def main() -> None:
     except UserError as error:
         print(f"error: {readable(error)}", file=sys.stderr)
         sys.exit(2)
+    except ModuleNotFoundError as error:  # beside the packages of requirements-runtime.txt alone
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "mobilenet_tf"):
+            raise
+        print(f"error: this needs {package}, which is not installed: pip install mobilenet-tf", file=sys.stderr)
+        sys.exit(2)
 
 
 @app.command()
