@@ -89,14 +89,14 @@ UnknownValues = Literal["error", "ignore", "nearest"]
 class Data(config.DataWithSplits):
     """Images with a class for every pixel."""
 
-    reader: Literal["folder", "voc", "cityscapes", "coco", "labelme", "tfds", "scenes"]
+    reader: Literal["folder", "voc", "cityscapes", "coco", "labelme", "label_studio", "tfds", "scenes"]
     root: Path | None = Field(
         default=None, description="The folder of the data set, or the data_dir of TensorFlow Datasets"
     )
     classes: list[str] | Path | None = Field(
         default=None,
-        description="The names of the classes, or a label file with one a line; of COCO and labelme, those to use, the "
-        "rest being background",
+        description="The names of the classes, or a label file with one a line; of COCO, labelme and Label Studio, "
+        "those to use, the rest being background",
     )
     values: dict[MaskValue, str] = Field(
         default={},

@@ -229,6 +229,10 @@ def painted_png(side: int) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
+# A brush stroke in 24 x 20 pixels of four channels: 1,000 values of 0, and 920 of 255
+STROKE = [0, 0, 7, 128, 57, 27, 255, 3, 231, 0, 224, 114, 255, 224]
+
+
 def label_studio(folder: Path) -> list[Path]:
     """Label Studio's JSON of every kind of region."""
     size = {"original_width": 20, "original_height": 24, "image_rotation": 0}
@@ -236,6 +240,7 @@ def label_studio(folder: Path) -> list[Path]:
         "rectangle": {"x": 10, "y": 20, "width": 30, "height": 40, "rotation": 5},
         "polygon": {"points": [[10, 10], [60, 10], [60, 70]]},
         "ellipse": {"x": 50, "y": 50, "radiusX": 20, "radiusY": 10, "rotation": 30},
+        "brush": {"format": "rle", "rle": STROKE},
     }
     tasks = []
     for i, name in enumerate(image_set(folder)):
@@ -373,6 +378,7 @@ SUBJECTS = {
     "openimages": Subject(openimages, read_all("detection", "openimages"), TEXT, 250),
     "coco_masks": Subject(coco, read_all("segmentation", "coco", **COCO), JSON, 500),
     "labelme_masks": Subject(labelme, read_all("segmentation", "labelme"), JSON, 250),
+    "label_studio_masks": Subject(label_studio, read_all("segmentation", "label_studio"), JSON, 250),
     "masks": Subject(masks, read_all("segmentation", "folder", classes=Path("classes.txt")), TEXT, 400),
     "color_masks": Subject(color_masks, read_all("segmentation", "folder", mask_colors=Path("colors.csv")), TEXT, 250),
     "config": Subject(config_file, lambda folder: config.load(folder / "mine.yaml"), TEXT, 700),

@@ -52,6 +52,7 @@ SAME = {
     "without a kind": {"label": "cat", "points": SQUARE},
     "rectangle": shape(points=[[2, 2], [10, 10]], shape_type="rectangle"),
     "rectangle from below": shape(points=[[10, 10], [2, 2]], shape_type="rectangle"),
+    "rectangle of four points": shape(points=SQUARE, shape_type="rectangle"),
     "mask": shape(points=[[2, 2], [9, 9]], shape_type="mask", mask=png(np.full((8, 8), 255, np.uint8))),
     "numbers as text": shape(points=[[str(x), str(y)] for x, y in SQUARE]),
 }
@@ -80,21 +81,33 @@ def test_what_is_left_out_is_told(tmp_path):
     (tmp_path / "coco.json").write_text('{"images": []}')
     lost, others, points = examine(tmp_path).findings
     assert lost == f"1 files of labelme have no image and are left out, such as {tmp_path / 'b.json'}"
-    assert others == f"1 JSON files in {tmp_path} are not labelme's and are left out"
-    assert points == "1 shapes of the kind 'point' have no area and are left out"
+    assert others == f"{tmp_path}: 1 JSON files are not labelme's, the first {tmp_path / 'coco.json'}; left out"
+    assert points == f"{tmp_path}: 1 shapes have no area (1 point); left out"
+
+
+def test_a_copy_keeps_its_own_image_and_others_are_found_by_their_paths(tmp_path):
+    """The file of a mirrored copy still names the image that it was made of."""
+    root = tmp_path / "train"
+    for name in ("a", "a_mirrored"):
+        write(root, name, [shape()], imagePath="a.jpg")
+    write(root, "0001", [shape()], image=False, imagePath="../photos/far.jpg")
+    write(tmp_path / "photos", "far", [])
+    (tmp_path / "photos" / "far.json").unlink()
+    found = [path.name for split in ("train", "validation") for path in examine(root, split).images]
+    assert sorted(found) == ["a.jpg", "a_mirrored.jpg", "far.jpg"]
 
 
 REFUSED = {
-    "no label": (shape(None), r"train/a.json: shapes\[0\] must have a label"),
-    "no object": (None, r"shapes\[0\] must have a label"),
-    "line break": (shape("a\nb"), r"shapes\[0\] must have a label in one line"),
-    "no points": (shape(points=None), r"shapes\[0\] must have points in its image. Received: None in place of 3"),
-    "two points": (shape(points=SQUARE[:2]), "in place of 3 points or more"),
-    "far away": (shape(points=[[1e9, 2], *SQUARE]), r"the coordinate 1e\+09"),
-    "huge circle": (shape(points=[[1, 1], [1e300, 1]], shape_type="circle"), "the coordinate"),
-    "NaN": (shape(points=[[float("nan"), 2], *SQUARE]), r"\[nan, 2\] in place of x and y"),
-    "nested": (shape(points=[[[1, 2], 2], *SQUARE]), "in place of x and y"),
-    "three numbers": (shape(points=[[1, 2, 3], *SQUARE]), "in place of x and y"),
+    "no label": (shape(None), r"train/a.json: shapes\[0\]: label must be text"),
+    "no object": (None, r"shapes\[0\] must be an object"),
+    "no points": (shape(points=None), r"shapes\[0\]: points must be a list. Received: None"),
+    "two points": (shape(points=SQUARE[:2]), "must have 3 points or more, being a polygon. Received: 2"),
+    "far away": (shape(points=[[1e9, 2], *SQUARE]), r"points\[0\] must be a number. Received: 1000000000.0"),
+    "far": (shape(points=[[1e6, 2], *SQUARE]), r"shapes\[0\] must lie in its image. Received: the coordinate 1e\+06"),
+    "huge circle": (shape(points=[[1, 1], [1e6, 1]], shape_type="circle"), "the coordinate"),
+    "NaN": (shape(points=[[float("nan"), 2], *SQUARE]), r"points\[0\] must be a number. Received: nan"),
+    "nested": (shape(points=[[[1, 2], 2], *SQUARE]), r"points\[0\] must be a number. Received: \[1, 2\]"),
+    "three numbers": (shape(points=[[1, 2, 3], *SQUARE]), r"points\[0\] must be two numbers x, y. Received: 3"),
     "mask null": (shape(points=[[2, 2]], shape_type="mask", mask=None), "a mask that cannot be read"),
     "mask text": (shape(points=[[2, 2]], shape_type="mask", mask="eHg="), "a mask that cannot be read"),
     "mask outside": (shape(points=[[99, 2]], shape_type="mask", mask=png(INSIDE)), "the corner 99, 2"),
@@ -110,7 +123,7 @@ def test_a_damaged_shape_is_one_line(tmp_path, kind):
 
 def test_a_folder_without_such_files_is_one_line(tmp_path):
     (tmp_path / "coco.json").write_text('{"images": []}')
-    with pytest.raises(UserError, match="must have labelme's JSON files, with a list 'shapes'. Received: 1 others"):
+    with pytest.raises(UserError, match="coco.json must be labelme's JSON, with a list 'shapes'. Received: images; "):
         examine(tmp_path)
     write(tmp_path, "b", [shape()], image=False)
     with pytest.raises(UserError, match="b.json must lie beside its image. Received: no image for any of 1 files"):
