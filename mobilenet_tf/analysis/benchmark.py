@@ -230,11 +230,11 @@ def warnings(results: Iterable[Latency]) -> list[str]:
 def table(results: Iterable[Latency]) -> Table:
     """Returns the latencies as a table, a row for each file, runtime and number of threads, with the warnings below."""
     results = list(results)
-    rendered = Table(title="Latency of one call", caption="\n".join(map(plain, warnings(results))) or None)
+    rendered = Table(title="Latency of one call in milliseconds", caption="\n".join(map(plain, warnings(results))) or None)
     rendered.caption_justify = "left"
     rendered.add_column("file", overflow="fold")
-    rendered.add_column("runtime")
-    for name in ("input", "threads", "MB", "median ms", "p90 ms"):
+    rendered.add_column("runtime", overflow="fold")
+    for name in ("input", "threads", "MB", "median", "p90"):
         rendered.add_column(name, justify="right")
     for r in results:
         rendered.add_row(
