@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from mobilenet_tf.export import rounding, tflite_objects
+from mobilenet_tf.export.rounding import Rounding
 from mobilenet_tf.inference.formats import InputType
 from mobilenet_tf.inference.tflite import MAX_BYTES, open_tflite
 from mobilenet_tf.inference.tflite_schema import tflite_schema
@@ -40,21 +41,26 @@ class Precision:
 
     weights: int
     activations: int | None = None
+    rounding: Rounding | None = None  # of weights by images; others are rounded to the nearest level
 
 
+MIN_WEIGHTS = 1024  # of a layer, where activations are float32; fewer cost more accuracy than they save bytes
+# At 8 bits, layers whose outputs have few inputs, depthwise ones above all, lose most; the others gain nothing from it.
+FEW_INPUTS = Rounding(127, ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), max_inputs=64)
 # The formats that this engine makes. All their weights have a scale for each output channel.
 PRECISIONS = {
     "tflite_dynamic": Precision(8),
-    "tflite_int4": Precision(4),  # of convolutions and dense layers; depthwise ones have no kernels for it, so 8 bits
-    "tflite_int8": Precision(8, 8),
-    "tflite_int16": Precision(8, 16),
+    "tflite_int4": Precision(
+        4, rounding=Rounding(7, min_weights=MIN_WEIGHTS)
+    ),  # no kernels take depthwise int4 weights
+    "tflite_int8": Precision(8, 8, FEW_INPUTS),
+    "tflite_int16": Precision(8, 16, FEW_INPUTS),
 }
 CHANNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}  # axis of their weights
 MAX_BIAS = 2.0**30  # of an int32 bias, in steps of it; the library clips larger ones
 MIN_AMPLITUDE = (
     2.0**-16
 )  # of a channel, to the largest of its layer: XNNPACK ends the process at steps that are too small
-MIN_WEIGHTS = rounding.MIN_WEIGHTS  # where activations are float32; fewer cost more accuracy than they save bytes
 
 
 def quantize_tflite(
@@ -116,8 +122,9 @@ def quantize(
     number = tflite_objects.image_input(model)
     _check_float(model)
     rounded = {}
-    if precision.weights < 8:
-        rounded = rounding.round_weights(model, _some(images), 2 ** (precision.weights - 1) - 1, say)
+    if precision.rounding:
+        images = _some(images)
+        rounded = rounding.round_weights(model, images, precision.rounding, say)
     content = tflite_objects.packed(model)
     quantizer = library.Quantizer(content)
     _add_precision(quantizer, precision, rounded)
@@ -131,8 +138,10 @@ def quantize(
             ranges = measure_ranges(content, images, say) | {_name(model, number): INPUT_RANGE}
         say("quantizing")
         limits = {name: _limits(*pair) for name, pair in ranges.items()}
-        limits |= {name: _limits(-most, most) for name, most in _amplitudes(model, precision, ranges).items()}
-        limits |= {name: _limits(-most, most) for name, most in rounded.values()}
+        levels = dict(rounded.values())
+        for name, most in _amplitudes(model, precision, ranges).items():
+            most = np.maximum(most, levels.get(name, 0.0))
+            limits[name] = _limits(-most, most)
         with _silent():
             result = quantizer.quantize(limits, enable_progress_bar=False, enable_progress_report=False)
     except (ValueError, RuntimeError, TypeError, KeyError, NotImplementedError) as error:

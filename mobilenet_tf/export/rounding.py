@@ -20,87 +20,109 @@ from mobilenet_tf.export.tflite_objects import constant, operations
 from mobilenet_tf.inference.tflite_schema import tflite_schema
 from mobilenet_tf.utils.console import quiet
 
-OPERATIONS = ("CONV_2D", "FULLY_CONNECTED")
-MIN_WEIGHTS = 1024  # fewer stay as they are
-MAX_INPUTS = 4096  # weights of one output; of more, the matrix of their products would be too large
 IMAGES, POSITIONS = 64, 128  # images that are looked at, and positions in each
 CLIPPING = np.linspace(1, 0.3, 36)  # shares of the largest weight of a channel that are tried as the last level
 DAMPING = 0.01  # of the mean diagonal of the matrix of products, for its inverse
 BLOCK = 64  # weights whose errors are passed on together
+MIN_SHARE = 2.0**-16  # of the last level of a channel in the largest of its layer
 
 Say = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class Rounding:
+    """To how many levels which weights are rounded."""
+
+    levels: int  # on either side of 0
+    operations: tuple[str, ...] = ("CONV_2D", "FULLY_CONNECTED")
+    min_weights: int = 0  # fewer in a layer stay as they are
+    max_inputs: int = 4096  # weights of one output; of more, the matrix of their products would be too large
+
+
 @dataclass
 class Layer:
-    """An operation and what is known of its inputs: one row for each position of an output."""
+    """An operation and what is known of its inputs: in each group, one row for each position of an output."""
 
     operator: Any
-    name: str  # of the tensor of weights
-    weights: np.ndarray  # [outputs, inputs]
+    name: str  # of the operation
+    weights: np.ndarray  # [groups, outputs, inputs]
     kernel: tuple[int, int]  # height, width of a convolution
     rows: int = 0
     total: Any = 0.0  # sum of the rows
     products: Any = 0.0  # sum of their outer products
 
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether each input channel is a group of its own, with an input for each tap."""
+        return self.name == "DEPTHWISE_CONV_2D"
+
     def add(self, rows: np.ndarray) -> None:
-        """Takes [positions, inputs] into account."""
-        self.rows += len(rows)
-        self.total = self.total + rows.sum(0)
-        self.products = self.products + rows.T @ rows
+        """Takes [groups, positions, inputs] into account."""
+        self.rows += rows.shape[1]
+        self.total = self.total + rows.sum(1)
+        self.products = self.products + rows.transpose(0, 2, 1) @ rows
 
 
 def round_weights(
-    model: Any, images: Sequence[np.ndarray], levels: int, say: Say = lambda text: None
+    model: Any, images: Sequence[np.ndarray], wanted: Rounding, say: Say = lambda text: None
 ) -> dict[str, tuple[str, np.ndarray]]:
-    """Rounds the weights of convolutions and dense layers in place, each output channel to -levels..levels of a step.
+    """Rounds the weights of operations in place, each output channel to -levels..levels of a step.
 
     Args:
         model: a ModelT in float32 with one input, see `tflite_objects.unpacked`.
         images: float32 [H, W, C], as the model takes them; the first `IMAGES` are used.
-        levels: 7 for int4.
 
     Returns:
         {output tensor of an operation: (its weights' tensor, the absolute value of each channel's last level, in a
-        shape that broadcasts to the weights)} of the operations whose weights are rounded now. Convolutions in groups,
-        weights that several operations share, and small or very large ones are left as they are.
+        shape that broadcasts to the weights)} of the operations whose weights are rounded now. Convolutions in groups
+        and weights that several operations share are left as they are.
     """
-    layers = _layers(model)
+    layers = _layers(model, wanted)
     _observe(model, layers, images[:IMAGES], say)
-    done = {}
+    done, graph = {}, model.subgraphs[0]
     for number, layer in enumerate(layers, 1):
         say(f"rounding the weights of layer {number} of {len(layers)}")
         mean, products = layer.total / layer.rows, layer.products / layer.rows
-        step = _steps(layer.weights, levels, np.diag(products))
-        rounded = _gptq(layer.weights, products, step, levels)
-        graph = model.subgraphs[0]
+        step = _steps(layer.weights, wanted.levels, products.diagonal(axis1=1, axis2=2)[:, None])
+        rounded = _gptq(layer.weights, products, step, wanted.levels)
         weights = graph.tensors[layer.operator.inputs[1]]
-        _store(model, weights, rounded)
+        _store(model, weights, _as_stored(rounded, layer, weights.shape))
         bias = constant(model, graph, layer.operator, 2)
         if bias is not None:
-            _store(model, graph.tensors[layer.operator.inputs[2]], bias + (layer.weights - rounded) @ mean)
-        shape = [len(step)] + [1] * (len(weights.shape) - 1)
+            shift = ((layer.weights - rounded) @ mean[:, :, None]).reshape(bias.shape)
+            _store(model, graph.tensors[layer.operator.inputs[2]], bias + shift)
+        shape = [1] * len(weights.shape)
+        shape[-1 if layer.is_depthwise else 0] = step.size
         output = graph.tensors[layer.operator.outputs[0]].name.decode()
-        done[output] = (layer.name, (step * levels).reshape(shape).astype(np.float32))
+        done[output] = (weights.name.decode(), (step * wanted.levels).reshape(shape).astype(np.float32))
     return done
 
 
-def _layers(model: Any) -> list[Layer]:
-    """Returns the operations whose weights are worth it, and whose inputs can be looked at."""
+def _layers(model: Any, wanted: Rounding) -> list[Layer]:
+    """Returns the operations whose weights are to be rounded, and whose inputs can be looked at."""
     found = []
     graph = model.subgraphs[0]
     uses = Counter(graph.tensors[i].buffer for op in graph.operators for i in op.inputs if i >= 0)
     for name, operator in operations(model, graph):
-        weights = constant(model, graph, operator, 1) if name in OPERATIONS else None
-        if weights is None or weights.size < MIN_WEIGHTS:
+        weights = constant(model, graph, operator, 1) if name in wanted.operations else None
+        if weights is None or weights.size < wanted.min_weights or uses[graph.tensors[operator.inputs[1]].buffer] > 1:
             continue
-        tensor, source = graph.tensors[operator.inputs[1]], graph.tensors[operator.inputs[0]]
-        matrix = weights.reshape(len(weights), -1)
-        is_grouped = name == "CONV_2D" and weights.shape[-1] != source.shape[-1]
-        if uses[tensor.buffer] == 1 and matrix.shape[1] <= MAX_INPUTS and not is_grouped:
-            kernel = weights.shape[1:3] if name == "CONV_2D" else (1, 1)
-            found.append(Layer(operator, tensor.name.decode(), matrix.astype(np.float64), kernel))
+        channels = graph.tensors[operator.inputs[0]].shape[-1]
+        if name == "DEPTHWISE_CONV_2D":
+            matrix = weights.reshape(-1, channels, weights.shape[-1] // channels).transpose(1, 2, 0)
+        elif name == "CONV_2D" and weights.shape[-1] != channels:
+            continue  # in groups
+        else:
+            matrix = weights.reshape(1, len(weights), -1)
+        kernel = weights.shape[1:3] if weights.ndim == 4 else (1, 1)
+        if matrix.shape[2] <= wanted.max_inputs:
+            found.append(Layer(operator, name, matrix.astype(np.float64), kernel))
     return found
+
+
+def _as_stored(weights: np.ndarray, layer: Layer, shape: Sequence[int]) -> np.ndarray:
+    """Returns [groups, outputs, inputs] in the shape that the operation has its weights in."""
+    return (weights.transpose(2, 0, 1) if layer.is_depthwise else weights).reshape(shape)
 
 
 # What the inputs of layers are
@@ -127,17 +149,19 @@ def _observe(model: Any, layers: list[Layer], images: Sequence[np.ndarray], say:
 
 
 def _rows(layer: Layer, source: np.ndarray, size: Sequence[int], random: np.random.Generator) -> np.ndarray:
-    """Returns the inputs [positions, inputs] at random positions of an output of that size."""
-    options, inputs = layer.operator.builtinOptions, layer.weights.shape[1]
-    if len(size) != 4 or source.ndim != 4 or not hasattr(options, "strideH"):
-        rows = source.reshape(-1, inputs)
-        return rows[random.permutation(len(rows))[:POSITIONS]]
+    """Returns the inputs [groups, positions, inputs] at random positions of an output of that size."""
+    if layer.name == "FULLY_CONNECTED":
+        rows = source.reshape(1, -1, layer.weights.shape[2])
+        return rows[:, random.permutation(rows.shape[1])[:POSITIONS]]
     places = random.permutation(size[1] * size[2])[:POSITIONS]
-    return _patches(source[0], places, size, layer.kernel, options)
+    patches = _patches(source[0], places, size, layer.kernel, layer.operator.builtinOptions)
+    if layer.is_depthwise:
+        return patches.reshape(len(places), -1, source.shape[-1]).transpose(2, 0, 1)
+    return patches.reshape(1, len(places), -1)
 
 
 def _patches(image: np.ndarray, places: np.ndarray, size: Sequence[int], kernel: tuple, options: Any) -> np.ndarray:
-    """Returns the inputs of a convolution [places, kernel height * width * channels] at places of its output."""
+    """Returns the inputs of a convolution [places, kernel height, kernel width, channels] at places of its output."""
     same = options.padding == tflite_schema().Padding.SAME
     strides, dilations = (options.strideH, options.strideW), (options.dilationHFactor, options.dilationWFactor)
     indices, padding = [], []
@@ -147,20 +171,20 @@ def _patches(image: np.ndarray, places: np.ndarray, size: Sequence[int], kernel:
         padding.append((missing // 2, missing - missing // 2))
         indices.append(place[:, None] * strides[axis] + np.arange(kernel[axis]) * dilations[axis])
     padded = np.pad(image, [*padding, (0, 0)])
-    patches = padded[indices[0][:, :, None], indices[1][:, None, :]]
-    return patches.reshape(len(places), -1)
+    return padded[indices[0][:, :, None], indices[1][:, None, :]]
 
 
-# Rounding
+# Rounding; weights are [groups, outputs, inputs]
 
 
 def _steps(weights: np.ndarray, levels: int, importance: np.ndarray) -> np.ndarray:
-    """Returns the step of each output channel [outputs, 1] that makes the smallest error, by importance of inputs."""
-    most = np.maximum(np.abs(weights).max(1, keepdims=True), 1e-9)
+    """Returns the step of each output [groups, outputs, 1] that makes the smallest error, by importance of inputs."""
+    most = np.abs(weights).max(2, keepdims=True)
+    most = np.maximum(most, max(float(most.max()) * MIN_SHARE, 1e-9))
     best, smallest = most, np.full_like(most, np.inf)
     for share in CLIPPING:
         step = most * share / levels
-        error = ((_nearest(weights, step, levels) - weights) ** 2 * importance).sum(1, keepdims=True)
+        error = ((_nearest(weights, step, levels) - weights) ** 2 * importance).sum(2, keepdims=True)
         best, smallest = np.where(error < smallest, step, best), np.minimum(error, smallest)
     return best
 
@@ -170,24 +194,29 @@ def _nearest(weights: np.ndarray, step: np.ndarray, levels: int) -> np.ndarray:
 
 
 def _gptq(weights: np.ndarray, products: np.ndarray, step: np.ndarray, levels: int) -> np.ndarray:
-    """Returns the weights [outputs, inputs] rounded one input after the other, the most important first.
+    """Returns the weights rounded one input after the other, the most important first.
 
-    products: [inputs, inputs], the mean outer product of the inputs.
+    products: [groups, inputs, inputs], the mean outer product of the inputs.
     """
-    order = np.argsort(-np.diag(products), kind="stable")
-    damped = products + np.eye(len(products)) * (DAMPING * np.diag(products).mean() + 1e-12)
-    passes = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T  # upper triangular
-    left, rounded = weights[:, order].copy(), np.empty_like(weights)
-    for start in range(0, len(order), BLOCK):
-        end = min(start + BLOCK, len(order))
-        errors = np.empty((len(weights), end - start))
+    diagonal = products.diagonal(axis1=1, axis2=2)
+    order = np.argsort(-diagonal, axis=1, kind="stable")
+    damping = DAMPING * diagonal.mean(1) + 1e-12
+    damped = products + np.eye(products.shape[1]) * damping[:, None, None]
+    damped = np.take_along_axis(np.take_along_axis(damped, order[:, :, None], 1), order[:, None], 2)
+    passes = np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)  # upper triangular
+    left = np.take_along_axis(weights, order[:, None], 2)
+    rounded, inputs = np.empty_like(left), left.shape[2]
+    for start in range(0, inputs, BLOCK):
+        end = min(start + BLOCK, inputs)
+        errors = np.empty((*left.shape[:2], end - start))
         for i in range(start, end):
-            column = left[:, i : i + 1]
-            rounded[:, i : i + 1] = _nearest(column, step, levels)
-            errors[:, i - start] = (column - rounded[:, i : i + 1])[:, 0] / passes[i, i]
-            left[:, i + 1 : end] -= errors[:, i - start : i - start + 1] * passes[i, i + 1 : end]
-        left[:, end:] -= errors @ passes[start:end, end:]
-    return rounded[:, np.argsort(order)]
+            column = left[:, :, i : i + 1]
+            rounded[:, :, i : i + 1] = _nearest(column, step, levels)
+            error = (column - rounded[:, :, i : i + 1]) / passes[:, None, i, i : i + 1]
+            left[:, :, i + 1 : end] -= error * passes[:, None, i, i + 1 : end]
+            errors[:, :, i - start : i - start + 1] = error
+        left[:, :, end:] -= errors @ passes[:, start:end, end:]
+    return np.take_along_axis(rounded, np.argsort(order, axis=1)[:, None], 2)
 
 
 def _store(model: Any, tensor: Any, values: np.ndarray) -> None:
