@@ -569,7 +569,7 @@ def test_parity_counts_what_differs():
     left, right = predictor([[0, 1], [2, 0]]), predictor([[0, 1], [0, 1]])
     for each in (left, right):
         each.metadata = None
-    assert check_parity(left, right, np.zeros((2, 4, 4, 3))) == Parity(2.0, 0.75, 0.5, 2, relative_diff=1.0, compared=2)
+    assert check_parity(left, right, np.zeros((2, 4, 4, 3))) == Parity(2.0, 0.75, 0.5, 2, exact=0.5, compared=2)
     with pytest.raises(UserError, match="real images. Received: none"):
         check_parity(left, right, np.zeros((0, 4, 4, 3)))
 
@@ -633,7 +633,7 @@ def test_known_metrics_of_the_reference_are_not_computed_again(exported, referen
     + [("min", 0.3, 0.31, True), ("min", 0.3, 0.33, False), ("min", 0.3, 0.1, True)],
 )
 def test_a_drop_over_the_limit_fails(mode, model_has, file_has, ok):
-    parity = Parity(0.1, 0.01, 1.0, 8, relative_diff=0.0, compared=8)  # so that the drop alone decides
+    parity = Parity(0.1, 0.01, 1.0, 8, exact=1.0, compared=8)  # so that the drop alone decides
     result = Verification("m.tflite", "tflite", 10, parity, {"m": model_has}, {"m": file_has}, ("m", mode), 0.02)
     assert result.ok is ok
     console = Console(width=80, record=True, file=io.StringIO())

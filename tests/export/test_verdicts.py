@@ -8,8 +8,8 @@ import pytest
 from mobilenet_tf.export import verification
 from mobilenet_tf.export.verification import Parity, Verification
 
-QUANTIZED = Parity(0.1, 0.01, 0.98, 64, relative_diff=0.05, compared=64)
-ROUNDED = replace(QUANTIZED, relative_diff=1e-6, agreement=1.0)
+QUANTIZED = Parity(0.1, 0.01, 0.98, 64, exact=0.0, compared=64)
+ROUNDED = replace(QUANTIZED, exact=1.0, agreement=1.0)
 
 
 def judged(parity=QUANTIZED, *, model=0.9, file=0.9, count=1000, error=None):
@@ -33,7 +33,7 @@ def judged(parity=QUANTIZED, *, model=0.9, file=0.9, count=1000, error=None):
         (judged(file=0.88), "unproven", "it is at its limit"),
         (judged(replace(QUANTIZED, agreement=0.85)), "unproven", "64 images with something to compare cannot show"),
         # A detector that finds something in one image of 64, as the file does, agrees in one image and not in 64
-        (judged(replace(QUANTIZED, agreement=1.0, compared=1)), "unproven", "1 images with something to compare"),
+        (judged(replace(QUANTIZED, agreement=1.0, compared=1)), "unproven", "1 image with something to compare"),
         (judged(replace(QUANTIZED, agreement=None, compared=0)), "unproven", "the same, or nothing, for all 64 images"),
         # A file that gives the model's numbers needs no statistics, however few the samples
         (judged(ROUNDED, count=8), "ok", ""),
