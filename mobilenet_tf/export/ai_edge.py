@@ -106,7 +106,7 @@ def quantize(
     """Quantizes a float .tflite file that takes images in 0..255.
 
     Args:
-        content: a whole and verified file.
+        content: a whole and verified file. Where its tensors have ranges (min and max), these are taken, and no images.
         format: a key of `PRECISIONS`.
         images: float32 [H, W, C] in 0..255, for the formats that look at some: all but tflite_dynamic.
         inputs, outputs: the types of the file's inputs and outputs; outputs of None are of the inputs' type.
@@ -121,8 +121,8 @@ def quantize(
     model = tflite_objects.unpacked(content)
     number = tflite_objects.image_input(model)
     _check_float(model)
-    rounded = {}
-    if precision.rounding:
+    ranges, rounded = _recorded(model) if precision.activations else {}, {}
+    if precision.rounding and not ranges:
         images = _some(images)
         rounded = rounding.round_weights(model, images, precision.rounding, say)
     content = tflite_objects.packed(model)
@@ -133,8 +133,7 @@ def quantize(
     for pattern in float_layers:
         quantizer.update_quantization_recipe(pattern, ALL, algorithm_key=library.AlgorithmName.NO_QUANTIZE)
     try:
-        ranges: dict[str, Range] = {}
-        if precision.activations:
+        if precision.activations and not ranges:
             ranges = measure_ranges(content, images, say) | {_name(model, number): INPUT_RANGE}
         say("quantizing")
         limits = {name: _limits(*pair) for name, pair in ranges.items()}
@@ -147,6 +146,16 @@ def quantize(
     except (ValueError, RuntimeError, TypeError, KeyError, NotImplementedError) as error:
         raise UserError(f"the model must be one that ai-edge-quantizer takes. Received: {reason_of(error)}") from error
     return tflite_objects.packed(tflite_objects.unpacked(result.quantized_model))
+
+
+def _recorded(model: Any) -> dict[str, Range]:
+    """Returns {tensor: (low, high)} of the ranges that stand in a file which is prepared for a quantizer."""
+    found = [(tensor, tensor.quantization) for graph in model.subgraphs for tensor in graph.tensors]
+    return {
+        tensor.name.decode(): (float(stored.min[0]), float(stored.max[0]))
+        for tensor, stored in found
+        if stored is not None and stored.min is not None and stored.max is not None
+    }
 
 
 def measure_ranges(content: bytes, images: Iterable[np.ndarray], say: Say = lambda text: None) -> dict[str, Range]:
