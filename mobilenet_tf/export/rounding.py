@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,9 @@ from mobilenet_tf.export.tflite_objects import constant, operations
 from mobilenet_tf.inference.tflite_schema import tflite_schema
 from mobilenet_tf.utils.console import quiet
 
-IMAGES, POSITIONS = 64, 128  # images that are looked at, and positions in each
+IMAGES, POSITIONS = 64, 128  # images that are looked at, and the most positions in each
+POSITIONS_PER_INPUT = 4  # so many are enough where outputs have few inputs
+TOGETHER = 2**20  # numbers whose products are computed at once
 CLIPPING = np.linspace(1, 0.3, 36)  # shares of the largest weight of a channel that are tried as the last level
 DAMPING = 0.01  # of the mean diagonal of the matrix of products, for its inverse
 BLOCK = 64  # weights whose errors are passed on together
@@ -50,6 +52,7 @@ class Layer:
     rows: int = 0
     total: Any = 0.0  # sum of the rows
     products: Any = 0.0  # sum of their outer products
+    waiting: list[np.ndarray] = field(default_factory=list)  # rows that are not in the sums yet
 
     @property
     def is_depthwise(self) -> bool:
@@ -57,10 +60,18 @@ class Layer:
         return self.name == "DEPTHWISE_CONV_2D"
 
     def add(self, rows: np.ndarray) -> None:
-        """Takes [groups, positions, inputs] into account."""
-        self.rows += rows.shape[1]
-        self.total = self.total + rows.sum(1)
-        self.products = self.products + rows.transpose(0, 2, 1) @ rows
+        """Takes [groups, positions, inputs] into account; the sums have it after `finish`."""
+        self.waiting.append(rows)
+        if sum(waiting.size for waiting in self.waiting) >= TOGETHER:
+            self.finish()
+
+    def finish(self) -> None:
+        """Adds the rows that wait to the sums."""
+        if self.waiting:
+            rows, self.waiting = np.ascontiguousarray(np.concatenate(self.waiting, 1)), []
+            self.rows += rows.shape[1]
+            self.total = self.total + rows.sum(1, np.float64)
+            self.products = self.products + np.matmul(rows.transpose(0, 2, 1), rows).astype(np.float64)
 
 
 def round_weights(
@@ -138,22 +149,27 @@ def _observe(model: Any, layers: list[Layer], images: Sequence[np.ndarray], say:
             model_content=tflite_objects.packed(model), num_threads=2, experimental_preserve_all_tensors=True
         )
         interpreter.allocate_tensors()
+        sizes = {detail["index"]: detail["shape"] for detail in interpreter.get_tensor_details()}
     for count, image in enumerate(images, 1):
         say(f"looking at image {count} of {len(images)}")
         interpreter.set_tensor(graph.inputs[0], np.ascontiguousarray(image, np.float32)[None])
         interpreter.invoke()
         for layer in layers:
             source = interpreter.get_tensor(layer.operator.inputs[0])
-            size = interpreter.get_tensor(layer.operator.outputs[0]).shape
-            layer.add(_rows(layer, source, size, random).astype(np.float64))
+            size = sizes[layer.operator.outputs[0]]
+            layer.add(_rows(layer, source, size, random))
+    for layer in layers:
+        layer.finish()
 
 
 def _rows(layer: Layer, source: np.ndarray, size: Sequence[int], random: np.random.Generator) -> np.ndarray:
     """Returns the inputs [groups, positions, inputs] at random positions of an output of that size."""
+    inputs = layer.weights.shape[2]
+    most = min(POSITIONS, POSITIONS_PER_INPUT * inputs)
     if layer.name == "FULLY_CONNECTED":
-        rows = source.reshape(1, -1, layer.weights.shape[2])
-        return rows[:, random.permutation(rows.shape[1])[:POSITIONS]]
-    places = random.permutation(size[1] * size[2])[:POSITIONS]
+        rows = source.reshape(1, -1, inputs)
+        return rows[:, random.permutation(rows.shape[1])[:most]]
+    places = random.permutation(size[1] * size[2])[:most]
     patches = _patches(source[0], places, size, layer.kernel, layer.operator.builtinOptions)
     if layer.is_depthwise:
         return patches.reshape(len(places), -1, source.shape[-1]).transpose(2, 0, 1)
