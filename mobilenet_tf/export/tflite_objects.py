@@ -141,6 +141,28 @@ def constant(model: Any, graph: Any, operator: Any, number: int) -> np.ndarray |
     return data.view(np.float32).reshape(tensor.shape)
 
 
+def store(model: Any, tensor: Any, values: np.ndarray) -> None:
+    """Gives a constant other float32 values, in a buffer of its own."""
+    buffer = tflite_schema().BufferT(np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint8))
+    if sum(other.buffer == tensor.buffer for graph in model.subgraphs for other in graph.tensors) > 1:
+        model.buffers.append(buffer)
+        tensor.buffer = len(model.buffers) - 1
+    else:
+        model.buffers[tensor.buffer] = buffer
+
+
+def subtraction(model: Any, source: int, value: float, target: int) -> Any:
+    """Returns an operation that puts tensor `source` minus a number into tensor `target`; the caller inserts it."""
+    schema = tflite_schema()
+    name = model.subgraphs[0].tensors[target].name + b"/subtracted"
+    number = _add_constant(model, name, np.array([value], np.float32))
+    model.operatorCodes.append(_code(schema.BuiltinOperator.SUB))
+    operator = schema.OperatorT(len(model.operatorCodes) - 1, [source, number], [target])
+    operator.builtinOptionsType = schema.BuiltinOptions.SubOptions
+    operator.builtinOptions = schema.SubOptionsT(potScaleInt16=False)
+    return operator
+
+
 # Versions of operations
 
 
