@@ -298,7 +298,7 @@ def export_run(
         UserError: a format is unknown, the model cannot be converted to it, or something about a model of others must
             be said; the line names the option.
     """
-    from mobilenet_tf.export import report
+    from mobilenet_tf.export import apps, report
     from mobilenet_tf.inference.formats import FORMATS, check_engine, find_format
 
     for name in formats:
@@ -317,9 +317,38 @@ def export_run(
         paths.append(exporter.write(name, folder / FORMATS[name].filename))
         results.append(exporter.verify(name, paths[-1]))
     results, notes = report.measure(results, paths)
+    report.write_examples(exporter, folder / apps.EXAMPLES)
     of_run = None if is_foreign(run) else RunFolder(artifact.locate(run)[0].parent)
     report.write(folder / "report.html", f"{exporter.name}: {cfg.task}", exporter, results, paths, notes, of_run)
     return results
+
+
+def write_app(kind: str, model: Path, folder: Path | None = None) -> Path:
+    """Writes a program around exported .tflite files.
+
+    Args:
+        kind: "web", a page that runs them in the browser, or "android", a Gradle project.
+        model: a run folder with exports, a folder of exported files, or a .tflite file.
+        folder: the folder for the program; None: a folder of that name beside the files.
+
+    Returns:
+        The folder of the program.
+
+    Raises:
+        UserError: the kind is unknown, or there is no file that it can run.
+    """
+    from mobilenet_tf.data import images
+    from mobilenet_tf.export import apps
+
+    if not model.exists():
+        raise UserError(f"a run folder or a .tflite file must exist. Received: {model}")
+    folders = (model.parent, RunFolder(model).exports, model)  # of a file, of a run, of exported files
+    exports = next(path for path in folders[model.is_dir() :] if path.is_dir())
+    models = [model] if model.is_file() else sorted(exports.glob("*.tflite"), key=lambda path: len(path.name))
+    if not models:
+        raise UserError(f"mobilenet-tf export {model} must write a .tflite file first. Received: none in {exports}")
+    examples = [images.read(path) for path in sorted((exports / apps.EXAMPLES).glob("*.png"))]
+    return apps.write_app(kind, folder or exports / kind, models, examples)
 
 
 def _exporter(

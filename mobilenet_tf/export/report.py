@@ -217,6 +217,12 @@ def examples(exporter: Exporter, predictors: Mapping[str, Predictor]) -> list[li
     return rows
 
 
+def write_examples(exporter: Exporter, folder: Path) -> list[Path]:
+    """Writes a few of the images that files were compared on, as evaluation prepared them, for `mobilenet-tf try`."""
+    shown = np.rint(exporter.images[:EXAMPLE_IMAGES]).clip(0, 255).astype(np.uint8)
+    return [viz.save_image(image, folder / f"{index + 1}.png") for index, image in enumerate(shown)]
+
+
 def _samples(exporter: Exporter) -> Iterator[dict[str, np.ndarray]]:
     """Samples from all over the validation split as evaluation has them; without a split, images alone."""
     if exporter.validation is None:

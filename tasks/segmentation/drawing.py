@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,30 +9,11 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from mobilenet_tf import viz
 from mobilenet_tf.task import Prediction
+from mobilenet_tf.viz.masks import palette
 
 MASK_OPACITY = 0.5
 CONTOUR_SHARE = 1 / 250  # the width of half a contour, of the shorter side
 MIN_SIDE = 256  # of a drawing: smaller images are enlarged, so that contours and legend can be read
-GOLDEN = (5**0.5 - 1) / 2  # steps of this share of a circle keep hues apart, however many there are
-FIRST_COLORS = ("#E69F00", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#F0E442", "#56B4E9")  # Okabe and Ito 2008
-BACKGROUND_COLOR = "#9AA5B1"
-SHADES = ((0.85, 0.95), (0.55, 0.95), (0.95, 0.65))  # saturation and value of the hues after FIRST_COLORS, in turn
-
-
-def palette(count: int) -> np.ndarray:
-    """uint8 [256, 3]: a color for each of `count` classes, gray for the first one; black for what is ignored.
-
-    The first colors can be told apart with every common kind of color blindness; none is so dark or so pale that it
-    looks like shadow or sky.
-    """
-    colors = np.zeros((256, 3), np.uint8)
-    chosen = [ImageColor.getrgb(color) for color in (BACKGROUND_COLOR, *FIRST_COLORS)]
-    for index in range(max(0, count - len(chosen))):
-        saturation, value = SHADES[index % len(SHADES)]
-        red, green, blue = colorsys.hsv_to_rgb((0.03 + index * GOLDEN) % 1, saturation, value)
-        chosen.append((round(255 * red), round(255 * green), round(255 * blue)))
-    colors[:count] = chosen[:count]
-    return colors
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, classes: Sequence[str]) -> np.ndarray:
@@ -71,7 +51,8 @@ def enlarged(image: np.ndarray, mask: np.ndarray, side: int = MIN_SIDE) -> tuple
     height, width = image.shape[:2]
     if max(height, width) >= side:
         return image, mask
-    size = tuple(max(1, round(length * side / max(height, width))) for length in (width, height))
+    scale = side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     grown = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
     return np.asarray(grown), np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
 
