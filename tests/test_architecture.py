@@ -35,8 +35,9 @@ ROOMS = {
     "weights": ("models",),
     "demo": ("analysis", "data", "export", "utils", "workflow"),
     "doctor": ("utils",),
-    "cli": ("analysis", "config", "data", "demo", "doctor", "export", "foreign", "inference", "models", "prune", "utils")
-    + ("workflow",),
+    "commands": ("analysis", "config", "data", "demo", "doctor", "export", "foreign", "inference", "models", "prune")
+    + ("utils", "workflow"),
+    "cli": ("commands", "config", "utils"),
     "__init__": ("api", "models", "registration", "weights"),
 }
 

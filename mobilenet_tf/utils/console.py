@@ -64,3 +64,10 @@ def plain(text: object) -> str:
     from rich.markup import escape
 
     return escape(readable(text))
+
+
+def print_table(table: Any) -> None:
+    """Prints a table of rich."""
+    from rich.console import Console
+
+    Console().print(table)

@@ -358,7 +358,8 @@ def test_a_network_for_other_classes_or_of_another_size_is_one_line(small_config
 
 
 def test_figures_are_printed_where_they_cannot_be_stored(small_run, tmp_path):
-    from mobilenet_tf import cli, workflow
+    from mobilenet_tf import workflow
+    from mobilenet_tf.commands import printing
 
     (tmp_path / "file").write_text("in the way")
     with pytest.warns(UserWarning, match="no plots in .*file/plots: "):
@@ -367,7 +368,7 @@ def test_figures_are_printed_where_they_cannot_be_stored(small_run, tmp_path):
     (tmp_path / "metrics.json").write_text("{damaged")
     for path in (tmp_path / "file" / "metrics.json", tmp_path / "metrics.json"):
         with pytest.warns(UserWarning, match=r"the numbers are not stored in .*metrics\.json: "):
-            cli._merge_json(path, {"test": numbers})
+            printing.merge_json(path, {"test": numbers})
 
 
 @pytest.mark.slow

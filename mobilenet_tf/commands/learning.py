@@ -1,0 +1,157 @@
+"""Commands around training: demo, check-data, train, evaluate, prune."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mobilenet_tf.commands import options, printing
+from mobilenet_tf.commands.options import (
+    Classes,
+    DataRoot,
+    EndsIn,
+    ImageSize,
+    InputRange,
+    Json,
+    ModelPath,
+    Overrides,
+    TaskName,
+    Threads,
+    Trust,
+)
+from mobilenet_tf.utils.console import print_table
+from mobilenet_tf.utils.errors import UserError
+
+
+def demo(
+    run_dir: Annotated[Path, typer.Option(help="The run folder to write.")] = Path("runs/demo"),
+    as_json: Json = False,
+):
+    """Train, evaluate, export, verify, predict and benchmark on the built-in images, in under three minutes."""
+    from mobilenet_tf.demo import run
+
+    numbers = run(run_dir)
+    if as_json:
+        printing.print_json(numbers)
+
+
+def check_data(
+    config: Annotated[str, typer.Argument(help="The name of a shipped config or the path of a YAML file.")],
+    overrides: Overrides = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder for the sample images. Default: runs/check-<config>.")
+    ] = None,
+    as_json: Json = False,
+):
+    """Check annotations before training: errors, counts, sizes and, for detection, how well the anchors fit.
+
+    Also draws samples with their annotations.
+    """
+    from mobilenet_tf.workflow import check_data
+
+    result, lines = check_data(config, overrides or (), folder)
+    if as_json:
+        printing.print_json(result)
+    else:
+        print("\n".join([*lines, *(f"image: {path}" for path in result["files"])]))
+
+
+def train(
+    config: Annotated[str, typer.Argument(help="The name of a shipped config or the path of a YAML file.")],
+    overrides: Overrides = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="The run folder. Default: runs/<config>. An interrupted run is continued.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the interrupted run with the config that it was started with.")
+    ] = False,
+    new: Annotated[
+        bool, typer.Option("--new", help="Start a new run; where the folder holds one, in the next free <folder>-N.")
+    ] = False,
+    as_json: Json = False,
+):
+    """Train a model and write its weights, metrics, plots and log to a run folder."""
+    from mobilenet_tf.workflow import train_run
+
+    try:
+        with printing.tables_to_stderr(as_json):
+            run = train_run(config, overrides or (), run_dir, resume=resume, new=new)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command continues from the last finished epoch", file=sys.stderr)
+        sys.exit(130)
+    if as_json:
+        printing.print_json({"run": str(run.folder), "validation": run.metrics})
+    else:
+        printing.print_numbers("validation", run.metrics)
+        print(f"model, plots and log: {run.folder}")
+
+
+def evaluate(
+    model: ModelPath,
+    overrides: Overrides = None,
+    split: Annotated[str, typer.Option(help="The split to score: train, validation or test.")] = "test",
+    config: Annotated[
+        str | None, typer.Option(help="Name or path of a config, for a model file that does not contain one.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Score only this number of samples.")] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Folder for plots. Default: plots/<split> in a run folder, otherwise no plots.")
+    ] = None,
+    task: TaskName = None,
+    classes: Classes = None,
+    input_range: InputRange = None,
+    ends_in: EndsIn = None,
+    size: ImageSize = None,
+    data: DataRoot = None,
+    threads: Threads = None,
+    trust: Trust = False,
+    as_json: Json = False,
+):
+    """Score a run or model file on a split of its data, with the preprocessing it was trained with."""
+    from mobilenet_tf.data.splits import SPLITS
+
+    if split not in SPLITS:
+        raise UserError(f"--split must be train, validation or test. Received: {split}")
+    from mobilenet_tf.workflow import evaluate_model
+
+    is_run = (model / "model.keras").is_file()
+    with printing.tables_to_stderr(as_json):
+        numbers = evaluate_model(
+            model,
+            split=split,
+            overrides=options.with_paths(overrides, data),
+            name_or_path=config,
+            declaration=options.declaration(task, classes, input_range, ends_in, size),
+            limit=limit,
+            threads=threads,
+            trust=trust,
+            plots=plots or (model / "plots" / split if is_run else None),
+        )
+    if is_run:
+        printing.merge_json(model / "metrics.json", {split: numbers})
+    printing.print_json(numbers) if as_json else printing.print_numbers(split, numbers)
+
+
+def prune(
+    run: Annotated[Path, typer.Argument(help="A run folder or .keras file with a MobileNetV2 or V3.")],
+    overrides: Overrides = None,
+    flops_reduction: Annotated[
+        float, typer.Option("--flops-reduction", "--fewer", help="The share of the multiply-adds to remove.")
+    ] = 0.3,
+    criterion: Annotated[
+        str, typer.Option("--criterion", "--by", help="How channels are scored: l1 or batch_norm.")
+    ] = "l1",
+    output: Annotated[Path, typer.Option("--output", "--to", help="The .keras file to write.")] = Path("pruned.keras"),
+    as_json: Json = False,
+):
+    """Remove the least important expansion channels. Fine-tune the result with train.network=FILE."""
+    from mobilenet_tf.prune import table
+    from mobilenet_tf.workflow import prune_run
+
+    result = prune_run(run, output, flops_reduction, criterion, overrides or ())
+    printing.print_json(result.to_dict() | {"file": str(output)}) if as_json else print_table(table(result))
+    if not as_json:
+        print(f"{output}: fine-tune it with mobilenet-tf train CONFIG train.network={output}")

@@ -1,0 +1,54 @@
+"""How the commands print numbers, tables and JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import warnings
+from pathlib import Path
+
+
+def print_json(values) -> None:
+    """Prints JSON, with other letters as they are where the terminal has them."""
+    text = json.dumps(values, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a terminal without these letters, or names of files that are not UTF-8
+        text = json.dumps(values, indent=2)
+    print(text)
+
+
+def print_numbers(title: str, numbers: dict) -> None:
+    """Prints named numbers, a row each."""
+    print_rows(
+        [{title: key, "value": f"{value:.4f}" if isinstance(value, float) else value} for key, value in numbers.items()]
+    )
+
+
+def print_rows(rows: list[dict]) -> None:
+    """Prints a table with a column for each key, in the order in which the keys appear."""
+    from rich.table import Table
+
+    from mobilenet_tf.utils.console import plain, print_table
+
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(*map(plain, columns))
+    for row in rows:
+        table.add_row(*(plain(row.get(column, "")) for column in columns))
+    print_table(table)
+
+
+def merge_json(path: Path, values: dict) -> None:
+    """Adds to the numbers in a JSON file; a file that cannot be written is a warning."""
+    from mobilenet_tf.utils.files import read_json, write_json
+
+    try:
+        write_json(path, (read_json(path) if path.exists() else {}) | values)
+    except (OSError, ValueError, TypeError) as error:  # the numbers are printed all the same
+        warnings.warn(f"the numbers are not stored in {path}: {error}", stacklevel=2)
+
+
+def tables_to_stderr(as_json: bool):
+    """With --json, stdout holds JSON alone: whatever else is printed meanwhile goes to stderr."""
+    return contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
