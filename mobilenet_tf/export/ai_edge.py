@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mobilenet_tf.export import rounding, tflite_objects
+from mobilenet_tf.export import refinement, rounding, tflite_objects
 from mobilenet_tf.export.rounding import Rounding
 from mobilenet_tf.inference.formats import InputType
 from mobilenet_tf.inference.tflite import MAX_BYTES, open_tflite
@@ -42,6 +42,7 @@ class Precision:
     weights: int
     activations: int | None = None
     rounding: Rounding | None = None  # of weights by images; others are rounded to the nearest level
+    is_refined: bool = False  # whether the network is prepared by images, its weights and ranges
 
 
 MIN_WEIGHTS = 1024  # of a layer, where activations are float32; fewer cost more accuracy than they save bytes
@@ -53,7 +54,7 @@ PRECISIONS = {
     "tflite_int4": Precision(
         4, rounding=Rounding(7, min_weights=MIN_WEIGHTS)
     ),  # no kernels take depthwise int4 weights
-    "tflite_int8": Precision(8, 8, FEW_INPUTS),
+    "tflite_int8": Precision(8, 8, is_refined=True),
     "tflite_int16": Precision(8, 16, FEW_INPUTS),
 }
 CHANNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}  # axis of their weights
@@ -106,7 +107,8 @@ def quantize(
     """Quantizes a float .tflite file that takes images in 0..255.
 
     Args:
-        content: a whole and verified file. Where its tensors have ranges (min and max), these are taken, and no images.
+        content: a whole and verified file. Where its tensors have ranges, as `refinement.refined` writes them, these
+            are taken, and no images are needed.
         format: a key of `PRECISIONS`.
         images: float32 [H, W, C] in 0..255, for the formats that look at some: all but tflite_dynamic.
         inputs, outputs: the types of the file's inputs and outputs; outputs of None are of the inputs' type.
@@ -121,10 +123,15 @@ def quantize(
     model = tflite_objects.unpacked(content)
     number = tflite_objects.image_input(model)
     _check_float(model)
-    ranges, rounded = _recorded(model) if precision.activations else {}, {}
-    if precision.rounding and not ranges:
+    rounded: dict[str, tuple[str, np.ndarray]] = {}
+    is_prepared = _recorded(model).get(_name(model, number)) == INPUT_RANGE
+    if not is_prepared and (precision.is_refined or precision.rounding):
         images = _some(images)
-        rounded = rounding.round_weights(model, images, precision.rounding, say)
+        if precision.is_refined:
+            model = tflite_objects.unpacked(_checked(refinement.refined, tflite_objects.packed(model), images, say))
+            is_prepared = True
+        else:
+            rounded = _checked(rounding.round_weights, model, images, precision.rounding, say)
     content = tflite_objects.packed(model)
     quantizer = library.Quantizer(content)
     _add_precision(quantizer, precision, rounded)
@@ -132,19 +139,17 @@ def quantize(
         _add_ends(quantizer, inputs, inputs if outputs is None else outputs)
     for pattern in float_layers:
         quantizer.update_quantization_recipe(pattern, ALL, algorithm_key=library.AlgorithmName.NO_QUANTIZE)
-    try:
-        if precision.activations and not ranges:
-            ranges = measure_ranges(content, images, say) | {_name(model, number): INPUT_RANGE}
-        say("quantizing")
-        limits = {name: _limits(*pair) for name, pair in ranges.items()}
-        levels = dict(rounded.values())
-        for name, most in _amplitudes(model, precision, ranges).items():
-            most = np.maximum(most, levels.get(name, 0.0))
-            limits[name] = _limits(-most, most)
-        with _silent():
-            result = quantizer.quantize(limits, enable_progress_bar=False, enable_progress_report=False)
-    except (ValueError, RuntimeError, TypeError, KeyError, NotImplementedError) as error:
-        raise UserError(f"the model must be one that ai-edge-quantizer takes. Received: {reason_of(error)}") from error
+    ranges = _recorded(model) if is_prepared else {}
+    if precision.activations and not is_prepared:
+        ranges = _checked(measure_ranges, content, images, say) | {_name(model, number): INPUT_RANGE}
+    say("quantizing")
+    limits = {name: _limits(*pair) for name, pair in ranges.items()}
+    levels = dict(rounded.values())
+    for name, most in _amplitudes(model, precision, ranges).items():
+        most = np.maximum(most, levels.get(name, 0.0))
+        limits[name] = _limits(-most, most)
+    with _silent():
+        result = _checked(quantizer.quantize, limits, enable_progress_bar=False, enable_progress_report=False)
     return tflite_objects.packed(tflite_objects.unpacked(result.quantized_model))
 
 
@@ -154,7 +159,7 @@ def _recorded(model: Any) -> dict[str, Range]:
     return {
         tensor.name.decode(): (float(stored.min[0]), float(stored.max[0]))
         for tensor, stored in found
-        if stored is not None and stored.min is not None and stored.max is not None
+        if stored is not None and np.size(stored.min) == np.size(stored.max) == 1 and stored.min is not None
     }
 
 
@@ -258,6 +263,18 @@ def _add_ends(quantizer: Any, inputs: str, outputs: str) -> None:
 
 
 # Checks
+
+
+def _checked(function: Callable, *arguments: Any, **options: Any) -> Any:
+    """Calls a function that runs or rewrites the model; what it cannot take is the user's model."""
+    try:
+        return function(*arguments, **options)
+    except UserError:
+        raise
+    except (ValueError, RuntimeError, TypeError, KeyError, NotImplementedError) as error:
+        raise UserError(
+            f"the model must be one that LiteRT can run and quantize. Received: {reason_of(error)}"
+        ) from error
 
 
 def _library() -> Any:
