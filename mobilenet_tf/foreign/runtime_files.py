@@ -15,6 +15,7 @@ from mobilenet_tf.config import Config
 from mobilenet_tf.foreign.declaration import Declaration, Range
 from mobilenet_tf.foreign.evidence import evidence
 from mobilenet_tf.foreign.facts import Description, Facts, MissingRangeError, describe
+from mobilenet_tf.inference import tflite_metadata
 from mobilenet_tf.inference.endings import Named
 from mobilenet_tf.inference.formats import TFLITE
 from mobilenet_tf.inference.predict import Predictor, load_predictor
@@ -109,18 +110,28 @@ def _facts(path: Path, predictor: Predictor) -> Facts:
     ends_in = ENDINGS.get(operation) if len(outputs) == 1 or operation == POST_PROCESS else None
     if ends_in == "detections" and len(outputs) != len(DETECTIONS):
         raise UserError(f"{path} must have the four outputs of a detector. Received: {len(outputs)} outputs")
-    scale, zero = detail["quantization"]
-    is_image = np.dtype(detail["dtype"]) == np.uint8 and scale
     return Facts(
         name=path.name,
         input_shape=shape,
         outputs={name: (None, *value.shape[1:]) for name, value in outputs.items()},
-        range=Range((float(scale),), (-float(scale * zero),)) if is_image else None,
+        range=_range(path, detail),
         ends_in=ends_in,
         classes=_labels(path),
         class_count=_class_count(last) if operation == POST_PROCESS else None,
         task="detection" if ends_in == "detections" else None,
     )
+
+
+def _range(path: Path, detail: Any) -> Range | None:
+    """What a .tflite file says that it takes: by the steps of a uint8 input, or by TFLite's metadata."""
+    scale, zero = detail["quantization"]
+    if np.dtype(detail["dtype"]) == np.uint8 and scale:
+        return Range((float(scale),), (-float(scale * zero),))
+    mean, deviation = tflite_metadata.normalization(path) or ([], [])
+    if not mean or len(mean) != len(deviation) or len(mean) not in (1, 3) or not all(deviation):
+        return None
+    offset = tuple(-average / each for average, each in zip(mean, deviation, strict=True))
+    return Range(tuple(1 / each for each in deviation), offset)
 
 
 def _fixed(shape: Sequence[int | None]) -> bool:

@@ -18,6 +18,7 @@ from mobilenet_tf.inference.formats import KINDS, find_kind, resolve, suffixes
 from mobilenet_tf.inference.metadata_storage import MEMBER
 from mobilenet_tf.utils.class_names import check_characters
 from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.file_kinds import SAFETENSORS, TORCH, what_is
 from mobilenet_tf.utils.run_folder import RunFolder
 
 MAX_TEXT = 1000  # characters of a name
@@ -125,6 +126,11 @@ def locate(path: str | Path) -> tuple[Path, str]:
     if path.is_dir():
         return _locate_in_folder(path)
     kind = find_kind(path)
+    if kind is None and what_is(path).startswith((TORCH, SAFETENSORS)):
+        raise UserError(
+            f"a checkpoint of PyTorch becomes a model with mobilenet-tf import {path.name} --architecture NAME. "
+            f"Received: {path}"
+        )
     if kind is None:
         raise UserError(f"a model must be a {suffixes()} file, a SavedModel or a run folder. Received: {path}")
     return path, kind.name

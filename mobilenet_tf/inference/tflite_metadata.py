@@ -20,7 +20,7 @@ from mobilenet_tf.inference.artifact import Metadata
 from mobilenet_tf.inference.metadata_storage import LABELS
 from mobilenet_tf.inference.tflite import open_tflite, tflite_outputs
 from mobilenet_tf.utils import files
-from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.errors import UserError, reason_of
 
 ENTRY = "TFLITE_METADATA"  # the name in the model's own list of metadata
 PARSER_VERSION = "1.5.0"  # of the schema, the oldest that reads what is written here
@@ -85,6 +85,32 @@ def read(path: str | Path) -> bytes | None:
     Raises UserError where it is damaged.
     """
     return entry(Path(path).read_bytes(), ENTRY, path)
+
+
+def normalization(path: str | Path) -> tuple[list[float], list[float]] | None:
+    """Returns the mean and the deviation by which the metadata in a file says that images are to be normalized.
+
+    Each has one number, or one a channel; an image becomes (image - mean) / deviation. Returns None where the file says
+    nothing of it. Raises UserError where its metadata is damaged.
+    """
+    content = read(path)
+    try:
+        tables = [] if content is None else [_root(content)]
+        for table, field in (
+            ("ModelMetadata", "subgraph_metadata"),
+            ("SubGraphMetadata", "input_tensor_metadata"),
+            ("TensorMetadata", "process_units"),
+        ):
+            tables = [part for each in tables[:1] for part in _tables(each, table, field)]
+        for unit in tables:
+            kind, options = (unit.Offset(_slot("ProcessUnit", name)) for name in ("options_type", "options"))
+            if kind and options and unit.Get(numbers.Uint8Flags, unit.Pos + kind) == NORMALIZATION:
+                values = Table(unit.Bytes, unit.Indirect(unit.Pos + options))
+                mean, deviation = (_numbers(values, "NormalizationOptions", name) for name in ("mean", "std"))
+                return mean, deviation
+    except (IndexError, OverflowError, TypeError, ValueError, struct.error) as error:
+        raise UserError(f"{path} must hold its TFLite metadata whole. Received: {reason_of(error)}") from error
+    return None
 
 
 def entry(data: bytes, wanted: str, path: str | Path) -> bytes | None:
@@ -295,3 +321,12 @@ def _tables(owner: Table, table: str, field: str) -> list[Table]:
 def _string(owner: Table, table: str, field: str) -> str:
     offset = owner.Offset(_slot(table, field))
     return owner.String(owner.Pos + offset).decode("utf-8", "replace") if offset else ""
+
+
+def _numbers(owner: Table, table: str, field: str) -> list[float]:
+    """Returns the float32 numbers in a vector of `owner`."""
+    offset = owner.Offset(_slot(table, field))
+    if not offset:
+        return []
+    start, count = owner.Vector(offset), owner.VectorLen(offset)
+    return np.frombuffer(bytes(owner.Bytes[start : start + 4 * count]), "<f4").tolist()

@@ -25,6 +25,8 @@ LEAST_BYTES, MOST_RATIO = 2**26, 20  # what all data sets may hold: so many byte
 COMPUTING = ("activations", "constraints", "dtype_policies", "initializers", "layers", "losses", "metrics", "models")
 COMPUTING += ("operations", "ops", "optimizers", "quantizers", "random", "regularizers")
 FUNCTIONS = ("activations", "constraints", "initializers", "losses", "metrics", "ops", "regularizers")
+# Layers that keras.applications has of its own, for ConvNeXt and InceptionResNetV2
+OF_APPLICATIONS = {"LayerScale", "StochasticDepth", "CustomScaleLayer"}
 # Layers that run what is not in the config: code, another model file, or the files of a vocabulary
 FOREIGN = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "__lambda__"}
 PATHS = (
@@ -113,7 +115,8 @@ def check_config(config: Any, path: Path) -> None:
                 f"{path} must not hold a {name} layer: it would run code from the file. Files without {name} layers "
                 f"load, and so do the weights alone, saved as .weights.h5. Received: a {name} in {path.name}"
             )
-        if not _computes(module, name == "function"):
+        is_known = str(module).startswith("keras.src.applications.") and name in OF_APPLICATIONS
+        if not (is_known or _computes(module, name == "function")):
             name = entry.get("config") if name == "function" else name
             raise UserError(f"{path} must be made of layers of Keras and of this package. Received: {module}.{name}")
         given = entry.get("config")

@@ -1,5 +1,6 @@
 """Files of others that a runtime runs: what they say, and that classes are matched by their names."""
 
+import zipfile
 from dataclasses import replace
 
 import keras
@@ -11,6 +12,7 @@ from mobilenet_tf import workflow
 from mobilenet_tf.foreign.class_order import reordered, with_classes
 from mobilenet_tf.foreign.declaration import Declaration
 from mobilenet_tf.foreign.runtime_files import open_predictor
+from mobilenet_tf.inference import tflite_metadata
 from mobilenet_tf.inference.predict import load_predictor
 from mobilenet_tf.utils.errors import UserError
 
@@ -78,6 +80,33 @@ def test_a_uint8_file_says_its_range(model, tmp_path):
     path.write_bytes(converter.convert())
     predictor, _ = open_predictor(path, replace(SAID, input_range=None))
     np.testing.assert_allclose(np.exp(predictor(IMAGES)), model(IMAGES / 127.5 - 1), atol=0.1)
+
+
+def test_tflites_metadata_says_the_range_and_the_classes(model, tflite, tmp_path):
+    """As published files have it: a normalization of the input, and labels in the archive behind the model."""
+    path = tmp_path / "described.tflite"
+    unit = {"options_type": np.uint8(1), "options": {"mean": [127.5], "std": [127.5]}}
+    path.write_bytes(tflite_metadata._with_entry(tflite.read_bytes(), described(unit)))
+    assert tflite_metadata.normalization(path) == ([127.5], [127.5]) and tflite_metadata.normalization(tflite) is None
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("labelmap.txt", "a\n???\n???\n")
+    predictor, description = open_predictor(path, Declaration())
+    assert description.classes == ["a", "???", "??? (2)"]
+    np.testing.assert_allclose(np.exp(predictor(IMAGES)), model(IMAGES / 127.5 - 1), atol=1e-5)
+    content = path.read_bytes()
+    for cut in (b"M001", b"TFLITE_METADATA"):
+        path.write_bytes(content.replace(cut, b"\xff" * len(cut)))
+        tflite_metadata.normalization(path)  # finds none, or says that it is damaged
+
+
+def described(unit):
+    """The metadata of one input with that process unit, as a flatbuffer."""
+    table, floats = tflite_metadata._table, tflite_metadata._floats
+    options = {name: floats(values[0]) for name, values in unit["options"].items()}
+    process = table("ProcessUnit", options_type=unit["options_type"], options=table("NormalizationOptions", **options))
+    image = table("TensorMetadata", name="image", process_units=[process])
+    graph = table("SubGraphMetadata", input_tensor_metadata=[image])
+    return tflite_metadata._packed(table("ModelMetadata", name="net", subgraph_metadata=[graph]), b"M001")
 
 
 def test_classes_are_matched_by_their_names(tflite):
