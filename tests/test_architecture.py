@@ -23,7 +23,7 @@ ROOMS = {
     "data": ("config", "utils"),
     "task": ("config", "data", "inference"),
     "qat": ("models", "utils"),
-    "analysis": ("inference", "models", "qat", "utils"),
+    "analysis": ("inference", "models", "qat", "utils", "viz"),
     "prune": ("analysis", "models", "utils"),
     "training": ("config", "data", "inference", "models", "qat", "task", "utils", "viz"),
     "foreign": ("config", "data", "inference", "models", "utils"),

@@ -10,9 +10,9 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from mobilenet_tf import qat
+from mobilenet_tf import qat, viz
 from mobilenet_tf.models import builder, graph, specs
-from mobilenet_tf.utils import files
+from mobilenet_tf.models.weights.catalog import PUBLISHED
 from mobilenet_tf.utils.console import plain
 from mobilenet_tf.utils.errors import UserError
 
@@ -375,36 +375,24 @@ def grid(net: str = specs.V1.name) -> list[dict]:
 
 
 def plot_grid(path: str | Path, net: str = specs.V1.name) -> Path:
-    """Draws multiply-adds and trainable parameters over width x resolution to an image file; returns its path."""
-    from matplotlib.figure import Figure
+    """Draws accuracy over multiply-adds, and those over width and resolution, to an image file; returns its path.
 
-    path, records = Path(path), grid(net)
-    alphas = sorted({r["alpha"] for r in records})
-    figure = Figure(figsize=(11, 4.8), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    for i, alpha in enumerate(alphas):
-        line = [r for r in records if r["alpha"] == alpha]
-        millions = [r["mult_adds"] / 1e6 for r in line]
-        left.plot(GRID_SIZES, millions, marker="o", color=f"C{i}", label=f"{alpha:g}")
-        for size, value in zip(GRID_SIZES, millions, strict=True):
-            left.annotate(f"{value:.0f}", (size, value), (0, 5), textcoords="offset points", ha="center", fontsize=8)
-        bar = right.bar(f"{alpha:g}", line[0]["parameters"] / 1e6, color=f"C{i}")
-        right.bar_label(bar, fmt="%.2f", fontsize=8)
-    left.set(yscale="log", xticks=GRID_SIZES, xlabel="resolution (pixels)", ylabel="mult-adds (millions)")
-    left.margins(y=0.12)
-    left.legend(title="width", reverse=True, loc="lower right", ncols=2)
-    right.set(xlabel="width", ylabel="trainable parameters (millions)")
-    figure.suptitle(f"{specs.find(net).title}: {len(records)} models")
-    _save(figure, path)
-    return path
-
-
-def _save(figure, path: Path):
-    """Writes a figure whole or not at all."""
+    The accuracies are those of the published ImageNet weights; a network without any has the second panel alone.
+    """
+    path = Path(path)
     suffix = path.suffix.lstrip(".").lower()
     if suffix not in ("png", "svg", "pdf", "jpg", "jpeg", "webp"):
         raise UserError(f"The image's name must end in .png, .svg, .pdf, .jpg or .webp. Received: {path}")
     if not path.parent.is_dir():
         raise UserError(f"The image's folder must exist. Received: {path}")
-    with files.replacing(path) as temporary:
-        figure.savefig(temporary, format=suffix, dpi=120)
+    records = grid(net)
+    by_model = {(r["alpha"], r["size"]): r["mult_adds"] / 1e6 for r in records}
+    points = [
+        (by_model[p.alpha, p.size], p.top1, f"{p.alpha:g}, {p.size} px")
+        for p in PUBLISHED
+        if p.net == net and p.top and (p.alpha, p.size) in by_model
+    ]
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for (alpha, size), millions in by_model.items():
+        lines.setdefault(f"{alpha:g}", []).append((size, millions))
+    return viz.costs(points, lines, path, f"{specs.find(net).title}: {len(records)} models")

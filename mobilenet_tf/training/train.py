@@ -288,7 +288,7 @@ def _finish(state: State, data: Data) -> Run:
     seconds = round(state.progress.seconds, 1)
     files.write_json(folder.metrics, {"validation": numbers, "train_seconds": seconds} | teacher)
     folder.plots.mkdir(exist_ok=True)
-    viz.curves(folder.log, folder.plots / "curves.png")
+    viz.curves(folder.log, folder.plots / "curves.png", task.monitor)
     task.report(metric, data.validation.classes, folder.plots)
     remove_features(folder.cache)
     for split, source in (("training", data.source), ("validation", data.validation)):

@@ -7,10 +7,11 @@ No TensorFlow here; and importing this package does not import matplotlib, which
 from importlib import import_module
 
 NAMES = {
-    "base": ("COLORS", "INK", "MUTED", "PAPER", "CORRECT", "SKY", "INCORRECT", "is_made_here", "save_image", "shorten"),
+    "base": ("COLORS", "INK", "MUTED", "PAPER", "CORRECT", "SKY", "INCORRECT", "shorten"),
+    "image_files": ("is_made_here", "save_image"),
     "images": ("Box", "annotate", "draw_boxes", "sheet", "thumbnail"),
-    "plots": ("bars", "confused_pairs", "confusion", "curves", "distributions", "histograms", "precision_recall", "roc",
-              "sensitivity"),
+    "plots": ("bars", "confused_pairs", "confusion", "costs", "curves", "distributions", "histograms",
+              "precision_recall", "roc", "sensitivity"),
 }  # fmt: skip
 HOMES = {name: module for module, names in NAMES.items() for name in names}
 __all__ = sorted(HOMES)  # pyright: ignore[reportUnsupportedDunderAll] - the names come from the table

@@ -1,4 +1,4 @@
-"""Colors, fonts and files: what plots and images share."""
+"""Colors, fonts and figures: what plots and images share."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
+from PIL import ImageDraw, ImageFont
 
-from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.files import replacing
 
 # Okabe and Ito, "Color Universal Design" (2008): distinguishable with every common kind of color blindness.
@@ -24,7 +21,6 @@ INK, MUTED, FAINT, PAPER, BAND = "#1F2933", "#616E7C", "#E4E7EB", "#FFFFFF", "#1
 CORRECT, INCORRECT = BLUE, VERMILION  # of the borders around right and wrong predictions
 
 DPI = 130
-IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 # Families that draw what DejaVu Sans (shipped with matplotlib) does not; used where they are installed.
 OTHER_SCRIPTS = (
     "Noto Sans CJK SC",
@@ -43,49 +39,9 @@ OTHER_SCRIPTS = (
     "Noto Sans Thai",
 )
 
-# --- files ---
-
-MADE_HERE = ("Software", "mobilenet_tf")  # a text in the PNG files that are written here
-
-
-def save_image(image: np.ndarray | Image.Image, path: str | Path) -> Path:
-    """Write an image (uint8 [H, W, 3] or Pillow) atomically, in the format that the suffix of `path` names.
-
-    Raises UserError for any other suffix than .png, .jpg, .jpeg and .webp.
-    """
-    path = Path(path)
-    drawing = image if isinstance(image, Image.Image) else as_pillow(image)
-    kind = IMAGE_FORMATS.get(path.suffix.lower())
-    if kind is None:
-        raise UserError(f"an image file's name must end in {', '.join(IMAGE_FORMATS)}. Received: {path}")
-    made_here = PngInfo()
-    made_here.add_text(*MADE_HERE)
-    with replacing(path) as temporary:
-        drawing.save(temporary, format=kind, quality=92, pnginfo=made_here)
-    return path
-
-
-def is_made_here(path: str | Path) -> bool:
-    """Whether a file is a PNG that `save_image` wrote, and so may be written again."""
-    key, value = MADE_HERE
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            return image.info.get(key) == value
-    except (OSError, SyntaxError, ValueError):
-        return False
-
-
-def as_pillow(image: np.ndarray) -> Image.Image:
-    """An image (uint8 or float 0..255; [H, W], [H, W, 1] or [H, W, 3]) as an RGB Pillow image."""
-    array = np.asarray(image)
-    array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
-    if array.dtype != np.uint8:
-        array = np.clip(np.rint(np.nan_to_num(array)), 0, 255).astype(np.uint8)
-    return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
-
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Writes a figure as PNG, in fonts that have its characters; returns the path."""
+    """Writes a figure in the format of its suffix, in fonts that have its characters; returns the path."""
     texts: Any = figure.findobj(Text)  # the stubs lack the aliases of properties, such as set_family
     _warn_undrawable("".join(text.get_text() for text in texts))
     for text in texts:
@@ -93,7 +49,7 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
         text.set_parse_math(False)  # a "$" in a class name is a dollar
     with warnings.catch_warnings(), replacing(path) as temporary:
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the warning above says it once, in one line
-        figure.savefig(temporary, format="png")
+        figure.savefig(temporary, format=Path(path).suffix.lstrip(".").lower() or "png")
     return Path(path)
 
 

@@ -19,12 +19,13 @@ from mobilenet_tf.viz.base import (
     MUTED,
     PAPER,
     SKY,
-    as_pillow,
     font_for,
-    save_image,
     shorten,
     write_text,
 )
+from mobilenet_tf.viz.image_files import as_pillow, save_image
+
+HEADING = 34  # pixels, of the heading of a section of a sheet
 
 
 def scaled(drawing: Image.Image, side: int) -> Image.Image:
@@ -47,25 +48,28 @@ def sheet(
     columns: int | None = None,
     correct: Sequence[bool | None] | None = None,
     cell: int = 216,
+    sections: Sequence[tuple[str, int]] = (),
 ) -> Path:
     """A grid of images (uint8 [H, W, 3], any sizes) with captions (several lines allowed) below them.
 
+    `sections` are headings, each with the number of the images that stand below it.
     `correct` colors the borders: blue and a tick for True, vermilion and a cross for False, gray for None.
     """
     if not images or len(images) != len(captions):
         raise ValueError(f"sheet needs one caption an image. Received: {len(images)} images, {len(captions)} captions")
     marks = list(correct) if correct is not None else [None] * len(images)
     columns = columns or min(len(images), max(3, math.ceil(math.sqrt(len(images) * 1.3))))
-    rows = math.ceil(len(images) / columns)
     size, gap, border = 13, 12, 4
     leading = round(size * 1.35)
     lines = [str(caption).split("\n") for caption in captions]
     height = cell + leading * max(map(len, lines)) + 6
-    canvas = Image.new("RGB", (columns * (cell + gap) + gap, rows * (height + gap) + gap), PAPER)
+    places, headings, bottom = _places(sections or [("", len(images))], columns, (cell + gap, height + gap), gap)
+    canvas = Image.new("RGB", (columns * (cell + gap) + gap, bottom), PAPER)
     draw = ImageDraw.Draw(canvas)
+    for text, y in headings:
+        write_text(draw, (gap, y + HEADING / 2), text, 17, canvas.width - 2 * gap, INK)
     for index, (image, mark) in enumerate(zip(images, marks, strict=True)):
-        x = gap + index % columns * (cell + gap)
-        y = gap + index // columns * (height + gap)
+        x, y = places[index]
         color = {True: CORRECT, False: INCORRECT, None: "#CBD2D9"}[None if mark is None else bool(mark)]
         draw.rectangle((x, y, x + cell - 1, y + cell - 1), fill=FAINT, outline=color, width=border)
         drawing = scaled(as_pillow(image), cell - 2 * border)
@@ -78,6 +82,20 @@ def sheet(
                 draw, (x + 1, y + cell + 4 + leading * (row + 0.5)), line, size, cell - 2, INK if row == 0 else MUTED
             )
     return save_image(canvas, path)
+
+
+def _places(
+    sections: Sequence[tuple[str, int]], columns: int, step: tuple[int, int], gap: int
+) -> tuple[list[tuple[int, int]], list[tuple[str, int]], int]:
+    """(the corner x, y of each cell, the (text, y) of each heading, the height of the sheet)."""
+    places, headings, y = [], [], gap
+    for title, count in sections:
+        if title:
+            headings.append((title, y))
+            y += HEADING
+        places += [(gap + i % columns * step[0], y + i // columns * step[1]) for i in range(count)]
+        y += math.ceil(count / columns) * step[1]
+    return places, headings, y
 
 
 def annotate(image: np.ndarray, lines: Sequence[str | tuple[str, float]], min_side: int = 256) -> np.ndarray:

@@ -63,63 +63,90 @@ def _read_log(path: Path) -> tuple[np.ndarray, list[str], dict[str, np.ndarray]]
     return epochs, stages, {name: column for name, column in columns.items() if np.isfinite(column).any()}
 
 
-def _is_score(name: str, column: np.ndarray) -> bool:
+MAX_LINES = 12  # of a panel; what there is more of is in log.csv
+NOT_DRAWN = ("count", "seconds", "prior", "majority", "threshold", "accuracy_deviation", "pairs", "attributes")
+ERRORS = ("ece", "eer")  # within 0..1, the lower the better
+STYLES = ("-", (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))  # of the first six lines, of the next six, …
+
+
+def _is_share(name: str, column: np.ndarray) -> bool:
     finite = column[np.isfinite(column)]
-    return not name.endswith("loss") and name != "learning_rate" and finite.min() >= 0 and finite.max() <= 1
+    return _kind(name) not in NOT_DRAWN and not name.endswith("loss") and finite.min() >= 0 and finite.max() <= 1
 
 
-# title -> does this column belong to the panel?
+# title -> does this column belong to the panel? Each panel has one unit, and one direction that is better.
 PANELS: dict[str, Callable[[str, np.ndarray], bool]] = {
     "Loss": lambda name, column: name.endswith("loss"),
-    "Scores": _is_score,
+    "Scores": lambda name, column: _is_share(name, column) and _kind(name) not in (*ERRORS, "learning_rate"),
+    "Errors": lambda name, column: _is_share(name, column) and _kind(name) in ERRORS,
     "Learning rate": lambda name, column: name == "learning_rate",
 }
 
 
-def curves(log_csv: str | Path, path: str | Path) -> Path:
+def curves(log_csv: str | Path, path: str | Path, monitor: tuple[str, str] | None = None) -> Path:
     """Training curves from a log with the columns epoch, loss, learning_rate, val_… and perhaps stage.
 
-    One panel each for losses, scores (every other column within 0..1) and the learning rate; solid lines are
-    validation, dashed ones training. Stages are divided by a line and named. Raises UserError for a log without rows.
+    monitor: (name, "max" or "min") of the metric that picks the best epoch: it has the first panel, in which that epoch
+    is marked. One panel each follows for losses, scores (every other column within 0..1), errors and the learning rate;
+    solid lines are validation, dashed ones training. Stages are divided by a line and named. Raises UserError for a log
+    without rows.
     """
     epochs, stages, columns = _read_log(Path(log_csv))
-    panels = {
-        title: {name: column for name, column in columns.items() if belongs(name, column)}
-        for title, belongs in PANELS.items()
-    }
-    panels = {title: lines for title, lines in panels.items() if lines}
+    front = f"val_{monitor[0]}" if monitor else ""
+    panels = {monitor[0]: {front: columns.pop(front)}} if monitor and front in columns else {}
+    for title, belongs in PANELS.items():
+        lines = {name: column for name, column in columns.items() if belongs(name, column)}
+        panels |= {title: lines} if lines else {}
     if not panels:
         raise UserError(f"{log_csv} must have a loss, a score or a learning rate. Received: {', '.join(columns)}")
-    figure = _figure(5.2 * len(panels), 4.2)
-    for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+    across = 2 if len(panels) == 4 else min(3, len(panels))
+    down = math.ceil(len(panels) / across)
+    figure = _figure(5.2 * across, 4.2 * down)
+    grid = figure.subplots(down, across, squeeze=False).ravel()
+    for axes, (title, lines) in zip(grid, panels.items(), strict=False):
         _axes_style(axes, grid="y")
         _title(axes, title, pad=18 if len(set(stages)) > 1 else 6)  # above the names of the stages
         _lines(axes, epochs, lines)
         _stage_marks(axes, epochs, stages)
+        if monitor and front in lines:
+            _mark_best(axes, epochs, lines[front], monitor[1])
+    for axes in grid[len(panels) :]:
+        axes.remove()
     return save_figure(figure, path)
 
 
+def _mark_best(axes, epochs: np.ndarray, column: np.ndarray, mode: str) -> None:
+    """A ring around the best epoch's value, which is written beside it."""
+    best = int(np.nanargmax(column) if mode == "max" else np.nanargmin(column))
+    axes.plot(epochs[best], column[best], "o", markersize=11, color=VERMILION, fillstyle="none", markeredgewidth=2)
+    axes.lines[-1].set_label("_best")
+    text = f"best: {column[best]:.4g}, epoch {epochs[best]:g}"
+    axes.set_title(text, loc="right", fontsize=9.5, color=VERMILION, pad=18 if len(axes.texts) else 6)
+
+
 def _lines(axes, epochs: np.ndarray, lines: Mapping[str, np.ndarray]) -> None:
-    kinds = list(dict.fromkeys(_kind(name) for name in lines))
-    for name, column in lines.items():
+    shown = dict(list(lines.items())[:MAX_LINES])
+    kinds = list(dict.fromkeys(_kind(name) for name in shown))
+    for name, column in shown.items():
         known = np.isfinite(column)
         trained = name != "learning_rate" and not name.startswith("val_")
+        index = kinds.index(_kind(name))
         axes.plot(
             epochs[known],
             column[known],
-            color=COLORS[kinds.index(_kind(name)) % len(COLORS)],
-            linestyle=(0, (4, 2)) if trained else "-",
+            color=COLORS[index % len(COLORS)],
+            linestyle=(0, (4, 2)) if trained else STYLES[index // len(COLORS) % len(STYLES)],
             linewidth=1.4 if trained else 2,
-            marker="o" if len(epochs) <= 30 else None,
+            marker="os^"[index // len(COLORS) % 3] if len(epochs) <= 30 else None,
             markersize=3.5,
             label=f"{name.lstrip('_')}  {column[known][-1]:.4g}",
         )
-    values = np.concatenate([column[np.isfinite(column)] for column in lines.values()])
+    values = np.concatenate([column[np.isfinite(column)] for column in shown.values()])
     if "learning_rate" in lines and values.min() > 0 and values.max() / values.min() > 20:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.yaxis.set_minor_formatter("")
-    axes.set_xlabel("epoch", color=INK, fontsize=9)
+        _plain_ticks(axes.yaxis)
+    more = f", {len(lines) - MAX_LINES} more lines in log.csv" if len(lines) > MAX_LINES else ""
+    axes.set_xlabel(f"epoch{more}", color=INK, fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
     axes.margins(y=0.08)
@@ -356,6 +383,7 @@ def roc(far: Sequence[float], tar: Sequence[float], path: str | Path, title: str
     chance = np.geomspace(lowest, 1, 100)
     axes.plot(chance, chance, color=MUTED, linewidth=1, linestyle=":")
     axes.set_xscale("log")
+    _plain_ticks(axes.xaxis)
     axes.set_xlim(lowest, 1)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("false accept rate (dotted: chance)", color=INK, fontsize=9)
@@ -385,3 +413,74 @@ def distributions(
         axes.axvline(mark[1], color=INK, linewidth=1.2, linestyle=":", label=f"{mark[0]} {mark[1]:.3f}")
     axes.legend(fontsize=8.5, frameon=False)
     return save_figure(figure, path)
+
+
+def costs(
+    points: Sequence[tuple[float, float, str]],
+    grid: Mapping[str, Sequence[tuple[int, float]]],
+    path: str | Path,
+    title: str = "",
+) -> Path:
+    """Accuracy over multiply-adds, where there are points, and multiply-adds over the resolution.
+
+    points: (millions of multiply-adds, accuracy in percent, text at the point). grid: by width, (resolution in pixels,
+    millions of multiply-adds).
+    """
+    figure = _figure(12.5 if points else 6, 5.2)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK, fontweight="bold")
+    *left, right = figure.subplots(1, 1 + bool(points), squeeze=False)[0]
+    for axes in left:
+        _accuracies(axes, sorted(points))
+    for (name, rows), color in zip(sorted(grid.items(), key=lambda item: -float(item[0])), COLORS * 3, strict=False):
+        sizes, millions = zip(*sorted(rows), strict=True)
+        right.plot(sizes, millions, color=color, marker="o", markersize=4, linewidth=1.8, label=name)
+        for x, y in rows:
+            text = f"{y:.0f}" if y >= 10 else f"{y:.1f}"
+            right.annotate(text, (x, y), (0, 5), textcoords="offset points", ha="center", fontsize=7.5, color=MUTED)
+    _axes_style(right, grid="both")
+    _title(right, "Multiply-adds by width")
+    right.set_ylabel("millions of multiply-adds", color=INK, fontsize=9)
+    right.set_xlabel("resolution, pixels", color=INK, fontsize=9)
+    right.set_xticks(sorted({size for rows in grid.values() for size, _ in rows}))
+    right.set_yscale("log")
+    right.margins(y=0.1)
+    _plain_ticks(right.yaxis)
+    right.legend(
+        fontsize=8.5, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), title="width", title_fontsize=8.5
+    )
+    return save_figure(figure, path)
+
+
+def _accuracies(axes, points: Sequence[tuple[float, float, str]]) -> None:
+    millions, accuracies, texts = zip(*points, strict=True)
+    best = _frontier(points)
+    axes.plot(*zip(*best, strict=True), color=COLORS[0], linewidth=2, zorder=2, label="the best for its cost")
+    axes.plot(millions, accuracies, "o", color=MUTED, markersize=4, zorder=2)
+    axes.plot(*zip(*best, strict=True), "o", color=COLORS[0], markersize=6, zorder=3)
+    of_best = [(x, y, text) for x, y, text in zip(millions, accuracies, texts, strict=True) if (x, y) in best]
+    for index, (x, y, text) in enumerate(of_best):  # in turns above and below, where neighbors are near
+        place, side = ((-6, 4), "right") if index % 2 else ((6, -9), "left")
+        axes.annotate(text, (x, y), place, textcoords="offset points", fontsize=7.5, color=MUTED, ha=side)
+    _axes_style(axes, grid="both")
+    _title(axes, "Accuracy of the published weights")
+    axes.set_xscale("log")
+    axes.set_xlabel("millions of multiply-adds", color=INK, fontsize=9)
+    axes.set_ylabel("top-1 on ImageNet, %", color=INK, fontsize=9)
+    axes.margins(x=0.16, y=0.08)
+    _plain_ticks(axes.xaxis)
+    axes.legend(fontsize=8.5, frameon=False, loc="lower right")
+
+
+def _plain_ticks(axis) -> None:
+    """Numbers as digits on a logarithmic axis: matplotlib's own powers of ten are mathtext, which is not parsed."""
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter("")
+
+
+def _frontier(rows: Sequence[tuple[float, float, str]]) -> list[tuple[float, float]]:
+    """The points (x, y) of rows by rising x that have a higher y than all before them."""
+    best: list[tuple[float, float]] = []
+    for x, y, _ in rows:
+        if not best or y > best[-1][1]:
+            best.append((x, y))
+    return best

@@ -28,13 +28,19 @@ def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
 def best_threshold(labels: np.ndarray, scores: np.ndarray, aim: str) -> float:
     """The threshold with the best "f1" or "balanced_accuracy", halfway to the next lower score (the last: to 0).
 
+    Of the thresholds for F1 those count whose accuracy is at least that of always giving the more frequent value: a
+    weak model has its best F1 where it finds the attribute nearly everywhere. A threshold above all scores is one.
     labels: 0 or 1 [N] with at least one of both; scores: [N] in 0..1.
     """
     true, false, values = steps(labels, scores.astype(np.float64))
-    quality = {
-        "f1": 2 * true / (true + false + true[-1]),
-        "balanced_accuracy": true / true[-1] - false / false[-1],
-    }[aim]
+    true, false, values = np.append(0, true), np.append(0, false), np.append(1.0, values)  # nothing found comes first
+    positives, negatives = true[-1], false[-1]
+    if aim == "f1":
+        accurate = true + negatives - false >= max(positives, negatives)
+        quality = np.where(accurate, 2 * true / (true + false + positives), -1.0)
+    else:
+        quality = true / positives - false / negatives
+        quality[0] = -1.0  # finding nothing is no better than finding all
     best = int(np.argmax(quality))
     return float(f"{(values[best] + np.append(values, 0)[best + 1]) / 2:.6g}")
 

@@ -214,6 +214,54 @@ def test_curves_name_a_bad_log(tmp_path, content, message):
     assert str(log) in str(error.value) and "\n" not in str(error.value)
 
 
+def test_curves_begin_with_the_monitored_metric_and_mark_its_best_epoch(tmp_path, figures):
+    log = run_log(tmp_path, val_top1=[0.1, 0.4, 0.9, 0.6, 0.5, 0.5, 0.5, 0.5], val_ece=[0.2] * 8, val_prior=[0.3] * 8)
+    viz.curves(log, tmp_path / "curves.png", ("top1", "max"))
+    axes = figures[0].axes
+    assert [a.get_title(loc="left") for a in axes] == ["top1", "Loss", "Errors", "Learning rate"]
+    assert axes[0].get_title(loc="right") == "best: 0.9, epoch 3"
+    [ring] = [line for line in axes[0].get_lines() if line.get_label() == "_best"]
+    assert (ring.get_xdata(), ring.get_ydata()) == ([3], [0.9])
+    assert not overlapping([*axes[0].texts, axes[0]._left_title, axes[0]._right_title])
+    assert not [line for a in axes for line in a.get_lines() if "prior" in line.get_label()], "a number of the data"
+    viz.curves(log, tmp_path / "curves.png", ("log_loss", "min"))
+    assert figures[1].axes[0].get_title(loc="right").endswith("epoch 8")
+    viz.curves(log, tmp_path / "curves.png", ("AP", "max"))  # of another log
+    assert figures[2].axes[0].get_title(loc="left") == "Loss"
+
+
+def test_no_two_curves_of_a_panel_look_alike(tmp_path, figures):
+    many = {f"val_iou_{i}": list(np.linspace(0, 0.9, 8)) for i in range(20)}
+    viz.curves(run_log(tmp_path, **many), tmp_path / "curves.png")
+    scores = next(axes for axes in figures[0].axes if axes.get_title(loc="left") == "Scores")
+    lines = list(legend(scores).values())
+    assert len(lines) == viz.plots.MAX_LINES and "9 more lines in log.csv" in scores.get_xlabel()
+    assert len({(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines}) == len(lines)
+
+
+def test_numbers_on_logarithmic_axes_are_digits(tmp_path, figures):
+    far = np.array([0, 0.0004, 0.02, 0.3, 1])
+    viz.roc(far, [0.1, 0.5, 0.7, 0.9, 1], tmp_path / "roc.png")
+    points = [(49.0, 56.2, "0.5, 128 px"), (569.0, 70.6, "1, 224 px"), (600.0, 60.0, "worse")]
+    viz.costs(points, {"1": [(128, 186.0), (224, 569.0)], "0.5": [(128, 49.0)]}, tmp_path / "cost.png", "sixteen")
+    viz.costs([], {"1": [(128, 9.5), (224, 569.0)]}, tmp_path / "cost.png")
+    for figure in figures:
+        figure.canvas.draw()
+        for text in figure.findobj(Text):
+            assert "$" not in text.get_text() and "mathdefault" not in text.get_text()
+    assert [len(figure.axes) for figure in figures] == [1, 2, 1]
+    line = figures[1].axes[0].get_lines()[0]
+    np.testing.assert_array_equal(line.get_ydata(), [56.2, 70.6])
+
+
+def test_a_sheet_has_sections(tmp_path):
+    images = [np.zeros((20, 30, 3), np.uint8)] * 5
+    plain = viz.sheet(images, ["a"] * 5, tmp_path / "a.png", columns=3)
+    parted = viz.sheet(images, ["a"] * 5, tmp_path / "b.png", columns=3, sections=[("first", 3), ("second", 2)])
+    with Image.open(plain) as one, Image.open(parted) as two:
+        assert two.width == one.width and two.height == one.height + 2 * viz.images.HEADING
+
+
 # --- confusion ---
 
 
