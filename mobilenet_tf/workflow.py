@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import glob
 import importlib
 import importlib.util
-import os
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mobilenet_tf import config
 from mobilenet_tf.config import Config
 from mobilenet_tf.inference import artifact
 from mobilenet_tf.inference.formats import ONNX, TFLITE, find_kind
-from mobilenet_tf.task import Inference, Prediction, Task
+from mobilenet_tf.prediction import Answers, batches, drawing_paths, find_images
+from mobilenet_tf.task import AS_USUAL, Inference, Selection, Task
 from mobilenet_tf.utils import files
 from mobilenet_tf.utils.console import readable
 from mobilenet_tf.utils.errors import UserError, some
@@ -24,8 +23,6 @@ from mobilenet_tf.utils.progress import track
 from mobilenet_tf.utils.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from mobilenet_tf.analysis.inspection import Inspection
     from mobilenet_tf.data.source import Sample
     from mobilenet_tf.export.exporter import Exporter
@@ -38,10 +35,7 @@ if TYPE_CHECKING:
     from mobilenet_tf.prune import PruningResult
     from mobilenet_tf.training.train import Run
 
-T = TypeVar("T")
-BATCH = 32  # images predicted at a time, at most
 CHECKPOINTS = (".pth", ".pt", ".safetensors")  # of PyTorch
-BATCH_PIXELS = 2**25  # of the images that are held at a time, at most: a photograph of 48 megapixels takes 144 MB
 
 
 def find_task(name: str) -> type[Task]:
@@ -248,8 +242,6 @@ def evaluate_model(
     task = find_task(cfg.task)(cfg)
     source = task.source(split)
     if task.closed_set and predictor.metadata:
-        if not is_foreign(model):
-            _check_classes(model, predictor.metadata.classes, source.classes)
         predictor = with_classes(predictor, source.classes)
     if task.closed_set and predictor.metadata is None:
         raw = predictor(np.zeros((1, *(predictor.input_size or cfg.model.input_size), 3), np.float32))
@@ -575,151 +567,72 @@ def open_model(
     return config.override(dict(predictor.metadata.config), (), str(model)), predictor
 
 
-def predict_images(inference: Inference, predictor: Predictor, images: Sequence[np.ndarray]) -> list[Prediction]:
-    """Predicts images in one batch.
-
-    Args:
-        inference: the preprocessing and decoding of the model's task.
-        predictor: the model.
-        images: RGB arrays uint8 [H, W, 3], each of any size.
-
-    Returns:
-        One prediction for each image.
-    """
-    import numpy as np
-
-    inputs = np.stack([inference.preprocess(image) for image in images])
-    sizes = np.array([image.shape[:2] for image in images], np.int32)
-    return inference.decode(predictor(inputs), sizes)
-
-
-def predict_files(
-    model: Path,
-    patterns: Sequence[str],
-    *,
-    pictures: Path | None = None,
-    threads: int | None = None,
-    trust: bool = False,
-    overrides: Sequence[str] = (),
-    declaration: Declaration | None = None,
-) -> list[dict]:
-    """Predicts image files.
-
-    TensorFlow is imported only for a .keras file, a SavedModel or a run folder.
+def predict_files(model: Path, patterns: Sequence[str], **options: Any) -> list[dict]:
+    """Predicts image files for people, as the table that `predict` prints.
 
     Args:
         model: a run folder or a model file.
         patterns: image files, folders (with their subfolders) and globs.
-        pictures: the folder for copies of the images with the predictions drawn on them; None: none are drawn.
-        threads: for .tflite and .onnx files; None: all cores.
-        trust: open a SavedModel even where its graph reads or writes files, runs Python or reaches the network.
-        overrides: changes to the config of a model of others, such as "data.crop_fraction=1".
-        declaration: what a model of others does not say itself.
+        options: those of `answer_files`, such as pictures=FOLDER.
 
     Returns:
         One row for each image. A file that cannot be read has a row with "error" instead. The embedding task compares
         all images with the first one and sorts the rows by their similarity to it.
 
     Raises:
-        UserError: a pattern matches no file, the model file contains no config, or the first image cannot be read and
-            the task compares the others with it.
+        UserError: as `answer_files`.
     """
-    cfg, predictor = open_model(model, overrides, declaration, threads=threads, trust=trust)
-    assert predictor.metadata is not None  # open_model has read or made it
-
-    import numpy as np
-
-    from mobilenet_tf import viz
-    from mobilenet_tf.data import images
-
-    inference, paths = find_inference(cfg.task)(cfg), find_images(patterns)
-    drawn = drawing_paths(paths, pictures) if pictures else {}
-    classes, results, first = predictor.metadata.classes, {path: {"file": str(path)} for path in paths}, None
-
-    def load(path: Path) -> np.ndarray | None:
-        try:
-            return images.read(path, cfg.data.rendering)
-        except UserError as error:
-            if inference.compares and path == paths[0]:
-                raise
-            results[path]["error"] = str(error)
-            return None
-
-    def draw(path: Path, image: np.ndarray, prediction: Prediction) -> None:
-        try:
-            viz.save_image(inference.draw(image, prediction, classes), drawn[path])
-        except UserError as error:  # the predictions are worth more than one drawing
-            warnings.warn(str(error), stacklevel=2)
-
-    for batch in batches(track(paths, "predict"), load):
-        predictions = predict_images(inference, predictor, [image for _, image in batch])
-        for index, prediction in enumerate(predictions):
-            path = batch[index][0]
-            if inference.compares:
-                first = first or prediction
-                prediction = inference.compare(first, prediction)
-            results[path] |= inference.to_row(prediction, classes)
-            if pictures:
-                draw(*batch[index], prediction)
-    rows = list(results.values())
-    if column := inference.sort_by:
-        rows.sort(key=lambda row: row.get(column, -np.inf), reverse=True)
-    return rows
+    answers = answer_files(model, patterns, **options)
+    return [answer.row for answer in answers.ranked(answers)]
 
 
-def batches(items: Iterable[T], load: Callable[[T], np.ndarray | None]) -> Iterator[list[tuple[T, np.ndarray]]]:
-    """Loads images in batches of at most 32 images and 33 million pixels; a larger image is a batch of its own.
+def answer_files(
+    model: Path,
+    patterns: Sequence[str],
+    *,
+    selection: Selection = AS_USUAL,
+    pictures: Path | None = None,
+    masks: Path | None = None,
+    complete: bool = False,
+    threads: int | None = None,
+    trust: bool = False,
+    overrides: Sequence[str] = (),
+    declaration: Declaration | None = None,
+) -> Answers:
+    """Predicts image files for programs, as they are iterated over: `for answer in answer_files(model, [folder])`.
+
+    TensorFlow is imported only for a .keras file, a SavedModel or a run folder.
 
     Args:
-        items: what the images are loaded from, such as paths.
-        load: item -> uint8 [H, W, 3], or None for an item that is left out.
+        model: a run folder or a model file.
+        patterns: image files, folders (with their subfolders) and globs.
+        selection: what is listed and drawn.
+        pictures: the folder for copies of the images with the predictions drawn on them; None: none are drawn.
+        masks: the folder for the masks of a segmentation model as PNG files, whose values are the indices of the
+            classes; None: none are written.
+        complete: whether each answer also has what COCO's results need, all objects whatever their score.
+        threads: for .tflite and .onnx files; None: all cores.
+        trust: open a SavedModel even where its graph reads or writes files, runs Python or reaches the network.
+        overrides: changes to the config of a model of others, such as "data.crop_fraction=1".
+        declaration: what a model of others does not say itself.
 
-    Yields:
-        (item, image) of each image in the batch. The list is emptied once the next batch is asked for, so that no more
-        than one is in memory.
-    """
-    batch, pixels = [], 0
-    for item in items:
-        image = load(item)
-        if image is None:
-            continue
-        size = image.shape[0] * image.shape[1]
-        if batch and (len(batch) == BATCH or pixels + size > BATCH_PIXELS):
-            yield batch
-            batch.clear()
-            pixels = 0
-        batch.append((item, image))
-        pixels += size
-    if batch:
-        yield batch
-
-
-def drawing_paths(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Returns where the drawn copy of each image goes: a .png below `folder`, in the subfolders that the images have.
-
-    Images that differ in their suffix alone keep it in the name of the copy.
+    Returns:
+        The answers, one for each image, in the order of the files; their `values` are described in docs/answers.md. A
+        file that cannot be read has "error" instead. The embedding task compares all images with the first one.
 
     Raises:
-        UserError: the folder cannot be written, or a copy would take the place of one of the images, or of another file
-            that was not drawn here.
+        UserError: a pattern matches no file, the model file contains no config, an option means nothing to the task, a
+            file would be replaced that was not written here, or the first image cannot be read and the task compares
+            the others with it.
     """
-    from mobilenet_tf import viz
-
-    resolved = {path: path.resolve() for path in paths}
-    root = Path(os.path.commonpath([path.parent for path in resolved.values()])) if paths else folder
-    stems = Counter(path.with_suffix("") for path in resolved.values())
-    copies = {}
-    for path, original in resolved.items():
-        name = original.relative_to(root)
-        copies[path] = folder / (name.with_suffix(".png") if stems[original.with_suffix("")] == 1 else f"{name}.png")
-    originals = set(resolved.values())
-    files.check_writable(folder)
-    for copy in copies.values():
-        if copy.resolve() in originals:
-            raise UserError(f"drawn copies must not replace the images: choose another folder. Received: {copy}")
-        if copy.exists() and not viz.is_made_here(copy):
-            raise UserError(f"drawn copies must not replace other files: choose another folder. Received: {copy}")
-    return copies
+    cfg, predictor = open_model(model, overrides, declaration, threads=threads, trust=trust)
+    inference = find_inference(cfg.task)(cfg, replace(selection, masks=selection.masks or masks is not None))
+    inference.check_options(coco=complete)
+    paths = find_images(patterns)
+    if pictures and masks and pictures.resolve() == masks.resolve():
+        raise UserError(f"drawn copies and masks must go to two folders. Received: {pictures} for both")
+    drawings, mask_files = (drawing_paths(paths, folder) if folder else {} for folder in (pictures, masks))
+    return Answers(inference, predictor, paths, drawings, mask_files, complete)
 
 
 def inspect_model(model: Path, samples: Sequence[str] = ()) -> Inspection:
@@ -750,43 +663,6 @@ def _sample_batches(model: Path, patterns: Sequence[str]):
     transform = find_task(cfg.task)(cfg).transform(training=False)
     for batch in batches(track(paths, "find dead channels"), lambda path: images.read(path, cfg.data.rendering)):
         yield np.stack([transform(cast("Sample", {"image": image}))["image"] for _, image in batch])
-
-
-def find_images(patterns: Sequence[str]) -> list[Path]:
-    """Returns the image files that paths, folders (with their subfolders) and globs name.
-
-    Args:
-        patterns: paths of files, paths of folders, or globs.
-
-    Returns:
-        The paths, sorted within each pattern, each of them once.
-
-    Raises:
-        UserError: a pattern matches nothing.
-    """
-    from mobilenet_tf.data.images import files_below
-
-    paths: dict[Path, None] = {}
-    for pattern in patterns:
-        path = Path(pattern)
-        found = [path] if path.exists() else sorted(map(Path, glob.glob(pattern, recursive=True)))
-        folders = [path for path in found if path.is_dir()]
-        matches = [path for path in found if path not in folders]
-        matches += [path for folder in folders for path in files_below(folder)]
-        if not matches:
-            raise UserError(f"no image file, folder with images or matching glob has this name. Received: {pattern}")
-        paths |= dict.fromkeys(matches)
-    return list(paths)
-
-
-def _check_classes(model: Path, classes: Sequence[str], of_data: Sequence[str]) -> None:
-    """A run is scored on data with its own classes in their order."""
-    from mobilenet_tf.data.folder_names import standard_form
-
-    if list(map(standard_form, classes)) != list(map(standard_form, of_data)):
-        raise UserError(
-            f"the classes of the data must be those of {model}: {_names(classes)}. Received: {_names(of_data)}"
-        )
 
 
 def _names(classes: Sequence[str]) -> str:
