@@ -169,3 +169,20 @@ def test_the_models_that_thousands_have_open(real_data, tmp_path):
         declaration=Declaration(classes=["other", "person"], input_range="0..1"),
     )[1]
     assert model.input_size == (96, 96)
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_real_imagenet_weights_give_the_recorded_accuracy(real_data, tmp_path):
+    """By the whole model of Keras 2 in the file; the figure is that of real_data's README."""
+    files = sorted((real_data / "imagenet_samples").iterdir())
+    classes = [file.name.partition(".")[0] for file in files]
+    for name, file in zip(classes, files, strict=True):
+        (tmp_path / "data" / "test" / name).mkdir(parents=True)
+        (tmp_path / "data" / "test" / name / file.name).symlink_to(file)
+    scores = workflow.evaluate_model(
+        real_data / "weights" / "mobilenet_v1_0.25_224.h5",
+        overrides=[f"data.root={tmp_path / 'data'}"],
+        declaration=Declaration(classes=classes, input_range="-1..1"),
+    )
+    assert scores["count"] == 1000 and abs(scores["top1"] - 0.575) < 0.004
