@@ -29,7 +29,7 @@ COMMANDS = {
     "cost": about.cost,
     "doctor": about.doctor,
 }
-OF_CONFIGS = {"list": about.list_configs, "show": about.show_config}
+OF_CONFIGS = {"list": about.list_configs, "show": about.show_config, "keys": about.config_keys}
 
 app = typer.Typer(
     no_args_is_help=True,

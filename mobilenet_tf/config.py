@@ -29,7 +29,7 @@ from pydantic import (
     model_validator,
 )
 
-from mobilenet_tf import migrations
+from mobilenet_tf import config_aliases, migrations
 from mobilenet_tf.config_errors import explain, types_of
 from mobilenet_tf.inference.endings import Ending
 from mobilenet_tf.inference.formats import FORMATS, Engine, InputType, unknown_format
@@ -110,7 +110,17 @@ Share = Annotated[float, Field(gt=0, le=1)]
 PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ascending)]  # the smallest and the largest
 ShareRange = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
 Side = Annotated[int, Field(ge=1, le=8192)]  # in pixels
-Size = Annotated[tuple[Side, Side], BeforeValidator(lambda size: (size, size) if isinstance(size, int) else size)]
+
+
+def _as_size(size: Any) -> Any:
+    """One number stands for both sides; 224x320 is height x width."""
+    if isinstance(size, str) and re.fullmatch(r"\d{1,5}(x\d{1,5})?", size):
+        sides = [int(side) for side in size.split("x")]
+        return sides[0], sides[-1]
+    return (size, size) if isinstance(size, int) else size
+
+
+Size = Annotated[tuple[Side, Side], BeforeValidator(_as_size)]
 
 
 # What several sections have in the same words
@@ -146,7 +156,9 @@ class Section(BaseModel):
     @field_validator("*", mode="after")
     @classmethod
     def _expand_paths(cls, value: Any) -> Any:
-        """A path may begin with ~ and name environment variables."""
+        """A path is one of this machine, and may begin with ~ and name environment variables."""
+        if isinstance(value, Path) and files.is_url(value):
+            raise ValueError("must be a path on this machine; copy remote data here, or mount them as a folder")
         if isinstance(value, Path):
             return Path(os.path.expandvars(os.path.expanduser(value)))
         if isinstance(value, dict):
@@ -529,9 +541,7 @@ class Export(Section):
         description="The layers of tflite_int8 files that stay in float32: how many of those with the largest error, "
         "or a list of names, in which * and ? stand for other characters",
     )
-    calibration_samples: int = Field(
-        default=200, ge=1, description="The number of images that int8 is calibrated on"
-    )
+    calibration_samples: int = Field(default=200, ge=1, description="The number of images that int8 is calibrated on")
     calibration: Path | None = Field(
         default=None,
         description="A folder of images to calibrate on; null: images of the training split",
@@ -667,26 +677,59 @@ def find(name_or_path: str | Path) -> Path:
         raise UserError(
             f"config must be an existing YAML file or the name of a shipped config. Received: {name_or_path}"
         )
-    configs = shipped()
-    if str(name_or_path) in configs:
-        return configs[str(name_or_path)]
-    near = difflib.get_close_matches(str(name_or_path), configs, n=3, cutoff=0.4) or list(configs)
-    raise UserError(
-        f"config must be a YAML path or a shipped config (nearest: {', '.join(near)}). Received: {name_or_path}"
-    )
+    name, configs = str(name_or_path), shipped()
+    if name in configs:
+        return configs[name]
+    raise UserError(f"config must be a YAML path or a shipped config ({_hint(name, configs)}). Received: {name}")
+
+
+def _hint(name: str, configs: dict[str, Path]) -> str:
+    """What somebody who gave the name of no config may have meant."""
+    if Path(name).is_dir():
+        return f"a folder of images is data.root: folder_v2 data.root={name}"
+    if backbone := difflib.get_close_matches(name.lower(), specs.NETS, n=1, cutoff=0.9):
+        return f"a network is chosen with model.backbone; nearest: folder_v2 model.backbone={backbone[0]}"
+    if name in tasks():
+        of_task = [known for known, path in configs.items() if path.parent.name == name]
+        return f"a task is chosen by its configs: {', '.join(of_task)}"
+    near = difflib.get_close_matches(name, configs, n=3, cutoff=0)
+    return f"nearest: {', '.join(near)}; all of them: mobilenet-tf configs list"
+
+
+def tasks() -> list[str]:
+    """The names of all tasks."""
+    return sorted(p.parent.name for folder in _task_folders() for p in Path(folder).glob("*/config.py"))
 
 
 def schema(task: str) -> type[Config]:
     """The config class of a task, found by its name."""
-    tasks = sorted(p.parent.name for folder in _task_folders() for p in Path(folder).glob("*/config.py"))
-    if task not in tasks:
-        raise UserError(f"task must be one of {', '.join(tasks)}. Received: task={task}")
+    if task not in tasks():
+        raise UserError(f"task must be one of {', '.join(tasks())}. Received: task={task}")
     return importlib.import_module(f"mobilenet_tf.tasks.{task}.config").Config
 
 
 def load(name_or_path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Config:
     """A validated config from a shipped name or a YAML path, with `a.b=value` overrides applied in order."""
     path = find(name_or_path)
+    return override(read(path), overrides, path.name)
+
+
+def preview(name_or_path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> tuple[dict, bool]:
+    """The resolved values of a config, and whether it is complete: where it only lacks data.root, that is null."""
+    try:
+        return load(name_or_path, overrides).to_dict(), True
+    except UserError:
+        path = find(name_or_path)
+        is_overridden = any(item.startswith(("data.root=", "root=")) for item in overrides)
+        if is_overridden or (read(path).get("data") or {}).get("root"):
+            raise
+        values = override(read(path), ["data.root=PATH", *overrides], path.name).to_dict()
+        values["data"]["root"] = None
+        return values, False
+
+
+def read(path: Path) -> dict:
+    """The plain values in a YAML file, by their current names. Raises UserError where it holds no config."""
     try:
         values = strict_yaml.parse(read_text(path, option=None))
     except UserError:
@@ -695,7 +738,7 @@ def load(name_or_path: str | Path, overrides: list[str] | tuple[str, ...] = ()) 
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict) or "task" not in values:
         raise UserError(f"{path} must be a mapping with a key 'task'. Received: {str(values)[:60]!r}")
-    return override(migrations.migrate(values, path.name, warn=True), overrides, path.name)
+    return migrations.migrate(values, path.name, warn=True)
 
 
 def override(values: dict, overrides: list[str] | tuple[str, ...], origin: str) -> Config:
@@ -720,7 +763,10 @@ def _override(values: dict, item: str) -> None:
     key, separator, text = item.partition("=")
     if not separator or not key:
         raise UserError(f"an override must look like key=value, for instance train.batch_size=16. Received: {item}")
-    key = migrations.current_key(key, values.get("task"))
+    key = config_aliases.KEYS.get(key) or migrations.current_key(key, values.get("task"))
+    if key in config_aliases.OF_STAGES:
+        config_aliases.set_all_stages(values, key, _number_or_text(text), Duration.parse)
+        return
     value = _value(key, text, values.get("task", ""))
     *parents, last = key.split(".")
     node: Any = values
@@ -758,6 +804,13 @@ def _child(node: Any, part: str, path: str, item: str) -> Any:
     if not isinstance(child, dict | list):
         raise UserError(f"{path} is a single value, not a section. Received: {item}")
     return child
+
+
+def _number_or_text(text: str) -> float | str:
+    try:
+        return int(text) if text.isdigit() else float(text)
+    except ValueError:
+        return text
 
 
 def _number(text: str) -> float | str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from mobilenet_tf import config
+from mobilenet_tf import config, config_keys
 
 DOCS = next(folder for folder in Path(__file__).parents if (folder / "setup.cfg").exists()) / "docs"
 pytest.importorskip("griffe")
@@ -78,8 +78,8 @@ def test_pipes_in_cells_are_escaped():
 
 def undescribed(section, prefix=""):
     for name, field in section.model_fields.items():
-        inner = generate.sections(field.annotation)
-        if not inner and name != "name" and not generate.described(section, name):
+        inner = config_keys.sections(field.annotation)
+        if not inner and name != "name" and not config_keys.described(section, name):
             yield prefix + name
         for one in inner:
             yield from undescribed(one, f"{prefix}{name}.")

@@ -81,11 +81,34 @@ def show_config(
 
     from mobilenet_tf import config
 
-    values = config.load(name, overrides or ()).to_dict()
+    values, is_complete = config.preview(name, overrides or ())
+    if as_json:
+        printing.print_json(values)
+        return
     as_is = (sys.stdout.encoding or "").lower().startswith("utf")  # YAML has escapes of its own for other letters
-    printing.print_json(values) if as_json else print(
-        yaml.safe_dump(values, sort_keys=False, allow_unicode=as_is), end=""
-    )
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=as_is)
+    if not is_complete:
+        text = text.replace("\n  root: null\n", "\n  root: null  # required: data.root=PATH\n", 1)
+    print(text, end="")
+
+
+def config_keys(
+    task: Annotated[str, typer.Argument(help="The name of a task, such as classification.")],
+    as_json: Json = False,
+):
+    """Print every key that the configs of a task may have: what it holds, its default, what it is for."""
+    from mobilenet_tf import config
+    from mobilenet_tf.config_keys import rows
+
+    found = [{name: text.replace("`", "") for name, text in asdict(row).items()} for row in rows(config.schema(task))]
+    if as_json:
+        printing.print_json(found)
+    elif not sys.stdout.isatty():
+        printing.print_rows(found)
+    else:
+        printing.print_entries(
+            (f"{row['key']}: {row['values']} = {row['default']}", row["description"]) for row in found
+        )
 
 
 def doctor(as_json: Json = False):

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
+import textwrap
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 
-def print_json(values) -> None:
-    """Prints JSON, with other letters as they are where the terminal has them."""
-    text = json.dumps(values, indent=2, ensure_ascii=False)
+def print_json(values, indent: int | None = 2) -> None:
+    """Prints JSON at once, with other letters as they are where the terminal has them; on one line without `indent`."""
+    text = json.dumps(values, indent=indent, ensure_ascii=False)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:  # a terminal without these letters, or names of files that are not UTF-8
-        text = json.dumps(values, indent=2)
-    print(text)
+        text = json.dumps(values, indent=indent)
+    print(text, flush=True)
 
 
 def print_numbers(title: str, numbers: dict) -> None:
@@ -37,6 +40,14 @@ def print_rows(rows: list[dict]) -> None:
     for row in rows:
         table.add_row(*(plain(row.get(column, "")) for column in columns))
     print_table(table)
+
+
+def print_entries(entries: Iterable[tuple[str, str]]) -> None:
+    """Prints headings, each with a text below it that is set in."""
+    width = min(shutil.get_terminal_size().columns, 120)
+    for heading, text in entries:
+        print(heading)
+        print(textwrap.fill(text, width, initial_indent="    ", subsequent_indent="    "))
 
 
 def merge_json(path: Path, values: dict) -> None:

@@ -8,7 +8,12 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+NARROW = 20  # characters in a line of folded text, at least
 
 
 @contextlib.contextmanager
@@ -66,8 +71,75 @@ def plain(text: object) -> str:
     return escape(readable(text))
 
 
-def print_table(table: Any) -> None:
-    """Prints a table of rich."""
+# Tables
+
+
+def print_table(table: Table) -> None:
+    """Prints a table of rich: fitted to the terminal, or with tabs between its columns where stdout is none."""
     from rich.console import Console
 
-    Console().print(table)
+    console = Console()
+    if console.is_terminal:
+        fit(table, console.width)
+        console.print(table)
+        return
+    for line in tab_separated(table):
+        print(line)
+    if table.caption:
+        Console(stderr=True, soft_wrap=True).print(table.caption)
+
+
+def tab_separated(table: Table) -> Iterator[str]:
+    """The header, rows and footer of a table as lines of texts with tabs between them."""
+    columns = [[_text(cell) for cell in (column.header, *column.cells)] for column in table.columns]
+    if table.show_footer:
+        columns = [[*cells, _text(column.footer)] for cells, column in zip(columns, table.columns, strict=True)]
+    for row in zip(*columns, strict=True):
+        yield "\t".join(" ".join(cell.split()) for cell in row)
+
+
+def fit(table: Table, width: int) -> None:
+    """Sets the columns of a table so that it is no wider than the terminal.
+
+    Headers are folded between their words. If that is not enough, the widest columns are narrowed: text is folded
+    between its words, and a word that is still too long, such as the name of a file, loses its middle.
+    """
+    _, right, _, left = table.padding
+    free = width - (left + right + (table.box is not None)) * len(table.columns) - 1
+    columns = [[_text(cell) for cell in (*column.cells, column.footer)] for column in table.columns]
+    headers = [max(map(len, _text(column.header).split()), default=0) for column in table.columns]
+    wanted = [max([head, *map(len, cells)]) for head, cells in zip(headers, columns, strict=True)]
+    longest = [max(map(len, " ".join(cells).split()), default=0) for cells in columns]
+    foldable = [max(head, word, min(all_, NARROW)) for head, word, all_ in zip(headers, longest, wanted, strict=True)]
+    for floors in (foldable, headers):  # words are broken where folding is not enough
+        while sum(wanted) > free and (wide := [i for i, floor in enumerate(floors) if wanted[i] > floor]):
+            wanted[max(wide, key=lambda i: wanted[i])] -= 1
+    for column, cells, room in zip(table.columns, columns, wanted, strict=True):
+        column.min_width = column.max_width = None
+        column.width, column.overflow = room, "fold"
+        if max(map(len, cells), default=0) > room:
+            column._cells = [_shortened(cell, room) for cell in column._cells]
+
+
+def shorten(text: str, width: int) -> str:
+    """Returns text of at most that many characters: what is longer loses its middle, as in model_w…nt8.tflite."""
+    if len(text) <= width:
+        return text
+    tail = width // 2
+    return f"{text[: width - tail - 1]}…{text[len(text) - tail :]}"
+
+
+def _shortened(cell: Any, width: int) -> Any:
+    from rich.text import Text
+
+    text = cell if isinstance(cell, Text) else Text.from_markup(str(cell))
+    if max(map(len, text.plain.split()), default=0) <= width:
+        return cell
+    style = text.spans[0].style if text.spans else text.style
+    return Text(" ".join(shorten(word, width) for word in text.plain.split(" ")), style)
+
+
+def _text(cell: Any) -> str:
+    from rich.text import Text
+
+    return cell.plain if isinstance(cell, Text) else Text.from_markup(str(cell)).plain

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -167,3 +168,8 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     elif path.exists():
         path.unlink()
+
+
+def is_url(path: object) -> bool:
+    """Whether this is an address such as gs://bucket/images, which pathlib turns into gs:/bucket/images."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)) is not None  # of two letters or more: C:/ is a drive
