@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -92,8 +93,8 @@ def _turn(predictor: Predictor, images: np.ndarray, calls: int) -> list[float]:
 
 
 def _turn_elsewhere(process: Any, path: Path, calls: int) -> list[float]:
-    process.stdin.write(f"{calls}\n")
-    process.stdin.flush()
+    with suppress(OSError):  # the process has ended, as its answer says
+        os.write(process.stdin.fileno(), f"{calls}\n".encode())
     return _answer(process, path)
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
-from mobilenet_tf.analysis import benchmark
+from mobilenet_tf.analysis import benchmark, timing
 from mobilenet_tf.analysis.benchmark import Latency, compare, latency
 from mobilenet_tf.analysis.inspect_tflite import inspect_tflite
 from mobilenet_tf.analysis.timing import COMPILED, contender
@@ -147,6 +148,14 @@ def test_a_process_that_ends_is_one_warning(files, monkeypatch):
     with pytest.warns(UserWarning, match="not timed: .*its process ended"):
         [result] = compare([files["float"]], threads=(1,), warmup=0, runs=1, compiled=True)
     assert result.runtime == "LiteRT"
+
+
+def test_a_process_that_ends_between_turns_is_one_line(files):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([shutil.which("false")], **pipes) as process:
+        process.wait()
+        with pytest.raises(UserError, match="model.tflite must run in LiteRT's CompiledModel. Received: its process"):
+            timing._turn_elsewhere(process, files["float"], 3)
 
 
 def converted(function, path):
