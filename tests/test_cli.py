@@ -23,6 +23,7 @@ COMMANDS = (
     "evaluate",
     "export",
     "predict",
+    "try",
     "benchmark",
     "inspect",
     "prune",
@@ -48,6 +49,8 @@ def test_help_names_every_command(capsys):
         (["evaluate", "nowhere.tflite"], "nowhere.tflite"),
         (["evaluate", "x", "--split", "trian"], "--split must be train, validation or test"),
         (["predict", "nowhere.keras", "a.jpg"], "nowhere.keras"),
+        (["try", "nowhere"], "a run folder or a .tflite file must exist. Received: nowhere"),
+        (["export", "nowhere", "--app", "ios"], "--app must be one of web, android. Received: ios"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2_without_tensorflow(arguments, message):

@@ -62,24 +62,29 @@ def sheet(
     size, gap, border = 13, 12, 4
     leading = round(size * 1.35)
     lines = [str(caption).split("\n") for caption in captions]
-    height = cell + leading * max(map(len, lines)) + 6
+    pictures = [as_pillow(image) for image in images]
+    shape = max(min(1.0, picture.height / picture.width) for picture in pictures)
+    tall = max(3 * size, round((cell - 2 * border) * shape) + 2 * border)  # a cell is no taller than its images need
+    height = tall + leading * max(map(len, lines)) + 6
     places, headings, bottom = _places(sections or [("", len(images))], columns, (cell + gap, height + gap), gap)
     canvas = Image.new("RGB", (columns * (cell + gap) + gap, bottom), PAPER)
     draw = ImageDraw.Draw(canvas)
     for text, y in headings:
         write_text(draw, (gap, y + HEADING / 2), text, 17, canvas.width - 2 * gap, INK)
-    for index, (image, mark) in enumerate(zip(images, marks, strict=True)):
+    for index, (picture, mark) in enumerate(zip(pictures, marks, strict=True)):
         x, y = places[index]
         color = {True: CORRECT, False: INCORRECT, None: "#CBD2D9"}[None if mark is None else bool(mark)]
-        draw.rectangle((x, y, x + cell - 1, y + cell - 1), fill=FAINT, outline=color, width=border)
-        drawing = scaled(as_pillow(image), cell - 2 * border)
-        canvas.paste(drawing, (x + (cell - drawing.width) // 2, y + (cell - drawing.height) // 2))
+        draw.rectangle((x, y, x + cell - 1, y + tall - 1), fill=FAINT, outline=color, width=border)
+        drawing = scaled(picture, cell - 2 * border)
+        if drawing.height > tall - 2 * border:
+            drawing = scaled(picture, (tall - 2 * border) * max(picture.size) // picture.height)
+        canvas.paste(drawing, (x + (cell - drawing.width) // 2, y + (tall - drawing.height) // 2))
         if mark is not None:  # not by color alone
             draw.rectangle((x, y, x + 21, y + 21), fill=color)
             draw.text((x + 11, y + 11), "✓" if mark else "✗", fill=PAPER, font=font_for("✓", 16), anchor="mm")
         for row, line in enumerate(lines[index]):
             write_text(
-                draw, (x + 1, y + cell + 4 + leading * (row + 0.5)), line, size, cell - 2, INK if row == 0 else MUTED
+                draw, (x + 1, y + tall + 4 + leading * (row + 0.5)), line, size, cell - 2, INK if row == 0 else MUTED
             )
     return save_image(canvas, path)
 
