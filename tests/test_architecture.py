@@ -54,7 +54,8 @@ ROOMS = {
     "doctor": ("utils",),
     "commands": ("analysis", "answer_files", "config", "config_keys", "data", "demo", "doctor", "export", "foreign")
     + ("inference", "models", "prune", "task", "utils", "workflow"),
-    "cli": ("commands", "config", "utils"),
+    "cli": ("commands", "config_aliases", "doctor", "utils"),
+    "__main__": ("cli",),
     "__init__": ("api", "models", "registration", "weights"),
 }
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+MAX_HELD = 2**16  # bytes of native logs that are kept
+_held: list[bytes] = []
 NARROW = 20  # characters in a line of folded text, at least
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Discards what native code logs to stderr; sys.stderr keeps working."""
+    """Holds back what native code logs to stderr; sys.stderr keeps working."""
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as sink, os.fdopen(saved, "w", buffering=1) as screen:
@@ -31,6 +36,41 @@ def quiet() -> Iterator[None]:
         finally:
             os.dup2(saved, 2)
             stand_in.stream = stand_in.after
+            sink.seek(0)
+            _held.append(sink.read(MAX_HELD))
+
+
+def held_back() -> str:
+    """Returns what `quiet` has kept from the terminal, for a failure that it may explain."""
+    text = b"".join(_held).decode(errors="replace")
+    return "".join(f"{readable(line)}\n" for line in text.splitlines())
+
+
+def import_tensorflow_quietly() -> None:
+    """Arranges that the first import of TensorFlow, and its first look at the devices, log nothing to the terminal."""
+    if "tensorflow" not in sys.modules and not any(isinstance(finder, _QuietImport) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _QuietImport())
+
+
+class _QuietImport(MetaPathFinder):
+    """Finds TensorFlow as Python does; its import is quiet."""
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        if fullname != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def execute_quietly(module: Any) -> None:
+            with quiet():
+                execute(module)
+                module.config.list_physical_devices()
+
+        spec.loader.exec_module = execute_quietly
+        return spec
 
 
 class _StandIn(io.TextIOBase):
