@@ -105,7 +105,9 @@ def test_export_verifies_every_file_and_fails_on_a_drop(capsys, small_run, tmp_p
     assert set(written["latency_ms"]) == {"1", "2"} and all(time > 0 for time in written["latency_ms"].values())
     assert written["peak_memory"] is None or written["peak_memory"] > 100_000
     page = (run / "exports" / "report.html").read_text()
-    assert page.count("data:image/jpeg;base64,") == 4 * 3 and "model_int8.tflite" in page
+    plots = len(list((run / "plots").glob("*.png")))
+    assert page.count("data:image/jpeg;base64,") == 6 * 4 + plots and "model_int8.tflite" in page
+    assert len(list((run / "exports" / "examples").glob("*.png"))) == 6
     assert artifact.read(run / "exports" / "model_int8.tflite").outputs == "softmax"
     code, _, _ = call(capsys, "export", run, "--formats", "tflite", "export.max_drop=0")
     assert code == 0
@@ -176,7 +178,7 @@ def test_predict_takes_files_folders_and_globs(capsys, small_run, tmp_path):
     assert len(rows) == 5 and len({row["file"] for row in rows}) == 5
     assert [row for row in rows if "error" in row][0]["file"] == str(broken)
     with open(tmp_path / "rows.csv") as file:
-        assert len(list(csv.DictReader(file))) == 5
+        assert len({row["file"] for row in csv.DictReader(file)}) == 5
     assert len(list((tmp_path / "drawn").rglob("*.png"))) == 4
     again = json.loads(call(capsys, "predict", small_run, str(pictures / "test" / "*" / "*.jpg"), "--json")[1])
     assert [row["file"] for row in again] == [row["file"] for row in rows if "error" not in row]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -283,8 +284,12 @@ def class_cells(run: RunFolder | None) -> list[list[Cell]]:
     path = next((run.plots / name for name in CLASS_TABLES if run and (run.plots / name).is_file()), None)
     if path is None:
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))[:MAX_CLASSES]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, restkey="more", restval=""))[:MAX_CLASSES]
+    except (OSError, ValueError, csv.Error) as error:
+        warnings.warn(f"the page lacks {path}: {error}", stacklevel=3)
+        return []
     return [[Cell(key, _rounded(value), _recall_interval(key, row)) for key, value in row.items()] for row in rows]
 
 
@@ -295,7 +300,8 @@ def _recall_interval(key: str, row: Mapping[str, str]) -> str:
     return interval_text(Interval(*wilson(round(float(row[key]) * support), support), "Wilson"))
 
 
-def _rounded(text: str) -> str:
+def _rounded(text: Any) -> str:
+    text = str(text)
     try:
         return text if text.lstrip("-").isdigit() else f"{float(text):.3f}"
     except ValueError:
@@ -316,8 +322,12 @@ def _stored(run: RunFolder | None) -> dict[str, Mapping[str, Any]]:
     """The numbers of the splits that were evaluated, without validation, by split."""
     if run is None or not run.metrics.is_file():
         return {}
-    numbers = files.read_json(run.metrics)
-    return {key: numbers[key] for key in ("train", "test") if isinstance(numbers.get(key), dict)}
+    try:
+        numbers = files.read_json(run.metrics)
+        return {key: numbers[key] for key in ("train", "test") if isinstance(numbers.get(key), dict)}
+    except (OSError, ValueError, AttributeError) as error:
+        warnings.warn(f"the page has no numbers of {run.metrics}: {error}", stacklevel=3)
+        return {}
 
 
 def _shares(exporter: Exporter) -> Sequence[str]:
@@ -326,11 +336,21 @@ def _shares(exporter: Exporter) -> Sequence[str]:
 
 def _curves(run: RunFolder | None) -> Figure | None:
     path = run.plots / "curves.png" if run else None
-    return Figure(pages.file_url(path, PLOT_WIDTH), "curves") if path and path.is_file() else None
+    return _figure(path, "curves") if path and path.is_file() else None
 
 
 def _plots(run: RunFolder | None) -> list[Figure]:
     if run is None or not run.plots.is_dir():
         return []
     found = sorted(path for path in run.plots.glob("*.png") if path.stem != "curves")
-    return [Figure(pages.file_url(path, PLOT_WIDTH), path.stem.replace("_", " ")) for path in found]
+    drawn = [_figure(path, path.stem.replace("_", " ")) for path in found]
+    return [figure for figure in drawn if figure]
+
+
+def _figure(path: Path, caption: str) -> Figure | None:
+    """A plot of a run; None, with a warning, where the file is damaged: an export is worth more than its page."""
+    try:
+        return Figure(pages.file_url(path, PLOT_WIDTH), caption)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        warnings.warn(f"the page lacks {path}: {error}", stacklevel=3)
+        return None

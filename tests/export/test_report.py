@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import types
+import warnings
 from collections import Counter
 from html.parser import HTMLParser
 
@@ -106,6 +107,17 @@ def test_a_model_without_a_run_has_a_page(tmp_path):
     path = report.write(tmp_path / "report.html", "m", exporter(), [verification("a.tflite")], [])
     text = path.read_text()
     assert 'id="files"' in text and 'id="curves"' not in text and 'id="classes"' not in text
+
+
+@pytest.mark.parametrize("damaged", ["metrics.json", "plots/curves.png", "plots/confusion.png", "plots/per_class.csv"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00{", b"[]"])
+def test_a_damaged_file_of_the_run_costs_its_part_of_the_page_alone(damaged, content, tmp_path):
+    run = stored_run(tmp_path)
+    (tmp_path / damaged).write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = report.write(tmp_path / "report.html", "m", exporter(), [verification("a.tflite")], [], run=run)
+    assert 'id="files"' in path.read_text()
 
 
 @pytest.mark.parametrize("task", sorted(usage.APIS))
