@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobilenet_tf import workflow
+from mobilenet_tf import prediction, workflow
 from mobilenet_tf.data import images as image_files
 from mobilenet_tf.foreign.declaration import Declaration
 from mobilenet_tf.inference.artifact import Metadata
@@ -52,8 +52,8 @@ class Model:
         if isinstance(images, np.ndarray | str | os.PathLike):
             return self.predict([images])[0]
         results = []
-        for batch in workflow.batches(images, self._array):
-            predictions = workflow.predict_images(self.inference, self.predictor, [array for _, array in batch])
+        for batch in prediction.batches(images, self._array):
+            predictions = prediction.predict_images(self.inference, self.predictor, [array for _, array in batch])
             results += [self.inference.to_result(each, self.metadata.classes) for each in predictions]
         return results
 

@@ -6,15 +6,18 @@ methods, `Inference`, needs no TensorFlow and lies in the task's inference.py, s
 
 from __future__ import annotations
 
+import math
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
 from mobilenet_tf.config import Config
+from mobilenet_tf.utils.errors import UserError
 
 if TYPE_CHECKING:
     import keras
@@ -27,15 +30,45 @@ Prediction = dict[str, Any]  # of one image, by name: arrays, numbers
 C = TypeVar("C", bound=Config)
 
 
+@dataclass(frozen=True)
+class Selection:
+    """What is listed and drawn of a prediction.
+
+    min_score: the smallest probability or score; None: that of the task.
+    top: how many classes, attributes or objects, the best ones; None: as many as the task shows.
+    vectors: the embedding itself among the values for programs.
+    masks: the mask of each class among the values for programs, as COCO's run lengths.
+    """
+
+    min_score: float | None = None
+    top: int | None = None
+    vectors: bool = False
+    masks: bool = False
+
+
+AS_USUAL = Selection()
+
+
 class Inference(Protocol[C]):
     """The part of a task that `predict` needs besides a model file."""
 
     cfg: C
+    selection: Selection
+    options: ClassVar[tuple[str, ...]] = ()  # those of `predict` that mean something to the task
     compares: ClassVar[bool] = False  # whether every image is compared with the first one
     sort_by: ClassVar[str | None] = None  # the column that sorts the rows of `predict`, the highest first
 
-    def __init__(self, cfg: C):
+    def __init__(self, cfg: C, selection: Selection = AS_USUAL):
         self.cfg = cfg
+        self.selection = selection
+
+    def check_options(self, **others: bool) -> None:
+        """Raises UserError where the selection, or one of other options that are set, means nothing to the task."""
+        asked = vars(self.selection) | others
+        given = {name for name, value in asked.items() if not (value is None or value is False)}
+        if wrong := sorted(given - set(self.options)):
+            shown = [", ".join(f"--{name.replace('_', '-')}" for name in names) for names in (self.options, wrong)]
+            raise UserError(f"the answers of a model for {self.cfg.task} take {shown[0]}. Received: {shown[1]}")
 
     @abstractmethod
     def preprocess(self, image: np.ndarray) -> np.ndarray:
@@ -50,7 +83,14 @@ class Inference(Protocol[C]):
 
     @abstractmethod
     def to_row(self, prediction: Prediction, classes: Sequence[str]) -> dict[str, Any]:
-        """A prediction as one flat row of the table, JSON and CSV that `predict` writes."""
+        """A prediction as one flat row of the table that people read."""
+
+    @abstractmethod
+    def to_dict(self, prediction: Prediction, classes: Sequence[str]) -> dict[str, Any]:
+        """A prediction for programs, as it is written to JSON and CSV: names and numbers, as docs/answers.md says.
+
+        A list of dicts, or a dict of dicts by name, holds what CSV has a row of its own for.
+        """
 
     @abstractmethod
     def draw(self, image: np.ndarray, prediction: Prediction, classes: Sequence[str]) -> np.ndarray:
@@ -161,6 +201,13 @@ class Task(Inference[C], Protocol[C]):
 def drawable(image: Any) -> np.ndarray:
     """Returns a preprocessed image, float [H, W, 3] in 0..255, as uint8."""
     return np.rint(np.asarray(image)).clip(0, 255).astype(np.uint8)
+
+
+def as_number(value: Any) -> float | None:
+    """Returns a number of an output for JSON: as few digits as tell it from its neighbors in float32; None for NaN and
+    infinity, which JSON does not have.
+    """
+    return float(str(np.float32(value))) if math.isfinite(value) else None
 
 
 def as_text(value: Any) -> str:

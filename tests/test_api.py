@@ -14,6 +14,7 @@ import mobilenet_tf
 from mobilenet_tf import registration, workflow
 from mobilenet_tf.data import scenes
 from mobilenet_tf.inference.predict import load_predictor
+from mobilenet_tf.prediction import predict_images
 from mobilenet_tf.utils.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -64,7 +65,7 @@ def test_boxes_are_in_pixels_of_the_image_x_first(runs, image):
     model = mobilenet_tf.load(runs / "detection" / "exports" / "model.tflite")
     result = model.predict(image)
     height, width = image.shape[:2]
-    [prediction] = workflow.predict_images(model.inference, model.predictor, [image])
+    [prediction] = predict_images(model.inference, model.predictor, [image])
     wanted = prediction["boxes"][:, [1, 0, 3, 2]] * [width, height, width, height]
     np.testing.assert_allclose(result.boxes, wanted, atol=1e-4)
     assert len(result.boxes) == len(result.scores) == len(result.labels) > 0
@@ -233,7 +234,7 @@ def test_a_drawing_that_cannot_be_written_loses_no_prediction(runs, image, tmp_p
     drawn = tmp_path / "drawn"
     drawn.mkdir()
     (drawn / "a.png").mkdir()  # in the way
-    monkeypatch.setattr("mobilenet_tf.viz.base.is_made_here", lambda path: True)
+    monkeypatch.setattr("mobilenet_tf.viz.image_files.is_made_here", lambda path: True)
     with pytest.warns(UserWarning, match=r"a\.png must be a file"):
         rows = workflow.predict_files(
             runs / "classification" / "exports" / "model.tflite",

@@ -28,6 +28,7 @@ from mobilenet_tf.commands.options import (
 )
 from mobilenet_tf.inference.formats import FORMATS, suffixes
 from mobilenet_tf.utils.console import print_table
+from mobilenet_tf.utils.errors import UserError
 
 
 def export(
@@ -161,7 +162,25 @@ def predict(
             "--images", "--pictures", help="Folder for copies of the images with the predictions drawn on them."
         ),
     ] = None,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Also write the predictions to this CSV file.")] = None,
+    csv_file: Annotated[
+        Path | None,
+        typer.Option("--csv", help="Also write the predictions to this CSV file, a row for each class or object."),
+    ] = None,
+    coco: Annotated[
+        Path | None, typer.Option(help="Also write the objects of a detector to this JSON file of COCO's results.")
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the masks of a segmentation model as PNG files; JSON then has run lengths, too."),
+    ] = None,
+    vectors: Annotated[
+        bool, typer.Option("--vectors", help="Give the vectors of an embedding model in JSON and CSV.")
+    ] = False,
+    min_score: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Lowest score of objects, classes or attributes. Default: 0.3 for objects."),
+    ] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Number of objects, classes or attributes, the best.")] = None,
     task: TaskName = None,
     classes: Classes = None,
     input_range: InputRange = None,
@@ -170,21 +189,52 @@ def predict(
     threads: Threads = None,
     trust: Trust = False,
     as_json: Json = False,
+    as_lines: Annotated[
+        bool, typer.Option("--jsonl", help="Print one JSON object a line for each image, as soon as it is predicted.")
+    ] = False,
 ):
-    """Predict images with a run or model file."""
-    from mobilenet_tf.utils.files import check_replaceable, write_csv
-    from mobilenet_tf.workflow import predict_files
+    """Predict images with a run or model file. docs/answers.md describes JSON and CSV."""
+    from mobilenet_tf import answer_files
+    from mobilenet_tf.task import Selection
+    from mobilenet_tf.utils.files import write_csv
+    from mobilenet_tf.workflow import answer_files as predicted
 
+    if as_json and as_lines:
+        raise UserError("--json and --jsonl must not be given together. Received: both")
+    for path, kind in ((csv_file, ".csv"), (coco, ".json")):
+        if path:
+            answer_files.check_made_here(path, kind)
+    answers = predicted(
+        model,
+        paths,
+        selection=Selection(min_score, top, vectors),
+        pictures=images,
+        masks=masks,
+        complete=coco is not None,
+        threads=threads,
+        trust=trust,
+        declaration=options.declaration(task, classes, input_range, ends_in, size),
+    )
+    kept, any_read = [], False
+    with answer_files.coco_file(coco, answers.paths, answers.classes) as add_to_coco:
+        for answer in answers:
+            any_read |= not answer.failed
+            add_to_coco(answer)
+            if as_lines:
+                printing.print_json(answer.values, indent=None)
+            if csv_file or not as_lines:
+                kept.append(answer)
+        kept = answers.ranked(kept)
+        if as_json:
+            printing.print_json([answer.values for answer in kept])
+        elif not as_lines:
+            printing.print_rows([answer.row for answer in kept])
     if csv_file:
-        check_replaceable(csv_file)
-    declaration = options.declaration(task, classes, input_range, ends_in, size)
-    rows = predict_files(model, paths, pictures=images, threads=threads, trust=trust, declaration=declaration)
-    printing.print_json(rows) if as_json else printing.print_rows(rows)
-    if csv_file:
-        write_csv(csv_file, rows)
-    if images:
-        print(f"images: {images}", file=sys.stderr)
-    if all("error" in row for row in rows):
+        write_csv(csv_file, [row for answer in kept for row in answer_files.table_rows(answer.values)])
+    for name, folder in (("images", images), ("masks", masks)):
+        if folder:
+            print(f"{name}: {folder}", file=sys.stderr)
+    if not any_read:
         sys.exit(2)
 
 

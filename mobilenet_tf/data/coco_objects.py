@@ -6,7 +6,7 @@ pycocotools trusts its caller: a coordinate of 1e9 or a run length too many ends
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -155,6 +155,31 @@ def _uncompressed(text: bytes) -> list[int]:
     if digits:
         raise ValueError("compressed run lengths that end in the middle")
     return runs
+
+
+def compressed(mask: np.ndarray) -> dict[str, Any]:
+    """Returns a mask, bool [H, W], as COCO's compressed run lengths: {"size": [H, W], "counts": text}.
+
+    Source: rleEncode and rleToString of cocoapi/common/maskApi.c.
+    """
+    pixels = np.asarray(mask, bool).ravel(order="F")
+    ends = [*(np.flatnonzero(pixels[1:] != pixels[:-1]) + 1).tolist(), pixels.size]
+    if pixels[0]:
+        ends.insert(0, 0)  # the first run is outside
+    runs = np.diff(ends, prepend=0).tolist()
+    return {"size": list(mask.shape), "counts": "".join(_digits(runs))}
+
+
+def _digits(runs: Sequence[int]) -> Iterator[str]:
+    """The opposite of `_uncompressed`."""
+    for index, run in enumerate(runs):
+        value = run - (runs[index - 2] if index > 2 else 0)
+        while True:
+            digit, value = value & 31, value >> 5
+            if value == (-1 if digit & 16 else 0):
+                yield chr(48 + digit)
+                break
+            yield chr(48 + (digit | 32))
 
 
 def _from_run_lengths(runs: Sequence[int], height: int, width: int) -> np.ndarray:

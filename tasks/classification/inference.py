@@ -11,8 +11,10 @@ from mobilenet_tf import task as base
 from mobilenet_tf import viz
 from mobilenet_tf.data import preprocess
 from mobilenet_tf.inference.endings import softmax
-from mobilenet_tf.task import Prediction
+from mobilenet_tf.task import AS_USUAL, Prediction, Selection, as_number
 from mobilenet_tf.tasks.classification.config import Config
+
+LISTED, DRAWN = 5, 3  # classes
 
 
 def decode(raw: np.ndarray, from_logits: bool = True) -> list[Prediction]:
@@ -33,19 +35,39 @@ def top_k(prediction: Prediction, classes: Sequence[str], k: int = 3) -> list[tu
     return [(classes[i], float(probabilities[i])) for i in map(int, best)]
 
 
-def to_row(prediction: Prediction, classes: Sequence[str]) -> dict:
+def selected(
+    prediction: Prediction, classes: Sequence[str], selection: Selection, count: int
+) -> list[tuple[str, float]]:
+    """The (class name, probability) that are asked for, best first; where no number is, `count`."""
+    best = top_k(prediction, classes, selection.top or count)
+    return [one for one in best if selection.min_score is None or one[1] >= np.float32(selection.min_score)]
+
+
+def to_row(prediction: Prediction, classes: Sequence[str], selection: Selection = AS_USUAL) -> dict:
     """The best class and, as text, the five best with their probabilities."""
-    best = top_k(prediction, classes, 5)
+    best = selected(prediction, classes, selection, LISTED)
     return {
-        "label": best[0][0],
-        "probability": round(best[0][1], 4),
-        "top5": ", ".join(f"{name} {probability:.3f}" for name, probability in best),
+        "label": best[0][0] if best else "",
+        "probability": round(best[0][1], 4) if best else "",
+        f"top{selection.top or LISTED}": ", ".join(f"{name} {probability:.3f}" for name, probability in best),
     }
 
 
-def draw(image: np.ndarray, prediction: Prediction, classes: Sequence[str]) -> np.ndarray:
+def to_dict(prediction: Prediction, classes: Sequence[str], selection: Selection = AS_USUAL) -> dict:
+    """The best class, and the five best with their probabilities."""
+    best = selected(prediction, classes, selection, LISTED)
+    listed = [{"label": name, "probability": as_number(probability)} for name, probability in best]
+    return {**(listed[0] if listed else {"label": None, "probability": None}), "classes": listed}
+
+
+def draw(
+    image: np.ndarray,
+    prediction: Prediction,
+    classes: Sequence[str],
+    selection: Selection = AS_USUAL,
+) -> np.ndarray:
     """The image (uint8 [H, W, 3]) over a band with the three most probable classes; uint8 [H', W', 3]."""
-    return viz.annotate(image, top_k(prediction, classes))
+    return viz.annotate(image, selected(prediction, classes, selection, DRAWN) or ["no class is probable enough"])
 
 
 @dataclass(frozen=True)
@@ -69,6 +91,8 @@ class Classification:
 class Inference(base.Inference[Config]):
     """Images in, class probabilities out."""
 
+    options = ("min_score", "top")
+
     def preprocess(self, image):
         return preprocess.resize(image, self.cfg.model.input_size, self.cfg.data.crop_fraction)
 
@@ -76,10 +100,13 @@ class Inference(base.Inference[Config]):
         return decode(raw)
 
     def to_row(self, prediction, classes):
-        return to_row(prediction, classes)
+        return to_row(prediction, classes, self.selection)
+
+    def to_dict(self, prediction, classes):
+        return to_dict(prediction, classes, self.selection)
 
     def to_result(self, prediction, classes):
         return Classification(prediction["probabilities"], list(classes))
 
     def draw(self, image, prediction, classes):
-        return draw(image, prediction, classes)
+        return draw(image, prediction, classes, self.selection)

@@ -10,13 +10,14 @@ import numpy as np
 from mobilenet_tf import task as base
 from mobilenet_tf import viz
 from mobilenet_tf.data import preprocess
-from mobilenet_tf.task import Prediction
+from mobilenet_tf.task import AS_USUAL, Prediction, Selection, as_number
 from mobilenet_tf.tasks.detection import boxes
 from mobilenet_tf.tasks.detection.anchors import anchors_for
 from mobilenet_tf.tasks.detection.config import Config
 
 OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")  # with decoding inside
-MIN_DRAWN_SCORE = 0.3  # detections with a lower score are not drawn, listed or counted in the confusion matrix
+MIN_DRAWN_SCORE = 0.3  # with a lower score they are not drawn or listed, unless asked, nor in the confusion matrix
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def anchors(cfg: Config) -> np.ndarray:
@@ -60,9 +61,23 @@ def restored(cfg: Config, input_boxes: np.ndarray, size) -> np.ndarray:
     return (input_boxes / np.tile(np.array(shown) / np.array(cfg.model.input_size), 2)).clip(0, 1)
 
 
-def to_row(prediction: Prediction, classes: Sequence[str]) -> dict:
+def selected(prediction: Prediction, selection: Selection) -> list[int]:
+    """The indices of the objects that are listed and drawn, the highest score first."""
+    scores = np.asarray(prediction["scores"], np.float32)
+    lowest = np.float32(MIN_DRAWN_SCORE if selection.min_score is None else selection.min_score)
+    return [i for i in map(int, np.argsort(-scores, kind="stable")) if scores[i] >= lowest][: selection.top]
+
+
+def pixel_boxes(prediction: Prediction) -> np.ndarray:
+    """The boxes as float32 [K, 4]: xmin, ymin, xmax, ymax in pixels of the original image."""
+    height, width = prediction["size"]
+    boxes = np.asarray(prediction["boxes"]).reshape(-1, 4)[:, [1, 0, 3, 2]]
+    return (boxes * np.array([width, height, width, height], np.float32)).astype(np.float32)
+
+
+def to_row(prediction: Prediction, classes: Sequence[str], selection: Selection = AS_USUAL) -> dict:
     """How many objects were found; which, with their scores; their boxes xmin ymin xmax ymax in pixels."""
-    shown = [i for i, score in enumerate(prediction["scores"]) if score >= MIN_DRAWN_SCORE]
+    shown = selected(prediction, selection)
     corners = np.rint(prediction["boxes"] * np.tile(prediction["size"], 2)).astype(int)[:, [1, 0, 3, 2]]
     return {
         "count": len(shown),
@@ -71,18 +86,38 @@ def to_row(prediction: Prediction, classes: Sequence[str]) -> dict:
     }
 
 
-def draw(image: np.ndarray, prediction: Prediction, classes: Sequence[str]) -> np.ndarray:
-    """The image (uint8 [H, W, 3]) with the detections from a score of 0.3 on."""
-    return viz.draw_boxes(image, boxes_to_draw(prediction, classes))
+def to_dict(prediction: Prediction, classes: Sequence[str], selection: Selection = AS_USUAL) -> dict:
+    """The objects with their labels, scores and corners in pixels of the original image, to a thousandth."""
+    boxes, labels, scores = pixel_boxes(prediction), prediction["labels"], prediction["scores"]
+    return {
+        "objects": [
+            {"label": classes[labels[i]], "score": as_number(scores[i])}
+            | {name: round(float(value), 3) for name, value in zip(CORNERS, boxes[i], strict=True)}
+            for i in selected(prediction, selection)
+        ]
+    }
 
 
-def boxes_to_draw(prediction: Prediction, classes: Sequence[str]) -> list[viz.Box]:
+def draw(
+    image: np.ndarray,
+    prediction: Prediction,
+    classes: Sequence[str],
+    selection: Selection = AS_USUAL,
+) -> np.ndarray:
+    """The image (uint8 [H, W, 3]) with the detections, from a score of 0.3 on unless another is asked for."""
+    return viz.draw_boxes(image, boxes_to_draw(prediction, classes, selection))
+
+
+def boxes_to_draw(
+    prediction: Prediction,
+    classes: Sequence[str],
+    selection: Selection = AS_USUAL,
+) -> list[viz.Box]:
     """The detections that are drawn, with their classes and scores."""
-    rows = zip(prediction["boxes"], prediction["labels"], prediction["scores"], strict=True)
+    boxes, labels, scores = prediction["boxes"], prediction["labels"], prediction["scores"]
     return [
-        viz.Box(box, f"{classes[label]} {score:.2f}", viz.COLORS[label % len(viz.COLORS)])
-        for box, label, score in rows
-        if score >= MIN_DRAWN_SCORE
+        viz.Box(boxes[i], f"{classes[labels[i]]} {scores[i]:.2f}", viz.COLORS[labels[i] % len(viz.COLORS)])
+        for i in selected(prediction, selection)
     ]
 
 
@@ -99,6 +134,8 @@ class Detections:
 class Inference(base.Inference[Config]):
     """Images in, labeled boxes out."""
 
+    options = ("min_score", "top", "coco")
+
     def preprocess(self, image):
         return preprocess.letterbox(image, self.cfg.model.input_size, self.cfg.data.resize)
 
@@ -106,13 +143,14 @@ class Inference(base.Inference[Config]):
         return decode(self.cfg, raw, sizes)
 
     def to_row(self, prediction, classes):
-        return to_row(prediction, classes)
+        return to_row(prediction, classes, self.selection)
+
+    def to_dict(self, prediction, classes):
+        return to_dict(prediction, classes, self.selection)
 
     def to_result(self, prediction, classes):
-        height, width = prediction["size"]
-        boxes = prediction["boxes"][:, [1, 0, 3, 2]] * np.array([width, height, width, height], np.float32)
         scores, labels = np.asarray(prediction["scores"], np.float32), np.asarray(prediction["labels"], np.int32)
-        return Detections(boxes.astype(np.float32), scores, labels, list(classes))
+        return Detections(pixel_boxes(prediction), scores, labels, list(classes))
 
     def draw(self, image, prediction, classes):
-        return draw(image, prediction, classes)
+        return draw(image, prediction, classes, self.selection)

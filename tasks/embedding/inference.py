@@ -8,7 +8,7 @@ import numpy as np
 
 from mobilenet_tf import task as base
 from mobilenet_tf.data import preprocess
-from mobilenet_tf.task import Prediction
+from mobilenet_tf.task import AS_USUAL, Prediction, Selection, as_number
 from mobilenet_tf.tasks.embedding.config import Config
 from mobilenet_tf.tasks.embedding.drawing import draw
 
@@ -43,6 +43,16 @@ def to_row(prediction: Prediction) -> dict:
     return {key: round(value, 4) if isinstance(value, float) else value for key, value in columns.items()}
 
 
+def to_dict(prediction: Prediction, selection: Selection = AS_USUAL) -> dict:
+    """The result of `compare`, and the vector where it is asked for."""
+    values: dict = {"similarity": as_number(prediction["similarity"])}
+    if "same" in prediction:
+        values |= {"same": bool(prediction["same"]), "threshold": as_number(prediction["threshold"])}
+    if selection.vectors:
+        values["vector"] = [as_number(value) for value in prediction[EMBEDDING]]
+    return values
+
+
 def vectors(raw):
     """The embeddings [N, D] among raw outputs."""
     return raw[EMBEDDING] if isinstance(raw, dict) else raw
@@ -62,6 +72,7 @@ class Embedding:
 class Inference(base.Inference[Config]):
     """Images in, embeddings and their comparison with the first one out."""
 
+    options = ("vectors",)
     compares = True
     sort_by = "similarity"
 
@@ -73,6 +84,9 @@ class Inference(base.Inference[Config]):
 
     def to_row(self, prediction, classes):
         return to_row(prediction)
+
+    def to_dict(self, prediction, classes):
+        return to_dict(prediction, self.selection)
 
     def to_result(self, prediction, classes):
         return Embedding(prediction[EMBEDDING])

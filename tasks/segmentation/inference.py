@@ -9,7 +9,8 @@ import numpy as np
 
 from mobilenet_tf import task as base
 from mobilenet_tf.data import preprocess
-from mobilenet_tf.task import Prediction
+from mobilenet_tf.data.coco_objects import compressed
+from mobilenet_tf.task import AS_USUAL, Prediction, Selection, as_number
 from mobilenet_tf.tasks.segmentation.config import Config
 from mobilenet_tf.tasks.segmentation.drawing import draw
 
@@ -45,15 +46,27 @@ def _nearest(mask, size) -> np.ndarray:
     return mask[rows][:, columns].astype(np.uint8)
 
 
-def to_row(prediction: Prediction, classes: Sequence[str]) -> dict:
+def to_row(prediction: Prediction, classes: Sequence[str], selection: Selection = AS_USUAL) -> dict:
     """The largest class with its share of the pixels and, as text, all classes that cover 0.1 % or more."""
     shares = np.bincount(prediction["mask"].ravel(), minlength=len(classes)) / prediction["mask"].size
-    order = [i for i in np.argsort(-shares, kind="stable") if shares[i] >= 0.001]
+    order = [i for i in np.argsort(-shares, kind="stable") if shares[i] >= 0.001][: selection.top]
     return {
         "label": classes[order[0]],
         "share": round(float(shares[order[0]]), 4),
         "classes": ", ".join(f"{classes[i]} {shares[i]:.3f}" for i in order),
     }
+
+
+def to_dict(prediction: Prediction, classes: Sequence[str], selection: Selection = AS_USUAL) -> dict:
+    """The largest class with its share of the pixels, and all classes that occur, with their values in the mask."""
+    mask = prediction["mask"]
+    pixels = np.bincount(mask.ravel(), minlength=len(classes))
+    listed = [
+        {"label": classes[i], "share": as_number(pixels[i] / mask.size), "pixels": int(pixels[i]), "value": i}
+        | ({"rle": compressed(mask == i)} if selection.masks else {})
+        for i in [i for i in map(int, np.argsort(-pixels, kind="stable")) if pixels[i]][: selection.top]
+    ]
+    return {key: listed[0][key] for key in ("label", "share")} | {"classes": listed}
 
 
 @dataclass(frozen=True)
@@ -67,6 +80,8 @@ class Segmentation:
 class Inference(base.Inference[Config]):
     """Images in, class masks out."""
 
+    options = ("top", "masks")
+
     def preprocess(self, image):
         return preprocess.letterbox(image, self.cfg.model.input_size, self.cfg.data.resize)
 
@@ -74,7 +89,10 @@ class Inference(base.Inference[Config]):
         return decode(raw, sizes, self.cfg.data.resize)
 
     def to_row(self, prediction, classes):
-        return to_row(prediction, classes)
+        return to_row(prediction, classes, self.selection)
+
+    def to_dict(self, prediction, classes):
+        return to_dict(prediction, classes, self.selection)
 
     def to_result(self, prediction, classes):
         return Segmentation(prediction["mask"], list(classes))

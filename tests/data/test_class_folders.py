@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mobilenet_tf import workflow
+from mobilenet_tf import prediction
 from mobilenet_tf.data import counts, image_formats, images, walk
 from mobilenet_tf.data.class_folders import Listing, read_folder
 from mobilenet_tf.data.folder_names import matcher, split_of_name, splits_of_names
@@ -282,12 +282,12 @@ def test_deep_folders_and_odd_suffixes(tmp_path):
 def test_predict_finds_the_same_files_and_says_what_it_leaves_out(tmp_path):
     root = tree(tmp_path / "root", "a", "b/1.TIF", "b/.x.jpg", "__MACOSX/._0.jpg", "a/notes.txt", "a/x.svg", "c*2")
     with pytest.warns(UserWarning, match=r"root: left out are .svg files: 1 \(such as a/x.svg\)$"):
-        assert [path.relative_to(root).as_posix() for path in workflow.find_images([str(root)])] == [
+        assert [path.relative_to(root).as_posix() for path in prediction.find_images([str(root)])] == [
             "a/0.jpg", "b/1.TIF", "c/0.jpg", "c/1.jpg"
         ]  # fmt: skip
-    assert len(workflow.find_images([str(root / "[bc]")])) == 3, "folders that a glob names"
+    assert len(prediction.find_images([str(root / "[bc]")])) == 3, "folders that a glob names"
     (tmp_path / "x[1].jpg").write_bytes(b"")
-    assert workflow.find_images([str(tmp_path / "x[1].jpg")]) == [tmp_path / "x[1].jpg"]
+    assert prediction.find_images([str(tmp_path / "x[1].jpg")]) == [tmp_path / "x[1].jpg"]
 
 
 # Counts

@@ -22,6 +22,7 @@ from mobilenet_tf.export import apps, convert, serve
 from mobilenet_tf.inference import artifact
 from mobilenet_tf.inference.artifact import Metadata
 from mobilenet_tf.inference.predict import load_predictor
+from mobilenet_tf.prediction import predict_images
 from mobilenet_tf.utils.errors import UserError
 
 COUNTS = ["data.counts={train: 20, validation: 10, test: 10}"]
@@ -257,7 +258,7 @@ def test_a_real_browser_gives_the_same_outputs(name, exported, browser, runtime,
     predictor, cfg = load_predictor(path), workflow.open_config(path)
     inference = workflow.find_inference(cfg.task)(cfg)
     raw = predictor.run(inference.preprocess(image)[None]) if hasattr(predictor, "run") else {}
-    [prediction] = workflow.predict_images(inference, predictor, [image])
+    [prediction] = predict_images(inference, predictor, [image])
     with served(folder) as running:
         page = browser.new_page(viewport={"width": 390, "height": 844})
         elsewhere, faults = [], []
