@@ -75,7 +75,7 @@ def _read_hdf5(file: Any, path: Path) -> tuple[dict, str]:
 
 
 def _encoded(text: Any) -> bytes:
-    return text if isinstance(text, bytes) else str(text).encode()
+    return text if isinstance(text, bytes) else str(text).encode(errors="replace")  # h5py gives bad bytes as surrogates
 
 
 def _read_archive(path: Path) -> tuple[dict, str]:

@@ -22,6 +22,8 @@ from sections import reader_of
 from mobilenet_tf import config, workflow
 from mobilenet_tf.data import images
 from mobilenet_tf.data.source import Source, user_errors
+from mobilenet_tf.foreign.declaration import Declaration
+from mobilenet_tf.inference.keras_loading import load_keras
 from mobilenet_tf.utils.errors import UserError
 
 STORED = Path(__file__).parents[1] / "stored" / "0.1.0.zip"  # runs and files of all tasks
@@ -354,6 +356,78 @@ def read_weights(folder: Path) -> None:
             load(_backbone(), path, net="mobilenet_v1", alpha=0.05)
 
 
+def keras2_config(folder: Path) -> list[Path]:
+    """The config of a model as Keras 2 stores it: a nested network, preprocessing and a classifier."""
+    image = {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 8, 8, 3], "name": "image"}}
+    inner = [
+        {**image, "name": "image", "inbound_nodes": []},
+        _layer("DepthwiseConv2D", "block/depthwise", "image", kernel_size=[3, 3], groups=1),
+        _layer("BatchNormalization", "block/BatchNorm", "block/depthwise", axis=[3]),
+    ]
+    net = _functional("net", inner, "block/BatchNorm", 0)
+    scaled = {"class_name": "TFOpLambda", "config": {"name": "scaled", "function": "math.truediv"}, "name": "scaled"}
+    outer = [
+        {**image, "name": "image", "inbound_nodes": []},
+        {**scaled, "inbound_nodes": [["image", 0, 0, {"y": 127.5, "name": None}]]},
+        {**net, "name": "net", "inbound_nodes": [[["scaled", 0, 0, {}]]]},
+        _layer("GlobalAveragePooling2D", "pool", "net", call=1),
+        _layer("Dense", "dense", "pool", units=3, activation="softmax"),
+    ]
+    return [write(folder / "config.json", json.dumps(_functional("model", outer, "dense", 0)))]
+
+
+def _layer(kind: str, name: str, before: str, call: int = 0, **options) -> dict:
+    inbound = [[[before, call, 0, {}]]]
+    return {"class_name": kind, "config": {"name": name, **options}, "name": name, "inbound_nodes": inbound}
+
+
+def _functional(name: str, layers: list[dict], last: str, call: int) -> dict:
+    ends = {"input_layers": [["image", 0, 0]], "output_layers": [[last, call, 0]]}
+    return {"class_name": "Functional", "config": {"name": name, "layers": layers, **ends}}
+
+
+def open_keras2(folder: Path) -> None:
+    """Loads a whole model with the config; its weights are none, so that Keras refuses what it has built."""
+    import h5py
+
+    with h5py.File(folder / "model.h5", "w") as file:
+        file.attrs["keras_version"] = "2.4.0"
+        file.attrs["model_config"] = (folder / "config.json").read_bytes()
+        file.create_group("model_weights").attrs["layer_names"] = []
+    with suppress(UserError):
+        load_keras(folder / "model.h5")
+
+
+def class_lists(folder: Path) -> list[Path]:
+    """Class names as people list them for models of others."""
+    write(folder / "labels.txt", "0 cat\n1 dog\n2 bird\n")
+    categories = [{"id": 1, "name": "cat"}, {"id": 3, "name": "dog"}]
+    return [folder / "labels.txt", write(folder / "coco.json", json.dumps({"categories": categories}))]
+
+
+def read_class_lists(folder: Path) -> None:
+    """Reads each list."""
+    for name in ("labels.txt", "coco.json"):
+        with suppress(UserError):
+            Declaration(classes=folder / name).class_names(3)
+
+
+def foreign_tflite(folder: Path) -> list[Path]:
+    """A file without metadata of this package."""
+    [path] = stored(f"{CLASSIFICATION}.tflite")(folder)
+    with zipfile.ZipFile(path) as archive:
+        content = path.read_bytes()[: min(entry.header_offset for entry in archive.infolist())]
+    (folder / "net.tflite").write_bytes(content)
+    return [folder / "net.tflite"]
+
+
+def open_foreign(folder: Path) -> None:
+    """Predicts with what is said of the file."""
+    said = Declaration(classes="numbered", input_range="0..255", ends_in="softmax")
+    with suppress(UserError):
+        workflow.predict_files(folder / "net.tflite", [str(picture(folder / "image.png"))], declaration=said)
+
+
 CLASSIFICATION = "classification/exports/model"
 SAVED_MODEL = "classification/exports/saved_model"
 SAVED_MODEL_FILES = ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001",
@@ -387,6 +461,9 @@ SUBJECTS = {
     "onnx": Subject(stored(f"{CLASSIFICATION}.onnx"), open_models, BYTES, 120),
     "keras": Subject(stored("classification/model.keras"), open_models, BYTES, 60),
     "saved_model": Subject(stored(*(f"{SAVED_MODEL}/{name}" for name in SAVED_MODEL_FILES)), open_models, BYTES, 30),
+    "keras2": Subject(keras2_config, open_keras2, JSON, 80),
+    "class_lists": Subject(class_lists, read_class_lists, [*TEXT, *JSON], 150),
+    "foreign_tflite": Subject(foreign_tflite, open_foreign, BYTES, 60),
     "weights": Subject(weight_files, read_weights, BYTES, 200),
     "checkpoint": Subject(stored("interrupted/checkpoints/last.npz", "interrupted/config.yaml"), restore, BYTES, 300),
 }
