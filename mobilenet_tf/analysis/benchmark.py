@@ -230,7 +230,9 @@ def warnings(results: Iterable[Latency]) -> list[str]:
 def table(results: Iterable[Latency]) -> Table:
     """Returns the latencies as a table, a row for each file, runtime and number of threads, with the warnings below."""
     results = list(results)
-    rendered = Table(title="Latency of one call in milliseconds", caption="\n".join(map(plain, warnings(results))) or None)
+    rendered = Table(
+        title="Latency of one call in milliseconds", caption="\n".join(map(plain, warnings(results))) or None
+    )
     rendered.caption_justify = "left"
     rendered.add_column("file", overflow="fold")
     rendered.add_column("runtime", overflow="fold")
