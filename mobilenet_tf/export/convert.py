@@ -26,6 +26,7 @@ from tensorflow.lite.python.convert_phase import ConverterError
 
 from mobilenet_tf import qat
 from mobilenet_tf.export import ai_edge, quantize
+from mobilenet_tf.export.refinement import refined
 from mobilenet_tf.export.unsupported import unsupported_ops, with_layers
 from mobilenet_tf.inference import artifact, tflite_metadata
 from mobilenet_tf.inference.artifact import Metadata
@@ -67,6 +68,7 @@ class Job:
     float_layers: quantize.FloatLayers
     has_post_process: bool  # whether the model ends in the runtimes' own post-processing of detectors
     say: Say
+    refine: bool = True
 
 
 def export(
@@ -80,6 +82,7 @@ def export(
     float_layers: quantize.FloatLayers = 0,
     dynamic_batch: bool = False,
     engine: Engine | None = None,
+    refine: bool = True,
 ) -> Path:
     """Writes a model file that runs without this package, with the metadata inside, and checks that it runs.
 
@@ -98,6 +101,8 @@ def export(
             delegate of a phone takes.
         engine: what quantizes, "tensorflow" or "ai_edge"; None: the better one for the format. A model from
             quantization-aware training is TensorFlow's.
+        refine: whether TensorFlow's engine prepares the network by the calibration images before it makes a tflite_int8
+            file, see `refinement`; False: as TensorFlow does it by itself.
 
     Returns the path. Raises UserError for a bad option, for operations that TFLite does not support and for outputs
     that are not finite; what was at the path then stays.
@@ -122,7 +127,7 @@ def export(
         say("tracing the graph")
         saved = _trace(net, (batch, *metadata.input_size, 3), Path(folder) / "saved_model")
         with files.replacing(path, members=chosen.kind.members) as temporary:
-            job = Job(format, calibration, inputs, float_layers, metadata.ending.has_post_process, say)
+            job = Job(format, calibration, inputs, float_layers, metadata.ending.has_post_process, say, refine)
             by_tensorflow = qat.is_prepared(model) or chosen.engine(engine) == "tensorflow"
             convert = resolve(chosen.convert) if by_tensorflow else to_ai_edge
             with _naming_layers(net):
@@ -148,7 +153,8 @@ def sensitivity(model: keras.Model, metadata: Metadata, calibration: Images) -> 
         converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
         converter.allow_custom_ops = metadata.ending.has_post_process
         with _naming_layers(net):
-            return quantize.layer_errors(converter, partial(_representative, calibration, say))
+            examples = partial(_representative, calibration, say)
+            return quantize.layer_errors(converter, examples, _refine(calibration, say))
 
 
 @contextmanager
@@ -301,7 +307,8 @@ def to_int8(saved: Path, path: Path, job: Job) -> None:
         path.write_bytes(quantize.trained(converter, job.inputs, outputs))
         return
     examples = partial(_representative, job.calibration, job.say)
-    path.write_bytes(quantize.int8(converter, examples, job.inputs, outputs, job.float_layers))
+    refine = _refine(job.calibration, job.say) if job.refine else None
+    path.write_bytes(quantize.int8(converter, examples, job.inputs, outputs, job.float_layers, refine))
 
 
 def to_int16(saved: Path, path: Path, job: Job) -> None:
@@ -372,6 +379,11 @@ def _representative(
         say(f"{stage} on image {number} of {len(images)}")
         yield [image]
     say("quantizing")
+
+
+def _refine(calibration: Sequence[np.ndarray], say: Say) -> quantize.Refine:
+    """Returns the function that prepares a float file for int8 by the calibration images."""
+    return partial(refined, images=[image for batch in calibration for image in batch], say=say)
 
 
 def _tensor_names(path: Path) -> dict[str, str]:

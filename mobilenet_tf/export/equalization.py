@@ -27,6 +27,9 @@ from mobilenet_tf.inference.tflite_schema import tflite_schema
 RELU6 = 6.0
 ROOM = 1.2  # how much more than the images gave a channel may reach before ReLU6 clips it
 MAX_FACTOR = 64.0  # channels of almost nothing would make weights of almost nothing, whose steps runtimes refuse
+# A depthwise convolution has a step for the weights of each channel, so it bears any factor. All other layers have one
+# step for the weights of many channels, which grow unequal by the factors: they get the root, and no more than 4.
+MAX_FACTOR_OF_MIXED = 4.0
 CHANNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}  # axis of the outputs in the weights
 INPUTS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 1}  # axis of the inputs
 # Operations f with f(factor * x) = factor * f(x) for each channel
@@ -71,14 +74,17 @@ def equalize(model: Any, highest: Mapping[int, np.ndarray]) -> dict[int, np.ndar
 
 
 def _factors(group: Group, highest: Mapping[int, np.ndarray]) -> np.ndarray:
-    """Returns the factor of each channel with which its largest share of the range of a tensor becomes 1."""
+    """Returns the factor of each channel that widens its largest share of the range of a tensor."""
     shares = []
     for tensor, values in highest.items():
         room = ROOM if group.clipped else 1.0
         end = RELU6 if tensor in group.clipped else max(float(values.max()) * room, 1e-9)
         shares.append(np.minimum(values * room / end, 1.0))
     share = np.max(shares, axis=0)
-    return np.where(share > 0, 1 / np.maximum(share, 1 / MAX_FACTOR), 1.0)
+    factors = np.where(share > 0, 1 / np.maximum(share, 1 / MAX_FACTOR), 1.0)
+    if all(name == "DEPTHWISE_CONV_2D" for name, _ in group.readers):
+        return factors
+    return np.minimum(np.sqrt(factors), MAX_FACTOR_OF_MIXED)
 
 
 def _multiply(model: Any, tensor: Any, factors: np.ndarray, axis: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.python.convert import mlir_quantize
 from tensorflow.lite.python.util import modify_model_io_type
 
 from mobilenet_tf.inference.tflite import POST_PROCESS
@@ -25,11 +26,19 @@ from mobilenet_tf.utils.errors import UserError
 FLOAT_ENDS = {"DEQUANTIZE", "SOFTMAX", "LOGISTIC", POST_PROCESS}  # operations after the network that may be in float32
 COMPARED_IMAGES = 50  # calibration images on which the error of each layer is measured
 
+Refine = Callable[[bytes], bytes]  # a float .tflite file -> one with ranges that computes the same
 Examples = Callable[..., Iterator[list[np.ndarray]]]  # (stage, count) -> an iterator over [image [1, H, W, 3]]
 FloatLayers = int | Sequence[str]  # how many of the layers with the largest error, or patterns of layer names
 
 
-def int8(converter: Any, examples: Examples, inputs: str, outputs: str, float_layers: FloatLayers = 0) -> bytes:
+def int8(
+    converter: Any,
+    examples: Examples,
+    inputs: str,
+    outputs: str,
+    float_layers: FloatLayers = 0,
+    refine: Refine | None = None,
+) -> bytes:
     """Converts to int8: weights by channel, activations by the ranges that they have on the examples.
 
     Args:
@@ -39,14 +48,19 @@ def int8(converter: Any, examples: Examples, inputs: str, outputs: str, float_la
             MobileNet often one or two layers, its first depthwise convolutions, make nearly all of the error. A list
             holds names of layers, in which "*" stands for any characters and "?" for one, or the tensors of a
             `LayerError`.
+        refine: prepares the float network, see `refinement.refined`; None: TensorFlow rounds each weight to the nearest
+            level and takes ranges from the smallest to the largest value.
 
     Returns the content of a .tflite file. Raises UserError for a pattern that no layer's name matches.
     """
+    prepared = _refined(converter, examples, refine)
+    if not float_layers and prepared:
+        return _with_io_types(mlir_quantize(prepared), inputs, outputs)
     _calibrate(converter, examples, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
     if not float_layers:
         converter.inference_input_type, converter.inference_output_type = tf.as_dtype(inputs), tf.as_dtype(outputs)
         return converter.convert()
-    debugger, names = _float_tensors(converter, examples, float_layers)
+    debugger, names = _float_tensors(converter, examples, float_layers, prepared)
     debugger.options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=names)
     return _with_io_types(debugger.get_nondebug_quantized_model(), inputs, outputs)
 
@@ -57,13 +71,27 @@ def float_tensors(converter: Any, examples: Examples, float_layers: FloatLayers)
     return _float_tensors(converter, examples, float_layers)[1]
 
 
-def _float_tensors(converter, examples, float_layers):
+def _float_tensors(converter, examples, float_layers, prepared=None):
     """Returns TensorFlow's debugger and the outputs of the layers that stay in float32."""
     by_number = isinstance(float_layers, int)
-    debugger = _debugger(converter, examples, COMPARED_IMAGES if by_number else 1)
+    debugger = _debugger(converter, examples, COMPARED_IMAGES if by_number else 1, prepared)
     errors = _errors(debugger)
     chosen = _largest_first(errors)[:float_layers] if by_number else _named(errors, float_layers)
     return debugger, [error.tensor for error in chosen]
+
+
+def _refined(converter: Any, examples: Examples, refine: Refine | None) -> bytes | None:
+    """Returns the float file that TensorFlow's quantizer takes, refined; None where LiteRT alone cannot run it."""
+    if refine is None:
+        return None
+    _calibrate(converter, partial(examples, "converting to TFLite", 1), tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
+    converter._experimental_calibrate_only = True
+    content = converter.convert()
+    converter._experimental_calibrate_only = False
+    try:
+        return refine(content)
+    except (RuntimeError, ValueError):
+        return None
 
 
 def _with_io_types(content: bytes, inputs: str, outputs: str) -> bytes:
@@ -97,10 +125,14 @@ class LayerError:
         return self.layers[-1]
 
 
-def layer_errors(converter: Any, examples: Examples) -> list[LayerError]:
-    """Returns the errors of all operations but the one that quantizes the input, the largest first."""
+def layer_errors(converter: Any, examples: Examples, refine: Refine | None = None) -> list[LayerError]:
+    """Returns the errors of all operations but the one that quantizes the input, the largest first.
+
+    The arguments are those of `int8`.
+    """
+    prepared = _refined(converter, examples, refine)
     _calibrate(converter, examples, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
-    return _largest_first(_errors(_debugger(converter, examples, COMPARED_IMAGES)))
+    return _largest_first(_errors(_debugger(converter, examples, COMPARED_IMAGES, prepared)))
 
 
 def trained(converter: Any, inputs: str, outputs: str) -> bytes:
@@ -135,10 +167,19 @@ def _calibrate(converter, examples, *operations):
     converter.representative_dataset = examples
 
 
-def _debugger(converter, examples, count):
-    """Returns TensorFlow's comparison of the float and the int8 outputs of each operation on `count` examples."""
+def _debugger(converter, examples, count, prepared=None):
+    """Returns TensorFlow's comparison of the float and the int8 outputs of each operation on `count` examples.
+
+    prepared: the float file with ranges that is quantized in place of the one that the converter calibrates.
+    """
     compared = partial(examples, "comparing the layers", count)
-    return tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=compared)
+    if prepared:
+        converter.representative_dataset = partial(examples, "converting to TFLite", 1)
+    debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=compared)
+    if prepared:
+        debugger.calibrated_model = prepared
+        debugger.options = tf.lite.experimental.QuantizationDebugOptions()  # quantizes anew
+    return debugger
 
 
 def _errors(debugger) -> list[LayerError]:

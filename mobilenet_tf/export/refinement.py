@@ -28,7 +28,8 @@ from mobilenet_tf.inference.tflite_schema import tflite_schema
 from mobilenet_tf.utils.console import quiet
 
 PERCENTILE = 99.99  # of the values of a tensor; its range ends there
-SAMPLES = 2000  # values of each tensor in each image, from which percentiles are computed
+IMAGES = 100  # that are looked at
+SAMPLES = 1000  # values of each tensor in each image, from which percentiles are computed
 GRAY_LEVELS = 255.0
 WEIGHTS = Rounding(127, ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), max_inputs=1300)
 LAYERS = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
@@ -53,7 +54,7 @@ class Seen:
         self.low, self.high = np.minimum(self.low, rows.min(0)), np.maximum(self.high, rows.max(0))
         places = np.arange(rows.size) if rows.size <= SAMPLES else random.integers(0, rows.size, SAMPLES)
         self.values.append(rows.reshape(-1)[places])
-        self.channels.append(places % channels)
+        self.channels.append((places % channels).astype(np.uint16))
 
     @property
     def highest(self) -> np.ndarray:
@@ -77,12 +78,12 @@ def refined(content: bytes, images: Sequence[np.ndarray], say: Say = lambda text
 
     Args:
         content: a whole and verified file in float32 that takes images in 0..255.
-        images: float32 [H, W, C] in 0..255.
+        images: float32 [H, W, C] in 0..255; the first `IMAGES` are used.
         say: is told the current step.
 
     Raises RuntimeError or ValueError where LiteRT cannot run the file.
     """
-    model = tflite_objects.unpacked(content)
+    images, model = images[:IMAGES], tflite_objects.unpacked(content)
     first_layer.take_gray_levels(model)
     seen = _observe(model, images, say)
     say("equalizing channels")
