@@ -13,10 +13,31 @@ if TYPE_CHECKING:
     from mobilenet_tf import weights
     from mobilenet_tf.api import load
     from mobilenet_tf.models.builder import (
+        MNASNetA1,
+        MNASNetB1,
+        MNASNetSmall,
+        MobileDetCPU,
+        MobileDetDSP,
+        MobileDetEdgeTPU,
+        MobileNetEdgeTPUV1,
+        MobileNetEdgeTPUV2L,
+        MobileNetEdgeTPUV2M,
+        MobileNetEdgeTPUV2S,
+        MobileNetEdgeTPUV2XS,
+        MobileNetMultiAVG,
+        MobileNetMultiAVGSeg,
+        MobileNetMultiMAX,
+        MobileNetMultiMAXSeg,
         MobileNetV1,
         MobileNetV2,
         MobileNetV3Large,
         MobileNetV3Small,
+        MobileNetV4ConvLarge,
+        MobileNetV4ConvMedium,
+        MobileNetV4ConvMediumSeg,
+        MobileNetV4ConvSmall,
+        MobileNetV4HybridLarge,
+        MobileNetV4HybridMedium,
         backbone,
     )
 
@@ -28,9 +49,37 @@ if "tensorflow" not in sys.modules:
 register_with_keras()
 
 __version__ = "0.1.0"
-BUILDERS = ("MobileNetV1", "MobileNetV2", "MobileNetV3Large", "MobileNetV3Small", "backbone")
-HOMES = {"load": "mobilenet_tf.api", **dict.fromkeys(BUILDERS, "mobilenet_tf.models.builder")}
-__all__ = ["MobileNetV1", "MobileNetV2", "MobileNetV3Large", "MobileNetV3Small", "backbone", "load", "weights"]
+__all__ = [
+    "MNASNetA1",
+    "MNASNetB1",
+    "MNASNetSmall",
+    "MobileDetCPU",
+    "MobileDetDSP",
+    "MobileDetEdgeTPU",
+    "MobileNetEdgeTPUV1",
+    "MobileNetEdgeTPUV2L",
+    "MobileNetEdgeTPUV2M",
+    "MobileNetEdgeTPUV2S",
+    "MobileNetEdgeTPUV2XS",
+    "MobileNetMultiAVG",
+    "MobileNetMultiAVGSeg",
+    "MobileNetMultiMAX",
+    "MobileNetMultiMAXSeg",
+    "MobileNetV1",
+    "MobileNetV2",
+    "MobileNetV3Large",
+    "MobileNetV3Small",
+    "MobileNetV4ConvLarge",
+    "MobileNetV4ConvMedium",
+    "MobileNetV4ConvMediumSeg",
+    "MobileNetV4ConvSmall",
+    "MobileNetV4HybridLarge",
+    "MobileNetV4HybridMedium",
+    "backbone",
+    "load",
+    "weights",
+]
+HOMES = dict.fromkeys(__all__, "mobilenet_tf.models.builder") | {"load": "mobilenet_tf.api"}
 
 
 def __getattr__(name: str):

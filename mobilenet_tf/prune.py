@@ -1,7 +1,7 @@
 """Structured pruning: cuts out the expansion channels that matter least, which leaves a smaller dense network.
 
-A channel is removed from the expansion, its BatchNorm, the depthwise convolution, its BatchNorm, the squeeze-and-excite
-and the projection. No mask and no sparse kernel remains, so every format can be exported.
+A channel is removed from the expansion, its BatchNorm, the depthwise convolution and its BatchNorm where there is one,
+the squeeze-and-excite and the projection. No mask and no sparse kernel remains, so every format can be exported.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Expansion:
     """The layers that one block's expansion channels run through."""
 
     expand: keras.layers.Layer  # its filters are the channels
-    carry: tuple[keras.layers.Layer, ...]  # BatchNorm, depthwise convolution, BatchNorm: one weight a channel
+    depthwise: tuple[keras.layers.Layer, ...]  # the depthwise convolutions that the channels run through, if any
+    norms: tuple[keras.layers.Layer, ...]  # the BatchNorms after the expansion and after these
     project: keras.layers.Layer  # its inputs are the channels
     squeeze: keras.layers.Layer | None  # squeeze-and-excite: inputs
     excite: keras.layers.Layer | None  # ... and filters
@@ -39,7 +40,7 @@ class Expansion:
     @property
     def convolutions(self) -> list[keras.layers.Layer]:
         """The layers whose multiply-adds grow with the channels."""
-        return [layer for layer in (self.expand, self.carry[1], self.squeeze, self.excite, self.project) if layer]
+        return [layer for layer in (self.expand, *self.depthwise, self.squeeze, self.excite, self.project) if layer]
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,9 @@ def prune(
     Args:
         model: a network with the nested layer "backbone", built from the table `backbone` of `specs.NETS`.
         flops_reduction: the share of the multiply-adds to cut, between 0 and 1.
-        criterion: how a channel is scored. "batch_norm": by the absolute scale of its last BatchNorm, the one after the
-            depthwise convolution (Liu et al. 2017); "l1": by that times the sum of the absolute weights of the channel
-            in the projection (Li et al. 2017, who sum a filter's own weights).
+        criterion: how a channel is scored. "batch_norm": by the absolute scale of its last BatchNorm, mostly the one
+            after the depthwise convolution (Liu et al. 2017); "l1": by that times the sum of the absolute weights of
+            the channel in the projection (Li et al. 2017, who sum a filter's own weights).
         input_size: height, width of the images for which multiply-adds are counted; needed where the model takes any.
 
     Raises:
@@ -93,7 +94,7 @@ def prune(
         )
     expansions = _expansions(model, specs.find(backbone))
     if not expansions:
-        raise UserError(f"pruning needs a network with expansions, such as MobileNetV2 or V3. Received: {backbone}")
+        raise UserError(f"pruning needs a network with expansions, such as MobileNetV2 to V4. Received: {backbone}")
     scores = {e.expand.name: SCORES[criterion](e) for e in expansions}
     relative = {name: values / max(values.mean(), 1e-12) for name, values in scores.items()}
     whole = cost(model, input_size)
@@ -126,7 +127,7 @@ def _mult_adds_per_channel(whole: Cost, expansions: list[Expansion]) -> dict[str
 
 
 def _batch_norm(expansion: Expansion) -> np.ndarray:
-    return np.abs(np.asarray(expansion.carry[2].gamma))
+    return np.abs(np.asarray(expansion.norms[-1].gamma))
 
 
 def _l1(expansion: Expansion) -> np.ndarray:
@@ -141,14 +142,16 @@ def _expansions(model: keras.Model, net: specs.Net) -> list[Expansion]:
     layers, names, expansions = {layer.name: layer for layer in backbone.layers}, net.names, []
     read_outside = _layers_read_outside(model, backbone)
     for i, block in enumerate(net.blocks, names.start):
-        expand, depthwise = (names.layer(i, part) for part in ("expand", "depthwise"))
-        if not block.expand or names.act_of(expand) in read_outside:
+        expand = names.layer(i, "expand")
+        if not block.expand or block.carried is None or names.act_of(expand) in read_outside:
             continue
+        depthwise = [names.layer(i, part) for part in block.carried]
         squeeze = names.layer(i, "squeeze_excite")
         expansions.append(
             Expansion(
                 expand=layers[expand],
-                carry=tuple(layers[name] for name in (names.bn_of(expand), depthwise, names.bn_of(depthwise))),
+                depthwise=tuple(layers[name] for name in depthwise),
+                norms=tuple(layers[names.bn_of(name)] for name in (expand, *depthwise)),
                 project=layers[names.layer(i, "project")],
                 squeeze=layers.get(f"{squeeze}_conv"),
                 excite=layers.get(f"{squeeze}_conv_1"),
@@ -199,8 +202,8 @@ def _copy_weights(old: keras.Model, new: keras.Model, expansions: list[Expansion
     for e in expansions:
         channels = kept[e.expand.name]
         inputs, filters = _along(-2, channels, e.width), _along(-1, channels, e.width)
-        cuts |= {layer.name: filters for layer in (e.expand, e.carry[0], e.carry[2], e.excite) if layer}
-        cuts |= {layer.name: inputs for layer in (e.carry[1], e.project, e.squeeze) if layer}
+        cuts |= {layer.name: filters for layer in (e.expand, *e.norms, e.excite) if layer}
+        cuts |= {layer.name: inputs for layer in (*e.depthwise, e.project, e.squeeze) if layer}
     for source, target in zip(leaves(old), leaves(new), strict=True):
         cut = cuts.get(source.name, lambda values: values)
         target.set_weights([cut(values) for values in source.get_weights()])

@@ -86,13 +86,27 @@ ROWS = {
 WHOLE = dict(specs.NETS)
 
 
+def few(net: specs.Net) -> specs.Net:
+    """The network with the rows that change the stride and the first of each other sort: kind and switches."""
+    seen, blocks = set(), []
+    for block in net.blocks:
+        switches = ("expand", "start", "middle", "se", "group", "shortcut", "act")
+        sort = (type(block), getattr(block, "shrink", None), *(bool(getattr(block, key, None)) for key in switches))
+        if block.stride == 2 or sort not in seen:
+            blocks.append(block)
+        seen.add(sort)
+    return replace(net, blocks=tuple(blocks))
+
+
 @contextmanager
 def shortened():
     """Networks of few blocks under the names of the whole ones; within itself it changes nothing."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, rows in ROWS.items():
-            net = WHOLE[name]
-            patch.setitem(specs.NETS, name, replace(net, blocks=tuple(net.blocks[i] for i in rows)))
+        for name, net in WHOLE.items():
+            if name in ROWS:
+                patch.setitem(specs.NETS, name, replace(net, blocks=tuple(net.blocks[i] for i in ROWS[name])))
+            elif not net.sizes:
+                patch.setitem(specs.NETS, name, few(net))
         yield
 
 

@@ -102,9 +102,9 @@ class Cost:
 def cost(model: keras.Model, input_size: int | tuple[int, int] | None = None) -> Cost:
     """Counts the parameters and multiply-adds of any Keras model, nested ones too, for one image.
 
-    Only the multiply-adds of convolutions and dense layers count. A layer that is called twice has its multiply-adds
-    counted twice and its parameters once. A 1x1 convolution of a 1x1 map counts as a dense layer. A network prepared
-    for quantization-aware training counts as the float network in it.
+    Only the multiply-adds of convolutions, dense layers and attention count. A layer that is called twice has its
+    multiply-adds counted twice and its parameters once. A 1x1 convolution of a 1x1 map counts as a dense layer. A
+    network prepared for quantization-aware training counts as the float network in it.
 
     Args:
         input_size: height and width in pixels, or one number for both; needed where the model takes any size.
@@ -116,7 +116,7 @@ def cost(model: keras.Model, input_size: int | tuple[int, int] | None = None) ->
         model = qat.strip(model)
     shapes = _input_shapes(model, input_size)
     leaves = _leaves(model)
-    calls = _trace(model, shapes, [layer for layer, variables in leaves if variables or _kernels(layer)])
+    calls = _trace(model, shapes, [layer for layer, variables in leaves if variables or _multiplies(layer)])
     rows = [_row(layer, variables, calls.get(id(layer), [])) for layer, variables in leaves]
     return Cost(model.name, shapes[0][1:], tuple(row for row in rows if row.parameters or row.mult_adds))
 
@@ -191,14 +191,18 @@ def _leaves(model) -> list[tuple]:
 
 
 def _trace(model, shapes, traced) -> dict[int, list]:
-    """Runs the model symbolically and records each layer's calls: id(layer) -> [(input shape, output shape)]."""
+    """Runs the model symbolically and records each layer's calls: id(layer) -> [(input shape, output shape)].
+
+    The input shape of a layer that takes a list is that of the list's first tensor.
+    """
     calls = {}
 
     def recorder(layer, call):
         def record(*args, **kwargs):
             outputs = call(*args, **kwargs)
-            if args and hasattr(args[0], "shape") and hasattr(outputs, "shape"):
-                calls.setdefault(id(layer), []).append((tuple(args[0].shape), tuple(outputs.shape)))
+            first = args[0][0] if args and isinstance(args[0], list) else next(iter(args), None)
+            if first is not None and hasattr(first, "shape") and hasattr(outputs, "shape"):
+                calls.setdefault(id(layer), []).append((tuple(first.shape), tuple(outputs.shape)))
             return outputs
 
         return record
@@ -223,11 +227,20 @@ def _row(layer, variables, calls) -> LayerCost:
         type=_type(layer, calls),
         parameters=sum(math.prod(v.shape) for v in variables),
         trainable=sum(math.prod(v.shape) for v in variables if id(v) in trainable),
-        mult_adds=sum(
-            math.prod(kernel.shape) * _positions(layer, *call) for call in calls for kernel in _kernels(layer)
-        ),
+        mult_adds=sum(_mult_adds(layer, *call) for call in calls),
         output_shape=calls[-1][1][1:] if calls else (),
     )
+
+
+def _multiplies(layer) -> bool:
+    return hasattr(layer, "mult_adds") or bool(_kernels(layer))
+
+
+def _mult_adds(layer, input_shape, output_shape) -> int:
+    """Returns the multiply-adds of one call; layers that have no kernels answer by themselves."""
+    if hasattr(layer, "mult_adds"):
+        return layer.mult_adds(input_shape, output_shape)
+    return sum(math.prod(kernel.shape) * _positions(layer, input_shape, output_shape) for kernel in _kernels(layer))
 
 
 def _kernels(layer) -> list:
@@ -257,6 +270,8 @@ def _type(layer, calls) -> str:
         return "dense"
     if isinstance(layer, (layers.SeparableConv1D, layers.SeparableConv2D)):
         return "separable"
+    if hasattr(layer, "mult_adds"):
+        return "attention"
     if not _is_convolution(layer):
         return "other"
     channels = layer.kernel.shape[-2]
@@ -324,7 +339,9 @@ def table(cost: Cost, by_layer: bool = False):
 
     columns = ["layer", "type", "output"] if by_layer else ["type"]
     title = plain(f"{cost.name}, input {'x'.join(map(str, cost.input_shape))}")
-    out = Table(title=title, caption="mult-adds of convolutions and dense layers, for one image", show_footer=True)
+    out = Table(
+        title=title, caption="mult-adds of convolutions, dense layers and attention, for one image", show_footer=True
+    )
     for i, column in enumerate(columns):
         out.add_column(column, footer="" if i else "total")
     for column, total in (

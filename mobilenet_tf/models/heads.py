@@ -5,23 +5,21 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from mobilenet_tf.models import builder, specs
+from mobilenet_tf.models import assembly, builder, specs
 from mobilenet_tf.models.weights import load as load_weights
 
 
 def pooled(backbone: str, alpha: float, input_size: tuple[int, int], dropout: float):
     """(images [N, H, W, 3] in 0..255, vectors [N, C]), symbolic tensors; "features" names the global pooling.
 
-    V3 keeps the 1x1 convolution between pooling and classifier (V3 paper, section 5.3).
+    V3 and V4 keep the 1x1 convolution between pooling and classifier (V3 paper, section 5.3).
     """
     net = specs.find(backbone)
     image = keras.Input((*input_size, 3), name="image")
     x = builder.backbone(backbone, alpha, (*input_size, 3))(image)["s32"]
     x = layers.GlobalAveragePooling2D(keepdims=net.head is not None, name="features")(x)
-    if net.head and net.names.head:
-        x = layers.Conv2D(specs.min_width(net.head, alpha), 1, name=net.names.head)(x)
-        x = layers.Activation(net.act, name=net.names.act_of(net.names.head))(x)
-        x = layers.Flatten(name="flatten")(x)
+    if net.head:
+        x = layers.Flatten(name="flatten")(assembly.head(net, x, alpha))
     return image, layers.Dropout(dropout, name="dropout")(x)
 
 

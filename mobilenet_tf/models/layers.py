@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -202,6 +203,73 @@ class Cosines(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"classes": self.classes}
+
+
+@keras.saving.register_keras_serializable(package="mobilenet_tf")
+class LayerScale(keras.layers.Layer):
+    """x [..., C] times one learned number a channel, which starts at `initial`. Source: arXiv:2103.17239, section 2."""
+
+    gamma: Any
+
+    def __init__(self, initial: float = 1e-5, **kwargs):
+        super().__init__(**kwargs)
+        self.initial = initial
+
+    def build(self, shape):
+        self.gamma = self.add_weight(
+            name="gamma", shape=(shape[-1],), initializer=keras.initializers.Constant(self.initial)
+        )
+
+    def call(self, x):
+        return x * tf.cast(self.gamma, x.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return super().get_config() | {"initial": self.initial}
+
+
+@keras.saving.register_keras_serializable(package="mobilenet_tf")
+class AttentionLogits(keras.layers.Layer):
+    """[queries [N, H, W, heads * d], keys [N, h, w, d]] -> the product of each with each [N, H * W * heads, h * w].
+
+    All heads share the keys, so that nothing is transposed: a query is a row of d numbers. Source: arXiv:1911.02150.
+    """
+
+    def call(self, inputs):
+        queries, keys = inputs
+        depth = keys.shape[-1]
+        return tf.matmul(_rows(queries, depth), _rows(keys, depth), transpose_b=True)
+
+    def mult_adds(self, input_shape, output_shape) -> int:
+        """The multiply-adds for one image, of the shapes of the queries and of the outputs: each query has all keys."""
+        return math.prod(input_shape[1:]) * output_shape[2]
+
+
+@keras.saving.register_keras_serializable(package="mobilenet_tf")
+class AttentionValues(keras.layers.Layer):
+    """[shares [N, H * W * heads, h * w], values [N, h, w, d], queries] -> means of values [N, H, W, heads * d].
+
+    Of the queries [N, H, W, heads * d] only the shape counts. Source: arXiv:1911.02150.
+    """
+
+    def call(self, inputs):
+        shares, values, queries = inputs
+        means = tf.matmul(shares, _rows(values, values.shape[-1]))
+        known, shape = queries.shape, tf.shape(queries)
+        return tf.reshape(means, [shape[0], *(known[i] or shape[i] for i in (1, 2)), known[3]])
+
+    def mult_adds(self, input_shape, output_shape) -> int:
+        """The multiply-adds for one image, of the shapes of the shares and of the outputs: a query has all values."""
+        return math.prod(output_shape[1:]) * input_shape[2]
+
+
+def _rows(x, depth: int):
+    """[N, H, W, C] -> [N, H * W * C / depth, depth]."""
+    height, width, channels = x.shape[1:]
+    count = height * width * channels // depth if height and width else -1
+    return tf.reshape(x, [tf.shape(x)[0], count, depth])
 
 
 @keras.saving.register_keras_serializable(package="mobilenet_tf")

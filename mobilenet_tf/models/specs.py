@@ -1,8 +1,8 @@
-"""The paper tables: MobileNet V1, V2, V3-Large, V3-Small and the minimalistic V3, as rows of blocks. No TensorFlow.
+"""The tables of all MobileNets, as rows of blocks. No TensorFlow.
 
 A new network is one more `Net` in `NETS`: building, costs, pruning, anchors, configs and the identification of weights
-follow from its rows. A new kind of block is a dataclass with the interface of `BlockKind`, and a function that builds
-it in `builder.BUILDERS`.
+follow from its rows. A new kind of block is a dataclass in `blocks` with the interface of `BlockKind`, and a function
+that builds it in `block_layers.BUILDERS`.
 """
 
 from __future__ import annotations
@@ -10,71 +10,23 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
+from mobilenet_tf.models import tables
+from mobilenet_tf.models.blocks import (
+    Block,
+    Conv,
+    Fused,
+    Kernel,
+    SqueezeExcite,
+    Universal,
+    make_divisible,
+    nearest,
+)
 from mobilenet_tf.utils.errors import UserError
 
-BN_EPSILON = 1e-3  # of the BatchNormalization of every network and head here; keras.applications, TF Object Detection
-SE_RATIO = 0.25  # channels that squeeze-excite squeezes to, as a share: arXiv:1905.02244, section 5.3
-
-Kernel = tuple[int, int, int, int]  # height, width, inputs, outputs (of a depthwise convolution: multiplier 1)
-
-
-class BlockKind(Protocol):
-    """The interface of every kind of block; the rest of the package uses nothing else of a row.
-
-    The layer of an expansion, where there is one, is the part "expand" of `Names.layer`.
-    """
-
-    @property
-    def out(self) -> int:
-        """The channels that it gives at alpha 1."""
-        ...
-
-    @property
-    def stride(self) -> int:
-        """1 or 2."""
-        ...
-
-    @property
-    def expand(self) -> float | None:
-        """The expansion's channels as a multiple of the block's input; None: no expansion."""
-        ...
-
-    def kernels(self, channels: int, out: int) -> Iterator[Kernel]:
-        """The shapes of its kernels from `channels` to `out` channels, in the order of its layers."""
-        ...
-
-
-@dataclass(frozen=True)
-class Block:
-    """One row of a paper table: [expansion] -> depthwise -> [squeeze-excite] -> projection [+ shortcut].
-
-    expand: the expansion's channels as a multiple of the block's input; None for a block without expansion.
-    linear: the projection has no activation, and a shortcut is added where the shapes allow it (V2, V3).
-    """
-
-    out: int
-    stride: int
-    kernel: int = 3
-    expand: float | None = None
-    se: bool = False
-    act: str = "relu6"
-    linear: bool = True
-
-    def hidden(self, channels: int) -> int:
-        """The channels of the depthwise convolution of a block with `channels` inputs."""
-        return make_divisible(channels * self.expand) if self.expand else channels
-
-    def kernels(self, channels: int, out: int) -> Iterator[Kernel]:
-        """The shapes of its kernels from `channels` to `out` channels, in the order of its layers."""
-        hidden = self.hidden(channels)
-        if self.expand:
-            yield (1, 1, channels, hidden)
-        yield (self.kernel, self.kernel, hidden, 1)
-        if self.se:
-            yield from ((1, 1, hidden, squeezed(hidden)), (1, 1, squeezed(hidden), hidden))
-        yield (1, 1, hidden, out)
+BN_EPSILON = 1e-3  # of the BatchNormalization of heads and, unless a table says another, of networks; Keras, TF OD
+TORCH_EPSILON = 1e-5  # torch.nn.BatchNorm2d's own
 
 
 @dataclass(frozen=True)
@@ -118,32 +70,42 @@ class Net:
     """One network: its table, its width rules and its layer names.
 
     width, stem_width: (filters, alpha) -> channels of the blocks' outputs and of the stem.
-    last:          (input channels, alpha) -> filters of the 1x1 convolution after the blocks; None: no such layer (V1).
+    last:          (input channels, alpha) -> filters of the 1x1 convolution after the blocks; None: no such layer.
     head:          filters of the 1x1 convolution between pooling and classifier at alpha <= 1; None: no such layer.
-    top:           what follows the pooling in the classifier: a key of `builder.TOPS`.
-    pad_end:       stride-2 depthwise convolutions pad one row and column at the end whatever the size (V1), not "same".
-    alphas, sizes: the widths and input sizes with published ImageNet weights.
+    head_bn:       that convolution has a BatchNormalization and no bias (V4), not a bias (V3).
+    top:           what follows the pooling in the classifier: a key of `assembly.TOPS`.
+    padding:       of convolutions at stride 2. "same": TensorFlow's; "end": depthwise ones pad one row and column at
+                   the end whatever the size (V1); "symmetric": half the kernel on all sides, PyTorch's.
+    alphas:        the widths with published ImageNet weights.
+    sizes:         the input sizes of those that Keras publishes; none where it publishes none.
     input_size:    the default input size of the classifier; None: any.
     reducible:     its paper gives a reduced tail (half the channels from stride 32 on) for detection and segmentation.
+    expansion_map: SSDLite's first map is the expansion of the block that goes down to stride 32 (V2, V3).
+    last_map:      the tasks whose map at stride 32 is that after `last`; others take that of the last block.
     """
 
     name: str
     title: str
-    blocks: tuple[Any, ...]  # of BlockKind
+    blocks: tuple[Any, ...]  # of blocks.BlockKind
     names: Names
     stem: int
     act: str
     width: Callable[[float, float], int]
     stem_width: Callable[[float, float], int]
-    alphas: tuple[float, ...]
-    sizes: tuple[int, ...]
+    alphas: tuple[float, ...] = (1.0,)
+    sizes: tuple[int, ...] = ()
+    stem_kernel: int = 3
     last: Callable[[int, float], int] | None = None
     head: int | None = None
+    head_bn: bool = False
     top: str = "dense"
-    pad_end: bool = False
+    padding: str = "same"
     bn_momentum: float = 0.999
+    bn_epsilon: float = BN_EPSILON
     input_size: int | None = None
     reducible: bool = False
+    expansion_map: bool = True
+    last_map: tuple[str, ...] = ("detection", "segmentation")
 
     def down_to(self, stride: int) -> int:
         """The index in `blocks` of the block that goes down to a stride: 4, 8, 16 or 32."""
@@ -168,7 +130,7 @@ class Net:
     def kernels(self, alpha: float) -> Iterator[Kernel]:
         """The shapes of all kernels of the backbone, in the order of its layers."""
         channels = self.stem_width(self.stem, alpha)
-        yield (3, 3, 3, channels)
+        yield (self.stem_kernel, self.stem_kernel, 3, channels)
         for block in self.blocks:
             out = self.width(block.out, alpha)
             yield from block.kernels(channels, out)
@@ -180,24 +142,13 @@ class Net:
         """{stride: (height, width) of the feature map there} for images of `input_size` (height, width)."""
         sizes = {2: (-(-input_size[0] // 2), -(-input_size[1] // 2))}
         while max(sizes) < 32:
-            # With `pad_end` the last row or column of an odd map is lost; "same" rounds up
-            height, width = (side // 2 if self.pad_end else -(-side // 2) for side in sizes[max(sizes)])
+            # With padding at the end the last row or column of an odd map is lost; the others round up
+            height, width = (side // 2 if self.padding == "end" else -(-side // 2) for side in sizes[max(sizes)])
             sizes[2 * max(sizes)] = (height, width)
         return sizes
 
 
 # Width rules -------------------------------------------------------------------------------------
-
-
-def make_divisible(value: float, divisor: int = 8) -> int:
-    """The multiple of `divisor` nearest to `value`, never more than 10 % below it (TF-slim, mobilenet.py)."""
-    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * value else rounded
-
-
-def squeezed(channels: int) -> int:
-    """The channels between the two convolutions of squeeze-excite."""
-    return make_divisible(channels * SE_RATIO)
 
 
 def _truncate(filters, alpha):
@@ -210,6 +161,11 @@ def _round(filters, alpha):
 
 def _truncate_then_round(filters, alpha):
     return make_divisible(int(filters * alpha))
+
+
+def _round_freely(filters, alpha):
+    """Without the bound of 10 %: MobileDet."""
+    return nearest(filters * alpha)
 
 
 def _fixed(filters, alpha):
@@ -227,6 +183,14 @@ def _v2_last(channels, alpha):
 
 def _v3_last(channels, alpha):
     return make_divisible(channels * 6)
+
+
+def _fixed_last(filters: int):
+    return lambda channels, alpha: filters
+
+
+def _scaled_last(filters: int):
+    return lambda channels, alpha: make_divisible(filters * alpha)
 
 
 # Tables ------------------------------------------------------------------------------------------
@@ -307,7 +271,7 @@ def _v2_blocks(rows):
 
 def _v3_blocks(rows):
     return tuple(
-        Block(out=c, stride=s, kernel=k, expand=t if i else None, se=se, act=act)
+        Block(out=c, stride=s, kernel=k, expand=t if i else None, se=SqueezeExcite() if se else None, act=act)
         for i, (k, t, c, se, act, s) in enumerate(rows)
     )
 
@@ -318,7 +282,7 @@ def _minimalistic(net: Net) -> Net:
         net,
         name=f"{net.name}_minimalistic",
         title=f"{net.title} minimalistic",
-        blocks=tuple(replace(b, kernel=3, se=False, act="relu") for b in net.blocks),
+        blocks=tuple(replace(b, kernel=3, se=None, act="relu") for b in net.blocks),
         act="relu",
         alphas=(1.0,),
     )
@@ -344,7 +308,7 @@ V1 = Net(
     alphas=(0.25, 0.5, 0.75, 1.0),
     sizes=(128, 160, 192, 224),
     top="convolution",
-    pad_end=True,
+    padding="end",
     bn_momentum=0.99,
     input_size=224,
 )
@@ -370,6 +334,7 @@ V2 = Net(
     sizes=(96, 128, 160, 192, 224),
     last=_v2_last,
     input_size=224,
+    last_map=("detection",),
 )
 
 V3_LARGE = Net(
@@ -402,8 +367,100 @@ V3_SMALL = replace(
     V3_LARGE, name="mobilenet_v3_small", title="MobileNetV3Small", blocks=_v3_blocks(_V3_SMALL), head=1024
 )
 
+# Networks with the names of layers of this package, and the maps for dense heads that the Model Garden marks: those of
+# the blocks, not the wider ones of the expansion and of the convolution after the blocks
+_NAMES = Names(stem="stem", first="block_{i}_{part}", block="block_{i}_{part}")
+_OWN = {"names": _NAMES, "act": "relu", "width": _round, "bn_momentum": 0.99, "expansion_map": False, "last_map": ()}
+_LAST = {"names": replace(_NAMES, last="last")}  # with a 1x1 convolution after the blocks
+_HEAD = {  # and with one between pooling and classifier, both normalized
+    "names": replace(_NAMES, last="last", head="head", classifier="logits"),
+    "head": 1280,
+    "head_bn": True,
+    "top": "head",
+}
+_SEG = {"last_map": ("detection", "segmentation")}  # the siblings that are made for dense heads
+
+
+def _blocks(rows: tuple, act: str, scale: float | None = None) -> tuple:
+    """Rows with another activation and, in `Universal` blocks, a learned scale of the channels."""
+    rows = tuple(replace(row, act=act) if getattr(row, "act", None) else row for row in rows)
+    return tuple(replace(row, scale=scale) if isinstance(row, Universal) else row for row in rows)
+
+
+def _v4(name: str, title: str, rows: tuple, stem: int, size: int, **options) -> Net:
+    """arXiv:2404.10518. Below alpha 1 the stem keeps its width, as in timm."""
+    act = options.get("act", "relu")
+    blocks = _blocks(rows, act, 1e-5 if "hybrid" in name else None)
+    given = {"stem_width": min_width, "last": _scaled_last(960), "bn_momentum": 0.997, "input_size": size}
+    return Net(
+        name=f"mobilenet_v4_{name}",
+        title=f"MobileNetV4{title}",
+        blocks=blocks,
+        stem=stem,
+        **_OWN | _HEAD | given | options,
+    )
+
+
+def _other(name: str, title: str, rows: tuple, stem: int, **options) -> Net:
+    act = options.get("act", "relu")
+    given = {"stem_width": options.get("width", _round), "input_size": 224}
+    return Net(name=name, title=title, blocks=_blocks(rows, act), stem=stem, **_OWN | given | options)
+
+
+def _edgetpu_v2(size: str, stem: int, kernel: int, group: int, channels: tuple[int, ...], last: int) -> Net:
+    """timm's table of MobileNet-EdgeTPU v2, whose stages all sizes share; the Model Garden's is no longer published."""
+    c0, c1, c2, c3, c4, c5, c6 = channels
+    rows = (
+        Conv(c0, 1, 1),
+        *(Fused(c1, 2, 8), Fused(c1, 1, 4, group=group)),
+        *(Fused(c2, 2, 8), Fused(c2, 1, 4, group=group), Fused(c2, 1, 4), Fused(c2, 1, 4, group=group)),
+        *(Fused(c3, 2, 8), *[Block(c3, 1, 3, 4)] * 3),
+        *(Block(c4, 1, 3, 8), *[Block(c4, 1, 3, 4)] * 3),
+        *(Block(c5, 2, 3, 8), *[Block(c5, 1, 3, 4)] * 3),
+        Block(c6, 1, 3, 8),
+    )
+    options = {"stem_kernel": kernel, "last": _fixed_last(last)} | _LAST
+    return _other(f"mobilenet_edgetpu_v2_{size}", f"MobileNetEdgeTPUV2{size.upper()}", rows, stem, **options)
+
+
+V4_CONV_SMALL = _v4("conv_small", "ConvSmall", tables.V4_CONV_SMALL, 32, 224, bn_momentum=0.95, alphas=(0.5, 1.0))
+
+_MNAS = _LAST | {"last": _fixed_last(1280)}
+_MULTI = _HEAD | {"last": _scaled_last(960)}
+_MULTI_SEG = _HEAD | {"last": _scaled_last(448)} | _SEG
+_DET = {"width": _round_freely, "bn_epsilon": 0.01, "input_size": 320}
+
 NETS: dict[str, Net] = {
-    net.name: net for net in (V1, V2, V3_LARGE, V3_SMALL, _minimalistic(V3_LARGE), _minimalistic(V3_SMALL))
+    net.name: net
+    for net in (
+        V1,
+        V2,
+        V3_LARGE,
+        V3_SMALL,
+        _minimalistic(V3_LARGE),
+        _minimalistic(V3_SMALL),
+        V4_CONV_SMALL,
+        _v4("conv_medium", "ConvMedium", tables.V4_CONV_MEDIUM, 32, 256),
+        _v4("conv_large", "ConvLarge", tables.V4_CONV_LARGE, 24, 384),
+        _v4("conv_medium_seg", "ConvMediumSeg", tables.V4_CONV_MEDIUM_SEG, 32, 256, last=_scaled_last(448), **_SEG),
+        _v4("hybrid_medium", "HybridMedium", tables.V4_HYBRID_MEDIUM, 32, 256),
+        _v4("hybrid_large", "HybridLarge", tables.V4_HYBRID_LARGE, 24, 384, act="gelu"),
+        _other("mobiledet_cpu", "MobileDetCPU", tables.DET_CPU, 16, act="hard_swish", **_DET),
+        _other("mobiledet_dsp", "MobileDetDSP", tables.DET_DSP, 32, act="relu6", **_DET),
+        _other("mobiledet_edgetpu", "MobileDetEdgeTPU", tables.DET_EDGETPU, 32, act="relu6", **_DET),
+        _other("mobilenet_edgetpu_v1", "MobileNetEdgeTPUV1", tables.EDGETPU_V1, 32, last=_fixed_last(1280), **_LAST),
+        _edgetpu_v2("xs", 32, 3, 64, (16, 32, 48, 96, 144, 160, 192), 1280),
+        _edgetpu_v2("s", 64, 5, 64, (24, 48, 64, 128, 160, 192, 256), 1280),
+        _edgetpu_v2("m", 64, 5, 64, (32, 64, 80, 160, 192, 240, 320), 1344),
+        _edgetpu_v2("l", 64, 7, 128, (32, 64, 96, 192, 240, 256, 384), 1408),
+        _other("mnasnet_a1", "MNASNetA1", tables.MNAS_A1, 32, alphas=(0.75, 1.0), **_MNAS),
+        _other("mnasnet_b1", "MNASNetB1", tables.MNAS_B1, 32, alphas=(0.5, 0.75, 1.0, 1.3), **_MNAS),
+        _other("mnasnet_small", "MNASNetSmall", tables.MNAS_SMALL, 8, **_MNAS),
+        _other("mobilenet_multi_max", "MobileNetMultiMAX", tables.MULTI_MAX, 32, **_MULTI),
+        _other("mobilenet_multi_avg", "MobileNetMultiAVG", tables.MULTI_AVG, 32, **_MULTI),
+        _other("mobilenet_multi_max_seg", "MobileNetMultiMAXSeg", tables.MULTI_MAX_SEG, 32, **_MULTI_SEG),
+        _other("mobilenet_multi_avg_seg", "MobileNetMultiAVGSeg", tables.MULTI_AVG_SEG, 32, **_MULTI_SEG),
+    )
 }
 
 

@@ -62,7 +62,8 @@ def detector(
         raise UserError(f"scores must be softmax or sigmoid. Received: {scores}")
     spec = anchor_spec(backbone, input_size, head, **(anchors or {}))
     image = keras.Input((*input_size, 3), name="image")
-    endpoints = builder.backbone(backbone, alpha, (*input_size, 3), reduced_tail=reduced_tail)(image)
+    last = "detection" in specs.find(backbone).last_map
+    endpoints = builder.backbone(backbone, alpha, (*input_size, 3), reduced_tail=reduced_tail, last=last)(image)
     width = classes + (scores == "softmax")
     prior = keras.initializers.Constant(
         0.0 if scores == "softmax" else -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from mobilenet_tf.models import builder, specs
+from mobilenet_tf.models import assembly, builder, specs
 from mobilenet_tf.models.layers import BatchNormalization, BoundedAveragePooling, Conv2D, ResizeLike
 from mobilenet_tf.models.weights import load as load_weights
 from mobilenet_tf.models.weights.identity import Identity, with_identity
@@ -46,7 +46,8 @@ def segmenter(
 
     Args:
         head: "deeplabv3" (arXiv:1706.05587), "deeplabv3plus" (arXiv:1802.02611) or "lraspp" (arXiv:1905.02244, 6.4).
-        last_convolution: keep the 1x1 convolution after the last block; None: V3 has it, V2 does not (their papers).
+        last_convolution: keep the 1x1 convolution after the last block; None: as the network's table says (V3 has it,
+            V2 does not).
         pooling: LR-ASPP's window and strides (vertical, horizontal); None: global.
         weights: "imagenet", a path, or None: see `mobilenet_tf.models.weights.load`.
 
@@ -81,12 +82,9 @@ def _backbone(name, alpha, output_stride, reduced_tail, last_convolution) -> ker
     # V3 halves the expansion of the first block from stride 32 on too (336 and 144 channels in TF's
     # deeplab/core/feature_extractor.py), which the paper's parameter counts confirm; those of V2 are of the full one
     built = net.reduced(expansion=net.reducible) if reduced_tail else net
-    maps = builder.endpoints(built, x, alpha, output_stride)
-    maps = {key: maps[key] for key in ("s2", "s4", "s8", "s16", "s32")}
-    wanted = net.head is not None if last_convolution is None else last_convolution
-    trunk = keras.Model(image, maps, name="backbone")
-    if net.last and not wanted:
-        trunk = keras.Model(image, maps | {"s32": trunk.get_layer(net.names.last).input}, name="backbone")
+    last = "segmentation" in net.last_map if last_convolution is None else last_convolution
+    maps = assembly.endpoints(built, x, alpha, output_stride, last=last)
+    trunk = keras.Model(image, {key: maps[key] for key in ("s2", "s4", "s8", "s16", "s32")}, name="backbone")
     return with_identity(trunk, Identity(name, alpha, reduced_tail))
 
 

@@ -121,7 +121,7 @@ def trunks():
 @pytest.mark.parametrize(
     ("name", "keys", "message"),
     [
-        ("mobilenet_v1", {}, "needs a network with expansions, such as MobileNetV2 or V3. Received: mobilenet_v1"),
+        ("mobilenet_v1", {}, "needs a network with expansions, such as MobileNetV2 to V4. Received: mobilenet_v1"),
         ("mobilenet_v2", {"criterion": "luck"}, "criterion must be one of l1, batch_norm. Received: criterion=luck"),
         ("mobilenet_v2", {"flops_reduction": 1.5}, "must lie between 0 and 1, .* Received: flops_reduction=1.5"),
         (

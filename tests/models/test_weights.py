@@ -362,7 +362,7 @@ def test_the_table_of_published_files_is_kerass():
         assert record.url == base + record.file
         assert record.alpha in specs.NETS[record.net].alphas and record.size in specs.NETS[record.net].sizes
     for net in specs.NETS.values():
-        assert all(weights.published(net.name, alpha).size == 224 for alpha in net.alphas)
+        assert not net.sizes or all(weights.published(net.name, alpha).size == 224 for alpha in net.alphas)
 
 
 @pytest.mark.parametrize(

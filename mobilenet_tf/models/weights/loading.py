@@ -125,8 +125,9 @@ def _nested(model) -> keras.Model | None:
 
 def _head_names() -> set[str]:
     """The layers with weights behind the pooling of all networks, by the names of `_plain`."""
-    names = [name for net in specs.NETS.values() for name in (net.names.head, net.names.classifier)]
-    return {_plain(name) for name in names if name}
+    names = {name for net in specs.NETS.values() for name in (net.names.head, net.names.classifier) if name}
+    names |= {net.names.bn_of(net.names.head) for net in specs.NETS.values() if net.head_bn and net.names.head}
+    return {_plain(name) for name in names}
 
 
 def _plain(name: str) -> str:

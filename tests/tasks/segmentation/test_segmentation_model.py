@@ -143,7 +143,7 @@ def test_cost_on_voc(backbone, options, parameters, mult_adds, monkeypatch):
     That is on the 33x33 map filled up to 36x36, a multiple of the rates 6, 12 and 18, where only 33x33 is needed.
     Keras's V1, unlike TF-slim's, comes to 32x32 at this size since it pads at one end only.
     """
-    monkeypatch.setitem(specs.NETS, "mobilenet_v1", replace(specs.V1, pad_end=False))
+    monkeypatch.setitem(specs.NETS, "mobilenet_v1", replace(specs.V1, padding="same"))
     model = segmenter(backbone, 21, **options)
     found = cost.cost(model, 513)
     assert found.trainable / 1e6 == pytest.approx(parameters, abs=0.005)
