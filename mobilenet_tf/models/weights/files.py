@@ -84,7 +84,7 @@ def _advice(path: Path, kind: str) -> str:
     if kind.startswith((TORCH, SAFETENSORS)):
         return (
             ", whose networks compute in another way: mobilenet_tf.weights.from_torchvision(NAME, FILE) makes a Keras "
-            "model of a checkpoint of torchvision"
+            "model of a checkpoint of torchvision, from_timm of one of timm"
         )
     if kind == WEB_PAGE:
         return ": download the file itself"

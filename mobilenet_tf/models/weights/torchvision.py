@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from mobilenet_tf.models import specs
 from mobilenet_tf.models.specs import Net
 from mobilenet_tf.models.weights import torchvision_segmentation as segmentation
+from mobilenet_tf.models.weights.state_dicts import read
 from mobilenet_tf.models.weights.torchvision_converter import CLASSIFIERS, DETECTOR, Converter
-from mobilenet_tf.utils.errors import UserError, missing_extra
+from mobilenet_tf.utils.errors import UserError
 
 
 def from_torchvision(name: str, state: Mapping | str | Path) -> keras.Model:
@@ -31,7 +31,7 @@ def from_torchvision(name: str, state: Mapping | str | Path) -> keras.Model:
     known = (*CLASSIFIERS, DETECTOR, *segmentation.SEGMENTERS)
     if name not in known:
         raise UserError(f"The torchvision network must be one of {', '.join(known)}. Received: {name}")
-    state = state if isinstance(state, Mapping) else _read(Path(state))
+    state = read(state)
     if name in segmentation.SEGMENTERS:
         return segmentation.convert(name, state)
     if name == DETECTOR:
@@ -52,41 +52,3 @@ def _as_classifier(net: Net, state: Mapping) -> dict:
         return f"{moved[f'{first}.{second}']}.{rest}" if f"{first}.{second}" in moved else key
 
     return {renamed(key): value for key, value in state.items()}
-
-
-def _read(path: Path) -> Mapping:
-    """The state dict in a file."""
-    readers = {".pth": _read_torch, ".pt": _read_torch, ".safetensors": _read_safetensors, ".npz": _read_npz}
-    if path.suffix not in readers or not path.is_file():
-        raise UserError(f"The state dict must be a .pth, .safetensors or .npz file that exists. Received: {path}")
-    try:
-        state = readers[path.suffix](path)
-    except UserError:
-        raise
-    except Exception as error:  # each reader has its own exceptions for damaged files
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(f"The state dict must be readable as plain tensors ({reason}). Received: {path}") from error
-    if not isinstance(state, Mapping):
-        raise UserError(f"The state dict must be a mapping of names to tensors. Received: {type(state)} in {path}")
-    return state
-
-
-def _read_torch(path):
-    try:
-        import torch  # pyright: ignore[reportMissingImports] - an optional extra
-    except ImportError as error:
-        raise missing_extra("torch", "torch") from error
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _read_safetensors(path):
-    try:
-        from safetensors.numpy import load_file
-    except ImportError as error:
-        raise missing_extra("safetensors", "torch") from error
-    return load_file(path)
-
-
-def _read_npz(path):
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)

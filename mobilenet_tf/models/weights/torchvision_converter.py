@@ -10,12 +10,9 @@ import numpy as np
 from keras import layers
 
 from mobilenet_tf.models.layers import BatchNormalization, Conv2D
-from mobilenet_tf.models.specs import BN_EPSILON, Net
+from mobilenet_tf.models.specs import BN_EPSILON, TORCH_EPSILON, Net
+from mobilenet_tf.models.weights.state_dicts import MEAN, STD
 from mobilenet_tf.utils.errors import UserError
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-TORCH_EPSILON = 1e-5  # torch.nn.BatchNorm2d's own, of whatever says no other
 
 # The layers that follow the pooling in the state dict: torchvision/models/mobilenetv2.py, mobilenetv3.py
 CLASSIFIERS = {
@@ -38,7 +35,7 @@ class Converter:
         self.name = name
         self.net = net
         self.rates = rates or {}  # dilation of the blocks that have one
-        self.state = {k: _array(v) for k, v in state.items() if not k.endswith("num_batches_tracked")}
+        self.state = dict(state)
         self.unused = set(self.state)
         self.weights = []  # (layer, its arrays)
         self.maps = {}  # name of a convolution -> its map, after the BatchNormalization and the activation
@@ -179,14 +176,8 @@ class Converter:
         raise UserError(f"The state dict of torchvision's {self.name} must hold {key}. Received: {held}")
 
 
-def normalization() -> layers.Rescaling:
-    """The layer that subtracts torchvision's mean from images in 0..255 and divides by its standard deviation."""
-    scale: Any = [1 / (255 * s) for s in STD]  # one number a channel, which the stubs do not know
-    offset: Any = [-m / s for m, s in zip(MEAN, STD, strict=True)]
+def normalization(mean=MEAN, std=STD) -> layers.Rescaling:
+    """The layer that subtracts a mean from images in 0..255 and divides by a standard deviation, both of 0..1."""
+    scale: Any = [1 / (255 * s) for s in std]  # one number a channel, which the stubs do not know
+    offset: Any = [-m / s for m, s in zip(mean, std, strict=True)]
     return layers.Rescaling(scale, offset, name="rescaling")
-
-
-def _array(value) -> np.ndarray:
-    if hasattr(value, "detach"):  # a torch tensor, of any float type and device
-        value = value.detach().cpu().float().numpy()
-    return np.asarray(value, np.float32)

@@ -10,7 +10,8 @@ from keras import layers
 
 from mobilenet_tf.models import specs
 from mobilenet_tf.models.layers import Conv2D, ResizeLike
-from mobilenet_tf.models.weights.torchvision_converter import TORCH_EPSILON, Converter, normalization
+from mobilenet_tf.models.specs import TORCH_EPSILON
+from mobilenet_tf.models.weights.torchvision_converter import Converter, normalization
 
 SEGMENTERS = ("deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large")
 FIRST_DILATED_BLOCK = specs.V3_LARGE.down_to(32)
