@@ -16,7 +16,9 @@ from mobilenet_tf.inference.tflite_schema import operators, tflite_schema
 MAX_ELEMENTS = 2**29  # of one tensor; all tensors of a 2048x2048 network together have fewer
 MAX_RATIO = 2.0**8  # of what a quantized operation computes to one step of its output; XNNPACK ends the process above
 MIN_RATIO = 2.0**-32
-PRODUCTS = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL", "TRANSPOSE_CONV"}  # whose two inputs multiply
+PRODUCTS = {  # whose two inputs multiply
+    *("BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL", "TRANSPOSE_CONV"),
+}
 INDICES = {"TRANSPOSE_CONV": (2, 1)}  # of those two, where they are not the first
 QUANTIZED = ("INT8", "UINT8", "INT16", "INT4")
 

@@ -173,7 +173,7 @@ class _Convolution(_Lazy):
 
     def __init__(self, layer, inputs, make_fake_quant, fold: dict | None = None):
         super().__init__(lambda: layer(inputs, **(fold or {})), make_fake_quant)
-        self.layer, self.inputs, self.foldable = layer, inputs, fold is None
+        self.layer, self.inputs, self.fold, self.foldable = layer, inputs, fold or {}, fold is None
 
 
 class _SameRange(_Lazy):
@@ -239,12 +239,26 @@ class _Prepare(_Rewrite):
 
     def batch_norm(self, layer, x: _Lazy) -> _Lazy:
         if not (isinstance(x, _Convolution) and x.foldable):
-            raise UserError(f"quantize.qat needs a convolution right before {layer.name}. Received: something else")
+            identity = qat_layers.QuantizedIdentity(name=f"{layer.name}_identity")
+            x = _Convolution(identity, x.quantized(), self.fake_quant_of(layer.name))
         channels = layer.moving_mean.shape[0]
-        folded = self.copy(layer, qat_layers.FoldedBatchNormalization, channels=channels)
-        multiplier, offset = folded(x.inputs)
+        return self.folded(layer, x, qat_layers.FoldedBatchNormalization, channels=channels)
+
+    def folded(self, layer, x: _Convolution, kind: type, **changes) -> _Convolution:
+        """Folds a layer that scales or shifts channels into the convolution before it, after what it has already."""
+        multiplier, offset = self.copy(layer, kind, **changes)(x.inputs, **x.fold)
         fold = {"multiplier": multiplier, "offset": offset}
         return _Convolution(x.layer, x.inputs, self.fake_quant_of(layer.name), fold)
+
+    def layer_scale(self, layer, x: _Lazy) -> _Lazy:
+        if not isinstance(x, _Convolution):
+            raise UserError(f"quantize.qat needs a convolution right before {layer.name}. Received: something else")
+        return self.scaled(layer, x, layer.initial, learned=True)
+
+    def scaled(self, layer, x: _Convolution, scale: float, learned: bool) -> _Convolution:
+        options = {"channels": x.layer.filters, "scale": scale, "learned": learned, "name": layer.name}
+        self.new_layers.setdefault(id(layer), qat_layers.FoldedScale(**options))
+        return self.folded(layer, x, qat_layers.FoldedScale)
 
     def activation(self, layer, x: _Lazy) -> _Lazy:
         name = "relu" if isinstance(layer, layers.ReLU) else layer.activation.__name__
@@ -256,7 +270,7 @@ class _Prepare(_Rewrite):
             return self.bounded(layer, x)
         if name in ("relu", "relu6"):  # int8 computes it as part of the convolution
             return _Lazy(lambda: self.copy(layer)(x.raw), self.fake_quant_of(layer.name))
-        if name == "hard_silu":  # Keras's name for hard-swish, which is an operation of its own in int8
+        if name in ("hard_silu", "gelu"):  # Keras's name for hard-swish; operations of their own in int8
             return self.operation(layer, x)
         raise UserError(f"quantize.qat needs a known activation in {layer.name}. Received: {name}")
 
@@ -275,6 +289,8 @@ class _Prepare(_Rewrite):
         return self.bounded(layer, x, UNIT_RANGE)
 
     def rescaling(self, layer, x: _Lazy) -> _Lazy:
+        if isinstance(x, _Convolution):
+            return self.scaled(layer, x, layer.scale, learned=False)
         return _Quantized(self.copy(layer, qat_layers.QuantizedRescaling)(x.raw))
 
     def operation(self, layer, x) -> _Lazy:
@@ -318,6 +334,9 @@ class _Prepare(_Rewrite):
         layers.GlobalAveragePooling2D: operation,
         float_layers.Cosines: operation,
         float_layers.UnitLength: unit_length,
+        float_layers.LayerScale: layer_scale,
+        float_layers.AttentionLogits: operation,
+        float_layers.AttentionValues: operation,
         layers.Concatenate: concatenation,
         layers.Dropout: rearrangement,
         layers.Reshape: rearrangement,
@@ -335,10 +354,10 @@ class _Prepare(_Rewrite):
 
 
 @dataclass(frozen=True)
-class _UnfoldedBatchNorm:
-    """A BatchNormalization that waits for its convolution, in place of the multiplier that it stands for."""
+class _Unfolded:
+    """The layers that were folded into a convolution, in their order, in place of the multiplier they stand for."""
 
-    layer: Any
+    layers: tuple[Any, ...]
 
 
 class _Strip(_Rewrite):
@@ -362,12 +381,19 @@ class _Strip(_Rewrite):
         return layers.Activation("hard_sigmoid", name=layer.name)(x)
 
     def convolution(self, layer, x, multiplier=None, offset=None, kind: type = float_layers.Conv2D):
-        """Calls the float convolution, then the BatchNormalization that was folded into it, if any.
+        """Calls the float convolution, then the layers that were folded into it, if any.
 
         The multiplier of a hard sigmoid is a number, and belongs to the activation that `hard_sigmoid` restores.
         """
-        outputs = self.copy(layer, kind)(x)
-        return multiplier.layer(outputs) if isinstance(multiplier, _UnfoldedBatchNorm) else outputs
+        return self.unfolded(self.copy(layer, kind)(x), multiplier)
+
+    def unfolded(self, x, multiplier):
+        for layer in multiplier.layers if isinstance(multiplier, _Unfolded) else ():
+            x = layer(x)
+        return x
+
+    def identity(self, layer, x, multiplier=None, offset=None):
+        return self.unfolded(x, multiplier)
 
     def depthwise(self, layer, x, **fold):
         return self.convolution(layer, x, **fold, kind=layers.DepthwiseConv2D)
@@ -384,7 +410,15 @@ class _Strip(_Rewrite):
             config = layer.get_config()
             del config["channels"]
             self.new_layers[id(layer)] = float_layers.BatchNormalization.from_config(config)
-        return _UnfoldedBatchNorm(self.new_layers[id(layer)]), None
+        return _Unfolded((self.new_layers[id(layer)],)), None
+
+    def scale(self, layer, x, multiplier=None, offset=None):
+        """Returns the layer in place of its multiplier, behind what was folded before it, and no offset."""
+        if id(layer) not in self.new_layers:
+            kind = float_layers.LayerScale if layer.learned else layers.Rescaling
+            self.new_layers[id(layer)] = kind(layer.scale, name=layer.name)
+        before = multiplier.layers if isinstance(multiplier, _Unfolded) else ()
+        return _Unfolded((*before, self.new_layers[id(layer)])), None
 
     handlers = {
         FakeQuant: fake_quant,
@@ -393,5 +427,7 @@ class _Strip(_Rewrite):
         qat_layers.QuantizedDepthwiseConv2D: depthwise,
         qat_layers.QuantizedDense: dense,
         qat_layers.QuantizedRescaling: rescaling,
+        qat_layers.QuantizedIdentity: identity,
         qat_layers.FoldedBatchNormalization: batch_norm,
+        qat_layers.FoldedScale: scale,
     }

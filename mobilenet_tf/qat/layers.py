@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mobilenet_tf.models.layers import fast_convolution
@@ -128,6 +129,42 @@ class FoldedBatchNormalization(keras.layers.BatchNormalization):
         return super().get_config() | {"channels": self.channels}
 
 
+@keras.saving.register_keras_serializable(package="mobilenet_tf")
+class FoldedScale(keras.layers.Layer):
+    """A scale of channels in the form in which the convolution before it can absorb it: (multiplier [C], offset [C]).
+
+    What was folded into that convolution before is in its arguments and comes back scaled.
+
+    Args:
+        scale: the number for all channels.
+        learned: each channel has a number of its own, which starts at `scale` and is trained.
+    """
+
+    gamma: Any = None
+
+    def __init__(self, channels: int, scale: float, learned: bool, **kwargs):
+        super().__init__(**kwargs)
+        self.channels, self.scale, self.learned = channels, scale, learned
+
+    def build(self, inputs_shape, multiplier_shape=None, offset_shape=None):
+        if self.learned:
+            initializer = keras.initializers.Constant(self.scale)
+            self.gamma = self.add_weight(name="gamma", shape=(self.channels,), initializer=initializer)
+
+    def call(self, inputs, multiplier=None, offset=None):
+        scale = tf.convert_to_tensor(self.gamma) if self.learned else tf.fill([self.channels], self.scale)
+        return (
+            scale if multiplier is None else multiplier * scale,
+            tf.zeros_like(scale) if offset is None else offset * scale,
+        )
+
+    def compute_output_shape(self, inputs_shape, multiplier_shape=None, offset_shape=None):
+        return (self.channels,), (self.channels,)
+
+    def get_config(self):
+        return super().get_config() | {"channels": self.channels, "scale": self.scale, "learned": self.learned}
+
+
 class _QuantizedKernel:
     """A mixin for convolutions and dense layers, which fake-quantizes the kernel per output channel after folding."""
 
@@ -215,6 +252,22 @@ class QuantizedDense(_QuantizedKernel, keras.layers.Dense):
 
     def _convolve(self, inputs, kernel, training):
         return tf.nn.conv2d(inputs, kernel, 1, "VALID")
+
+
+@keras.saving.register_keras_serializable(package="mobilenet_tf")
+class QuantizedIdentity(_QuantizedKernel, keras.layers.Layer):
+    """A depthwise 1x1 convolution of ones: a BatchNormalization without a convolution before it is folded into it."""
+
+    use_bias = False
+
+    def build(self, inputs_shape, multiplier_shape=None, offset_shape=None):
+        self.kernel = np.ones([1, 1, 1, inputs_shape[-1]], np.float32)
+
+    def compute_output_shape(self, inputs_shape, multiplier_shape=None, offset_shape=None):
+        return inputs_shape
+
+    def _convolve(self, inputs, kernel, training):
+        return tf.nn.depthwise_conv2d(inputs, tf.reshape(kernel, [1, 1, -1, 1]), [1, 1, 1, 1], "VALID")
 
 
 @_stored_as("QuantisedRescaling")

@@ -21,6 +21,7 @@ from mobilenet_tf.inference.predict import load_keras, load_predictor
 from mobilenet_tf.inference.tflite import open_tflite
 from mobilenet_tf.models.graph import leaves
 from mobilenet_tf.models.heads import classifier
+from mobilenet_tf.models.layers import LayerScale
 from mobilenet_tf.qat import calibrated, is_prepared, prepare, strip
 from mobilenet_tf.qat.layers import FakeQuant, HardSigmoid
 from mobilenet_tf.tasks.detection.model import detector
@@ -36,6 +37,7 @@ NETWORKS = {
     "v1": lambda: classifier("mobilenet_v1", 5, alpha=0.25, input_size=(SIZE, SIZE)),
     "v2": lambda: classifier("mobilenet_v2", 5, alpha=0.35, input_size=(SIZE, SIZE)),
     "v3": lambda: classifier("mobilenet_v3_small", 5, alpha=0.35, input_size=(SIZE, SIZE)),
+    "hybrid": lambda: classifier("mobilenet_v4_hybrid_large", 5, alpha=0.35, input_size=(SIZE, SIZE)),
     "ssdlite": lambda: detector("mobilenet_v1", 3, alpha=0.25, input_size=(SIZE, SIZE)),
     "fpnlite": lambda: detector(
         "mobilenet_v1", 3, alpha=0.25, input_size=(SIZE, SIZE), head="fpnlite", fpn_channels=16, fpn_layers=1
@@ -98,6 +100,8 @@ def spread(network, images):
         if hasattr(layer, "kernel"):  # detectors start with such small ones that nothing of an image comes through
             inputs = np.prod(layer.kernel.shape[: 2 if isinstance(layer, keras.layers.DepthwiseConv2D) else -1])
             layer.kernel.assign(layer.kernel / (np.std(layer.kernel) * inputs**0.5))
+        if isinstance(layer, LayerScale):
+            layer.gamma.assign(_like(layer.gamma, 0.3, 0.6))
         if getattr(layer, "use_bias", False):
             layer.bias.assign(_like(layer.bias, -0.2, 0.2))
     adjusted(network, images)
@@ -139,7 +143,7 @@ def steps_of(low, high) -> tuple[float, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["v3", "fpnlite"])
+@pytest.mark.parametrize("name", ["v3", "fpnlite", "hybrid"])
 def test_strip_gives_the_float_network_back(pair, images, name):
     network, trained = pair(name)
     stripped, want = strip(trained), outputs(network, images)
@@ -359,8 +363,8 @@ def test_unknown_layers_are_named():
     x = keras.Input((8, 8, 3))
     with pytest.raises(UserError, match=r"needs layers of a known kind; noise is none\. Received: GaussianNoise"):
         prepare(keras.Model(x, keras.layers.GaussianNoise(0.1, name="noise")(x)))
-    with pytest.raises(UserError, match="needs a convolution right before norm"):
-        prepare(keras.Model(x, keras.layers.BatchNormalization(name="norm")(x)))
+    with pytest.raises(UserError, match="needs a convolution right before scale"):
+        prepare(keras.Model(x, LayerScale(name="scale")(x)))
     with pytest.raises(UserError, match="needs a known activation in act. Received: elu"):
         prepare(keras.Model(x, keras.layers.Activation("elu", name="act")(x)))
 
