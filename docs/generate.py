@@ -83,7 +83,7 @@ API = {
     "Weights": ("weights.*",),
     "Configs": ("config.load", "config.override", "config.shipped", "config.Config"),
     "Training": ("training.train.train", "training.train.Run"),
-    "What the commands do": ("workflow.*",),
+    "What the commands do": ("workflow.*", "prediction.Answers", "prediction.Answer", "task.Selection"),
     "Results of exports": ("export.verification.Verification",),
     "The contract of a task": ("task.Inference", "task.Metric", "task.Task", "data.source.Source"),
     "Errors": ("utils.errors.UserError",),

@@ -14,15 +14,25 @@ from mobilenet_tf.utils import files
 from mobilenet_tf.utils.errors import UserError
 
 # How the files begin that are written here, and so may be written again
-BEGINNINGS = {".csv": rb"file,(width,height|error)\b", ".json": rb"\[\n(\{\"image_id\": |\]\n)"}
+BEGINNINGS = {"--csv": rb"file,(width,height|error)\b", "--coco": rb"\[\n(\{\"image_id\": |\]\n)"}
 LONGEST_BEGINNING = 100  # bytes
 
 
-def check_made_here(path: Path, kind: str) -> None:
-    """Raises UserError where no file can be written, or one stands there that was not written here.
+def check_places(places: Mapping[str, Path | None]) -> None:
+    """Raises UserError where two options name one place, or the file of one of `BEGINNINGS` cannot be written.
 
-    kind: ".csv" or ".json".
+    places: {option: its file or folder}.
     """
+    first: dict[Path, str] = {}
+    for option, path in places.items():
+        if path is not None and (other := first.setdefault(path.resolve(), option)) != option:
+            raise UserError(f"{other} and {option} must go to different places. Received: {path} for both")
+        if path is not None and option in BEGINNINGS:
+            check_made_here(path, option)
+
+
+def check_made_here(path: Path, option: str) -> None:
+    """Raises UserError where no file can be written, or one stands there that the option did not write."""
     files.check_replaceable(path)
     if not path.exists():
         return
@@ -31,7 +41,7 @@ def check_made_here(path: Path, kind: str) -> None:
             beginning = file.read(LONGEST_BEGINNING)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} must be a new file. Received: {error}") from None
-    if beginning and not re.match(BEGINNINGS[kind], beginning):
+    if beginning and not re.match(BEGINNINGS[option], beginning):
         raise UserError(f"only a file that predict has written may be replaced: choose another name. Received: {path}")
 
 

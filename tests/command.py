@@ -7,7 +7,12 @@ import sys
 from mobilenet_tf import cli
 
 WITHOUT = ("tensorflow", "keras", "matplotlib", "onnx")
-RUN = f"import sys\nsys.modules |= dict.fromkeys({WITHOUT})\nfrom mobilenet_tf import cli\ncli.main()"
+BEFORE = f"import sys\nsys.modules |= dict.fromkeys({WITHOUT})\n"
+RUN = f"{BEFORE}from mobilenet_tf import cli\ncli.main()"
+PREDICT = f"""{BEFORE}import json
+from pathlib import Path
+from mobilenet_tf import workflow
+print(json.dumps(workflow.predict_files(Path(sys.argv[1]), sys.argv[2:])))"""
 
 
 def call(capsys, *arguments):
@@ -24,7 +29,15 @@ def call(capsys, *arguments):
 
 def predict_without_tensorflow(*arguments):
     """The rows of `predict` where neither TensorFlow nor Keras can be imported, nor what else is slow."""
-    command = [sys.executable, "-c", RUN, "predict", *map(str, arguments), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    return json.loads(_run(PREDICT, *arguments))
+
+
+def command_without_tensorflow(*arguments):
+    """The stdout of a command where neither TensorFlow nor Keras can be imported, nor what else is slow."""
+    return _run(RUN, *arguments)
+
+
+def _run(code, *arguments):
+    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return done.stdout

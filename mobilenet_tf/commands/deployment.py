@@ -201,9 +201,7 @@ def predict(
 
     if as_json and as_lines:
         raise UserError("--json and --jsonl must not be given together. Received: both")
-    for path, kind in ((csv_file, ".csv"), (coco, ".json")):
-        if path:
-            answer_files.check_made_here(path, kind)
+    answer_files.check_places({"--csv": csv_file, "--coco": coco, "--images": images, "--masks": masks})
     answers = predicted(
         model,
         paths,
