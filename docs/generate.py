@@ -79,7 +79,14 @@ API = {
         "tasks.attributes.inference.Attributes",
         "tasks.embedding.inference.Embedding",
     ),
-    "Networks": ("MobileNetV1", "MobileNetV2", "MobileNetV3Large", "MobileNetV3Small", "backbone"),
+    "Networks": (
+        "MobileNetV1",
+        "MobileNetV2",
+        "MobileNetV3Large",
+        "MobileNetV3Small",
+        "models.builder.Builder",
+        "backbone",
+    ),
     "Weights": ("weights.*",),
     "Configs": ("config.load", "config.override", "config.shipped", "config.Config"),
     "Training": ("training.train.train", "training.train.Run"),
@@ -120,7 +127,7 @@ def resolved(member: griffe.Object | griffe.Alias) -> griffe.Object:
 
 def entry(member: griffe.Object, path: str, level: int = 3) -> Iterator[str]:
     """A function, a class with its fields and public methods, or a value: heading, signature, docstring."""
-    yield f"{'#' * level} {path if level == 3 else member.name}\n"
+    yield f"{'#' * level} {path if level == 3 else member.name.strip('_')}\n"
     if member.is_function:
         yield fenced(signature(member, path if level == 3 else member.name))
     elif member.is_class:
@@ -133,7 +140,8 @@ def entry(member: griffe.Object, path: str, level: int = 3) -> Iterator[str]:
         yield docstring(member.docstring)
     if member.is_class:
         for one in member.members.values():
-            if not one.name.startswith("_") and not one.is_alias and (one.is_function or "property" in one.labels):
+            is_public = one.name == "__call__" or not one.name.startswith("_")
+            if is_public and not one.is_alias and (one.is_function or "property" in one.labels):
                 yield from entry(one, path, level + 1)
 
 
