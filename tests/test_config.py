@@ -82,7 +82,7 @@ def test_what_is_saved_loads_as_the_same_config(tmp_path):
         ("data.counts={train: none}", "mine.yaml: data.counts.train must be a valid integer"),
         ("data.counts={trian: 3}", "mine.yaml: data.counts.trian must be 'train', 'validation' or 'test'"),
         ("export.float_layers=-1", "mine.yaml: export.float_layers must be"),
-        ("export.formats=[tflite_int4]", "export.formats.0 must be one of"),
+        ("export.formats=[tflite_int3]", "export.formats.0 must be one of"),
         ("model.weights=imagenett", "mine.yaml: model.weights must be imagenet, null or the path of a .h5"),
         ("data.reader=folder", "data.root must be set for data.reader=folder"),
         ("train.batch_size.x=1", "train.batch_size is a single value"),

@@ -53,7 +53,7 @@ WeightsOf = Annotated[
     str | None, typer.Option("--weights", help="For the name of a network: imagenet, or a .h5 file with its weights.")
 ]
 Architecture = Annotated[
-    str | None, typer.Option(help="For a checkpoint of PyTorch: what it holds, such as mobilenet_v3_large.")
+    str | None, typer.Option(help="For a checkpoint of PyTorch: torchvision's or timm's name of what it holds, such as mobilenet_v3_large.")
 ]
 DataRoot = Annotated[Path | None, typer.Option("--data", help="The data set to score on; the same as data.root=PATH.")]
 Calibration = Annotated[

@@ -11,7 +11,9 @@ import keras
 from mobilenet_tf.foreign.declaration import Declaration
 from mobilenet_tf.foreign.facts import Facts
 from mobilenet_tf.foreign.keras_model import facts_of
+from mobilenet_tf.models.weights.timm import from_timm
 from mobilenet_tf.models.weights.torchvision import from_torchvision
+from mobilenet_tf.models.weights.torchvision_converter import CLASSIFIERS
 from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.file_kinds import SAFETENSORS, TORCH, what_is
 
@@ -28,6 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "lraspp_mobilenet_v3_large": {"model.backbone": "mobilenet_v3_large", "model.head": "lraspp"},
     "deeplabv3_mobilenet_v3_large": {"model.backbone": "mobilenet_v3_large", "model.head": "deeplabv3"},
 }
+OF_TORCHVISION = {*CLASSIFIERS, *SETTINGS}
 TASKS = {DETECTOR: "detection", "lraspp_mobilenet_v3_large": "segmentation"}
 TASKS["deeplabv3_mobilenet_v3_large"] = "segmentation"
 
@@ -46,10 +49,11 @@ def build(path: Path, declaration: Declaration) -> tuple[keras.Model, Facts]:
     if name is None:
         raise UserError(
             "--architecture must name the network of the checkpoint, such as mobilenet_v3_large or "
-            f"{DETECTOR}. Received: none for {path}"
+            f"{DETECTOR} of torchvision, or mobilenetv4_conv_small of timm. Received: none for {path}"
         )
-    model = from_torchvision(name, path)
-    task, settings = TASKS.get(name, "classification"), SETTINGS.get(name, {"model.backbone": name})
+    model = from_torchvision(name, path) if name in OF_TORCHVISION else from_timm(name, path)
+    task = TASKS.get(name, "classification")
+    settings = SETTINGS.get(name) or ({"model.backbone": name} if name in CLASSIFIERS else {})
     facts = replace(facts_of(model, path.name), rescales=True, task=task, settings=settings)
     if task == "classification":
         facts = replace(facts, input_shape=_sized(facts.input_shape, declaration.size or SIZE), ends_in="logits")

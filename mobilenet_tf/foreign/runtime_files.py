@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,7 +23,7 @@ from mobilenet_tf.inference.predict import Predictor, load_predictor
 from mobilenet_tf.inference.tflite import POST_PROCESS, open_tflite
 from mobilenet_tf.inference.tflite_schema import operators, text, tflite_schema
 from mobilenet_tf.utils.class_names import unique
-from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.errors import UserError, reason_of
 from mobilenet_tf.utils.zip_files import check_total, open_zip, read_member
 
 ENDINGS = {
@@ -35,6 +36,7 @@ ENDINGS = {
 }
 PASSING = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE", "RESIZE_BILINEAR", "CAST")
 DETECTIONS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")  # in this order
+MAX_VALUES = 2**25  # of the images that a file takes at once: those of 3,300 x 3,300 pixels
 LABELS, MAX_LABELS = (".txt",), 2**22  # bytes
 
 
@@ -142,8 +144,13 @@ def _outputs(predictor: Predictor, shape: Sequence[int | None]) -> Named:
     """The outputs for a gray image: files often do not say the shapes of theirs."""
     if len(shape) != 4:
         return {}
-    fixed = [1 if shape[0] is None else shape[0], *(224 if size is None else size for size in shape[1:3]), shape[3]]
-    return predictor.run(np.full([3 if size is None else size for size in fixed], 127.0, np.float32))
+    fixed = [1 if shape[0] is None else shape[0], *(224 if size is None else size for size in shape[1:])]
+    if math.prod(fixed) > MAX_VALUES:
+        raise UserError(f"{predictor.path} must take images of at most {MAX_VALUES:,} values. Received: {fixed}")
+    try:
+        return predictor.run(np.full(fixed, 127.0, np.float32))
+    except Exception as error:  # each runtime raises its own where a file's graph does not fit together
+        raise UserError(f"{predictor.path} must run on images. Received: {reason_of(error)}") from error
 
 
 def _last_operation(path: Path) -> tuple[str, Any]:

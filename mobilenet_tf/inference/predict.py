@@ -208,12 +208,14 @@ def savedmodel_runner(path: Path, threads: int | None, trust: bool = False) -> t
 def tflite_runner(path: Path, threads: int | None, trust: bool = False) -> tuple[Callable, Shape]:
     """Opens a .tflite file. Raises UserError where it is damaged or has several inputs."""
     interpreter = open_tflite(path, threads=threads)
-    details = interpreter.get_input_details()
+    try:
+        details, outputs = interpreter.get_input_details(), tflite_outputs(interpreter)
+    except (RuntimeError, UnicodeError, ValueError) as error:
+        raise UserError(f"{path} must be a whole TFLite model. Received: {reason_of(error)}") from error
     if len(details) != 1:
         names = ", ".join(detail["name"] for detail in details)
         raise UserError(f"{path} must take one input, images. Received: {len(details)} inputs, {names}")
     [detail] = details
-    outputs = tflite_outputs(interpreter)
     quantize = quantizer(detail)
 
     def run(images: np.ndarray) -> Named:

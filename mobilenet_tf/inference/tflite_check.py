@@ -13,7 +13,7 @@ import numpy as np
 
 from mobilenet_tf.inference.tflite_schema import operators, tflite_schema
 
-MAX_ELEMENTS = 2**29  # of one tensor; all tensors of a 2048x2048 network together have fewer
+MAX_ELEMENTS = 2**28  # of one tensor; the largest of a MobileNet for 2048x2048 pixels has 2**27
 MAX_RATIO = 2.0**8  # of what a quantized operation computes to one step of its output; XNNPACK ends the process above
 MIN_RATIO = 2.0**-32
 PRODUCTS = {  # whose two inputs multiply

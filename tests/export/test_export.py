@@ -411,7 +411,7 @@ def test_a_terminal_shows_the_stage(monkeypatch):
 @pytest.mark.parametrize(
     ("format", "file", "options", "expected"),
     [
-        ("tflite_int4", "m.tflite", {}, "format must be one of savedmodel, .* Received: tflite_int4$"),
+        ("tflite_int3", "m.tflite", {}, "format must be one of savedmodel, .* Received: tflite_int3$"),
         ("tflite", "m.onnx", {}, r"must end in .tflite. Received: .*m.onnx"),
         ("savedmodel", "m.tflite", {}, "must be a folder name"),
         ("tflite_int8", "m.tflite", {}, "must have calibration images"),

@@ -392,7 +392,7 @@ def open_keras2(folder: Path) -> None:
 
     with h5py.File(folder / "model.h5", "w") as file:
         file.attrs["keras_version"] = "2.4.0"
-        file.attrs["model_config"] = (folder / "config.json").read_bytes()
+        file.attrs["model_config"] = (folder / "config.json").read_bytes().replace(b"\0", b" ")  # h5py writes none
         file.create_group("model_weights").attrs["layer_names"] = []
     with suppress(UserError):
         load_keras(folder / "model.h5")

@@ -93,7 +93,7 @@ def test_memory_is_measured_in_a_process_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("tflite_int4", " (nearest: tflite_int8, tflite_int16, tflite)"), ("coreml", "")]
+    ("name", "hint"), [("tflite_int3", " (nearest: tflite_int8, tflite_int4, tflite_int16)"), ("coreml", "")]
 )
 def test_an_unknown_format_is_refused_when_the_config_is_read(name, hint):
     names = ", ".join(formats.FORMATS)
