@@ -219,7 +219,8 @@ def browser():
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine")
     with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        chromium = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *camera])
         yield chromium
         chromium.close()
 
@@ -290,3 +291,45 @@ def test_a_real_browser_gives_the_same_outputs(name, exported, browser, runtime,
         assert classes[np.bincount(prediction["mask"].ravel()).argmax()] in lines
     elif cfg.task == "embedding":
         assert "the first picture" in lines
+
+
+DROP = """async () => {
+  const canvas = new OffscreenCanvas(64, 48);
+  canvas.getContext("2d").fillRect(0, 0, 20, 20);
+  const data = new DataTransfer();
+  data.items.add(new File([await canvas.convertToBlob()], "dropped.png", { type: "image/png" }));
+  document.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+}"""
+
+
+@pytest.mark.slow
+def test_the_camera_a_dropped_picture_an_example_and_another_file(exported, browser, runtime, tmp_path):
+    shutil.copy(exported("lraspp_scenes"), tmp_path / "model.tflite")
+    shutil.copy(exported("lraspp_scenes"), tmp_path / "model_b.tflite")
+    Image.fromarray(picture()).save(files_below(tmp_path, "examples") / "1.png")
+    folder = workflow.write_app("web", tmp_path, tmp_path / "web")
+    (folder / "node_modules").symlink_to(runtime)
+    with served(folder) as running:
+        page = browser.new_page()
+        page.goto(serve.address(running))
+        until(page, "document.getElementById('status').textContent === 'ready'")
+        page.click("#camera")
+        until(page, "window.mobilenet.last?.name === 'camera'")
+        page.click("#camera")
+        until(page, "window.mobilenet.stream === null && !window.mobilenet.busy")
+        page.evaluate(DROP)
+        until(page, "window.mobilenet.last.name === 'dropped.png'")
+        page.click("#examples button")
+        until(page, "window.mobilenet.last.name === 'examples/1.png'")
+        page.select_option("#file", "model_b.tflite")
+        until(page, "window.mobilenet.entry.name === 'model_b.tflite' && window.mobilenet.times.length === 1")
+        (tmp_path / "notes.txt").write_text("no picture")
+        page.set_input_files("#picture", [str(tmp_path / "notes.txt")])
+        time.sleep(0.5)
+        assert page.inner_text("#status") == "notes.txt is no picture that this browser reads"
+        page.close()
+
+
+def files_below(folder, name):
+    (folder / name).mkdir()
+    return folder / name
