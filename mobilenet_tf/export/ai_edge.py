@@ -272,9 +272,7 @@ def _checked(function: Callable, *arguments: Any, **options: Any) -> Any:
     except UserError:
         raise
     except (ValueError, RuntimeError, TypeError, KeyError, NotImplementedError) as error:
-        raise UserError(
-            f"the model must be one that LiteRT can run and quantize. Received: {reason_of(error)}"
-        ) from error
+        raise UserError(f"the model must be one that can be quantized. Received: {reason_of(error)}") from error
 
 
 def _library() -> Any:

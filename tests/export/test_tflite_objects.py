@@ -1,5 +1,7 @@
 """The rescaling in front of the graph of a float .tflite file: outputs, names, versions and alignment."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -12,8 +14,8 @@ from mobilenet_tf.inference.tflite import open_tflite, tflite_outputs
 from mobilenet_tf.inference.tflite_schema import operators, tflite_schema
 from mobilenet_tf.utils.errors import UserError
 
-MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
-RANGES = {
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+RANGES: dict[str, Any] = {
     "0..255": (1.0, 0.0),
     "-1..1": (1 / 127.5, -1.0),
     "0..1": (1 / 255, 0.0),
