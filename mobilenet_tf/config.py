@@ -532,7 +532,7 @@ class Export(Section):
     engine: Engine | None = Field(
         default=None,
         description="What quantizes .tflite files: tensorflow is TensorFlow's converter; ai_edge is ai-edge-quantizer, "
-        "which takes seconds and makes tflite_int4 (needs the extra quantizer). null takes the better one by format",
+        "which makes tflite_int4 too (needs the extra quantizer). null takes the better one by format, if installed",
     )
     inputs: InputType = Field(default="float32", description="The type of the inputs and outputs of tflite_int8 files")
     outputs: str = Field(default="logits", description="What exported files end in")
