@@ -23,6 +23,7 @@ LONGEST = (
     "test_short_runs",
     "test_segmentation_model",
     "test_qat",
+    "test_network_heads",
     "test_tflite_metadata",
     "test_readme",
     "test_attributes_task",

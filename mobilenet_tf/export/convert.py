@@ -25,7 +25,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.python.convert_phase import ConverterError
 
 from mobilenet_tf import qat
-from mobilenet_tf.export import ai_edge, quantize
+from mobilenet_tf.export import ai_edge, onnx_gelu, quantize
 from mobilenet_tf.export.refinement import refined
 from mobilenet_tf.export.unsupported import unsupported_ops, with_layers
 from mobilenet_tf.inference import artifact, tflite_metadata
@@ -352,6 +352,7 @@ def to_onnx(saved: Path, path: Path, job: Job) -> None:
         flat = Path(folder) / "model.tflite"
         to_tflite(saved, flat, job)
         job.say("converting to ONNX")
+        onnx_gelu.register()
         model, _ = tf2onnx.convert.from_tflite(str(flat), opset=OPSET)
         _rename(model.graph, _tensor_names(flat))
     onnx.checker.check_model(model, full_check=True)

@@ -20,6 +20,7 @@ PRODUCTS = {  # whose two inputs multiply
     *("BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL", "TRANSPOSE_CONV"),
 }
 INDICES = {"TRANSPOSE_CONV": (2, 1)}  # of those two, where they are not the first
+FIXED = {"LOGISTIC", "LOG_SOFTMAX", "SOFTMAX", "TANH"}  # whose outputs have one range, whatever that of the input is
 QUANTIZED = ("INT8", "UINT8", "INT16", "INT4")
 
 
@@ -88,5 +89,5 @@ def _computed(name: str, inputs: list) -> Iterator[tuple[float, float]]:
         if len(inputs) > max(first, second) and inputs[first] and inputs[second]:
             (a, b), (c, d) = inputs[first], inputs[second]
             yield a * c, b * d
-    else:
+    elif name not in FIXED:
         yield from (scale for scale in inputs if scale)

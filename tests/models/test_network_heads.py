@@ -14,7 +14,7 @@ from mobilenet_tf.inference.predict import load_predictor
 from mobilenet_tf.models import specs
 from mobilenet_tf.models.graph import leaves
 from mobilenet_tf.models.heads import classifier
-from mobilenet_tf.models.layers import LayerScale
+from mobilenet_tf.models.layers import AttentionLogits, AttentionValues, LayerScale
 from mobilenet_tf.prune import prune
 from mobilenet_tf.tasks.detection.anchors import anchors_for
 from mobilenet_tf.tasks.detection.model import detector
@@ -66,16 +66,33 @@ def test_every_head_fits_every_network(name):
         )
 
 
+def spread(model, x):
+    """The model with the statistics of images, and with scales of channels of which something is left, in place."""
+    for layer in leaves(model):
+        if isinstance(layer, LayerScale):  # the 1e-5 at which it starts leaves nothing of an image
+            layer.gamma.assign(tf.fill(layer.gamma.shape, 0.5))
+    return adjusted(model, x)
+
+
+def test_sharp_attention_of_tiny_values_is_a_whole_file(tmp_path):
+    """int8 softmax takes logits of any range, and the scale of a product is that of both its factors."""
+    image = keras.Input((8, 8, 3))
+    queries, keys = (keras.layers.Conv2D(4, 1)(image) for _ in range(2))
+    values = keras.layers.Conv2D(4, 1, kernel_initializer=keras.initializers.RandomNormal(stddev=1e-9))(image)
+    shares = keras.layers.Softmax()(AttentionLogits()([queries, keys]))
+    model = keras.Model(image, AttentionValues()([shares, values, queries]))
+    metadata = Metadata(task="any", classes=[], input_size=(8, 8), outputs="raw")
+    x = np.random.default_rng(0).uniform(0, 255, (100, 8, 8, 3)).astype("float32")
+    path = export(model, tmp_path / "int8.tflite", "tflite_int8", calibration=[x], metadata=metadata)
+    assert tflite_ops(path)["BATCH_MATMUL"] == 2 and load_predictor(path)(x[:1]).shape == (1, 8, 8, 4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_network_learns_is_exported_and_counted(name, tmp_path):
     head = list(HEADS)[NAMES.index(name) % len(HEADS)]
     x = images()
-    model = HEADS[head](name)
-    for layer in leaves(model):
-        if isinstance(layer, LayerScale):  # the 1e-5 at which it starts leaves nothing of an image
-            layer.gamma.assign(tf.fill(layer.gamma.shape, 0.5))
-    adjusted(model, x)
+    model = spread(HEADS[head](name), x)
     variables = model.trainable_variables
     with tf.GradientTape() as tape:
         raw = keras.tree.flatten(model(x, training=True))
@@ -97,6 +114,16 @@ def test_a_network_learns_is_exported_and_counted(name, tmp_path):
     counted = cost(model, SIZE)
     assert counted.parameters == model.count_params() and counted.mult_adds > 1e6
     assert inspect(float_file) and inspect(int8_file)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mobilenet_v4_hybrid_large", "mobilenet_edgetpu_v2_xs"])
+def test_attention_gelu_and_groups_become_onnx(name, tmp_path):
+    x = images()
+    model = spread(HEADS["attributes"](name), x)
+    metadata = Metadata(task="any", classes=[], input_size=SIZE, outputs="raw")
+    found = load_predictor(export(model, tmp_path / "model.onnx", "onnx", metadata=metadata))(x)
+    np.testing.assert_allclose(found, model(x), atol=1e-4)
 
 
 @pytest.mark.slow
