@@ -11,6 +11,7 @@ import importlib
 import math
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -712,6 +713,36 @@ def load(name_or_path: str | Path, overrides: list[str] | tuple[str, ...] = ()) 
     """A validated config from a shipped name or a YAML path, with `a.b=value` overrides applied in order."""
     path = find(name_or_path)
     return override(read(path), overrides, path.name)
+
+
+def check_paths(cfg: Config, keys: Collection[str] = ()) -> None:
+    """Raises UserError for what a training reads and does not exist, before anything slow is imported.
+
+    keys: those that are looked at, such as data.root; none: all.
+    """
+    given = {
+        "data.root": cfg.data.root if cfg.data.reader not in ("tfds", "scenes") else None,
+        "data.split_file": cfg.data.split_file,
+        "model.weights": cfg.model.weights if cfg.model.weights != "imagenet" else None,
+        "train.network": cfg.train.network,
+        "train.resume": cfg.train.resume,
+        "distill.teacher": cfg.distill.teacher,
+        "export.calibration": cfg.export.calibration,
+    }
+    for key in keys or given:
+        path = given[key]
+        if path is not None and not Path(path).exists():
+            what = {"model.weights": "imagenet, null or a file", "data.split_file": "a file"}.get(
+                key, "a folder or file"
+            )
+            raise UserError(f"{key} must be {what} that exists. Received: {path}")
+
+
+def with_absolute_root(cfg: Config) -> Config:
+    """The config with the path of its data from the root of the file system, so that it holds in any folder."""
+    if cfg.data.root is None or cfg.data.root.is_absolute():
+        return cfg
+    return cfg.model_copy(update={"data": cfg.data.model_copy(update={"root": cfg.data.root.absolute()})})
 
 
 def preview(name_or_path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> tuple[dict, bool]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from mobilenet_tf import config
+from mobilenet_tf import config, config_aliases
 from mobilenet_tf.config import Config
 from mobilenet_tf.inference import artifact
 from mobilenet_tf.inference.formats import ONNX, TFLITE, find_kind
@@ -58,33 +58,40 @@ def train_run(
 ) -> Run:
     """Trains a config into a run folder, or continues the run there that was interrupted.
 
-    A run is continued where nothing that changes its result has changed since it began.
+    A run is continued where nothing that changes its result has changed since it began. A finished run stays as it is:
+    the next one goes to NAME-2, NAME-3, …
 
     Args:
         name_or_path: the name of a shipped config or the path of a YAML file.
         overrides: changes to it, such as "train.batch_size=16".
         folder: the run folder; None: `runs/<name of the config>`.
-        resume: continue the run in the folder with the config that it was started with, whatever this one says.
+        resume: continue the unfinished run in the folder with the config that it was started with, whatever this one
+            says.
         new: start a new run; where the folder holds a run, in the first free one of NAME-2, NAME-3, …
 
     Returns:
         The folder, the trained model and its metrics on the validation split.
 
     Raises:
-        UserError: the config has a mistake, the folder holds a finished run, or an unfinished one that was started
-            otherwise.
+        UserError: the config has a mistake, something that it names does not exist, or the folder holds an unfinished
+            run that was started otherwise.
     """
     if resume and new:
         raise UserError("--resume and --new must not be given together. Received: both")
     cfg = config.load(name_or_path, list(overrides))
     run = RunFolder(folder or Path("runs") / Path(name_or_path).stem)
-    if new and run.free() != run:
-        print(f"{run.path} holds a run, which stays as it is: the new one goes to {run.free().path}")
-        run = run.free()
-    if run.model.exists():
-        raise UserError(f"the run in {run.path} is finished; --new starts a new one beside it. Received: {run.path}")
-    if resume:
-        cfg = _stored_config(run)
+    config.check_paths(cfg)
+    taken = run.free() if new else run.unfinished()
+    if resume and not taken.last_checkpoint.exists() and run.model.exists():
+        raise UserError(f"--resume needs an unfinished run. Received: {run.path}, which is finished")
+    if taken != run:
+        what = "a run" if new else "a finished run"
+        goes_on = "the one that was interrupted is continued in" if taken.is_run() else "the new one goes to"
+        print(readable(f"{run.path} holds {what}, which stays as it is: {goes_on} {taken.path}"))
+        run = taken
+    for line in config_aliases.notes(cfg.to_dict(), list(overrides)):
+        print(readable(line))
+    cfg = _stored_config(run) if resume else config.with_absolute_root(cfg)
     from mobilenet_tf.training.train import train
 
     return train(find_task(cfg.task), cfg, run.path, resume=resume)
@@ -170,7 +177,7 @@ def _with_splits_of_run(cfg: Config, model: Path, overrides: Sequence[str]) -> C
 
 
 def check_data(name_or_path: str, overrides: Sequence[str] = (), folder: Path | None = None) -> tuple[dict, list[str]]:
-    """Examines the data of a config and draws samples with their annotations into a folder.
+    """Examines the data of a config, reads every image, and draws samples with their annotations into a folder.
 
     Args:
         name_or_path: the name of a shipped config or the path of a YAML file.
@@ -181,14 +188,19 @@ def check_data(name_or_path: str, overrides: Sequence[str] = (), folder: Path | 
         The report as plain values, and the same report as lines of text.
 
     Raises:
-        UserError: the task has no annotations to check, or the train split has no usable sample.
+        UserError: the train split has no usable sample.
     """
     cfg = config.load(name_or_path, list(overrides))
+    config.check_paths(cfg)
+    folder = folder or Path("runs") / f"check-{Path(name_or_path).stem}"
     name = f"mobilenet_tf.tasks.{cfg.task}.check"
-    if importlib.util.find_spec(name) is None:
-        raise UserError(f"check-data needs a task with annotations to check, such as detection. Received: {cfg.task}")
+    if importlib.util.find_spec(name) is None:  # a task without annotations that could be wrong
+        from mobilenet_tf.training import check_images
+
+        result = check_images.check(find_task(cfg.task)(cfg), folder)
+        return result, check_images.lines(result)
     check = importlib.import_module(name)
-    result = check.check(cfg, folder or Path("runs") / f"check-{Path(name_or_path).stem}")
+    result = check.check(cfg, folder)
     return result, check.lines(result)
 
 
@@ -231,6 +243,8 @@ def evaluate_model(
             load_predictor(model, threads=threads, trust=trust),
         )
     else:
+        if not is_foreign(model):
+            config.check_paths(open_config(model, overrides), ("data.root", "data.split_file"))
         cfg, predictor = open_model(model, overrides, declaration, threads=threads, trust=trust)
         cfg = cfg if is_foreign(model) else _with_splits_of_run(cfg, model, overrides)
     import numpy as np
@@ -630,7 +644,7 @@ def answer_files(
     inference.check_options(coco=complete)
     paths = find_images(patterns)
     if pictures and masks and pictures.resolve() == masks.resolve():
-        raise UserError(f"drawn copies and masks must go to two folders. Received: {pictures} for both")
+        raise UserError(f"drawn copies and masks must go to different places. Received: {pictures} for both")
     drawings, mask_files = (drawing_paths(paths, folder) if folder else {} for folder in (pictures, masks))
     return Answers(inference, predictor, paths, drawings, mask_files, complete)
 

@@ -36,6 +36,7 @@ ROOMS = {
     "workflow": (
         "analysis",
         "config",
+        "config_aliases",
         "data",
         "export",
         "foreign",
@@ -53,7 +54,7 @@ ROOMS = {
     "demo": ("analysis", "data", "export", "utils", "workflow"),
     "doctor": ("utils",),
     "commands": ("analysis", "answer_files", "config", "config_keys", "data", "demo", "doctor", "export", "foreign")
-    + ("inference", "models", "prune", "task", "utils", "workflow"),
+    + ("inference", "models", "prune", "task", "training", "utils", "workflow"),
     "cli": ("commands", "config_aliases", "doctor", "utils"),
     "__main__": ("cli",),
     "__init__": ("api", "models", "registration", "weights"),

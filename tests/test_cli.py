@@ -237,14 +237,24 @@ def test_a_foreign_tflite_benchmarks_but_says_what_is_missing(capsys, small_run,
         assert code == 2 and f"error: {cut} must be a whole TFLite model. Received: " in err and err.count("\n") == 1
 
 
-def test_train_refuses_a_finished_run_and_ctrl_c_says_how_to_go_on(capsys, small_run, tmp_path, monkeypatch):
-    code, _, err = call(capsys, "train", small_run / "config.yaml", "--run-dir", small_run)
-    assert code == 2 and "is finished" in err
+def test_a_finished_run_is_never_touched_and_ctrl_c_says_how_to_go_on(capsys, small_run, tmp_path, monkeypatch):
+    folders = []
 
-    def interrupted(*_, **__):
+    def interrupted(_, __, folder, **___):
+        folders.append(folder)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mobilenet_tf.training.train.train", interrupted)
+    run = shutil.copytree(small_run, tmp_path / "run")
+    code, out, _ = call(capsys, "train", small_run / "config.yaml", "--run-dir", run)
+    assert code == 130 and folders == [tmp_path / "run-2"]
+    assert f"{run} holds a finished run, which stays as it is: the new one goes to {tmp_path / 'run-2'}" in out
+    (tmp_path / "run-2" / "checkpoints").mkdir(parents=True)
+    shutil.copy(run / "config.yaml", tmp_path / "run-2")
+    code, out, _ = call(capsys, "train", small_run / "config.yaml", "--run-dir", run)
+    assert code == 130 and f"the one that was interrupted is continued in {tmp_path / 'run-2'}" in out
+    code, _, err = call(capsys, "train", small_run / "config.yaml", "--run-dir", run, "--resume")
+    assert code == 2 and err.startswith("error: --resume needs an unfinished run")
     code, _, err = call(capsys, "train", small_run / "config.yaml", "--run-dir", tmp_path / "new")
     assert code == 130 and "continues from the last finished epoch" in err
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,8 +22,11 @@ from mobilenet_tf.commands.options import (
     Threads,
     Trust,
 )
-from mobilenet_tf.utils.console import print_table
+from mobilenet_tf.utils.console import print_table, readable
 from mobilenet_tf.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from mobilenet_tf.training.train import Run
 
 
 def demo(
@@ -46,7 +49,7 @@ def check_data(
     ] = None,
     as_json: Json = False,
 ):
-    """Check annotations before training: errors, counts, sizes and, for detection, how well the anchors fit.
+    """Check images and annotations before training: errors, counts, sizes and, for detection, how well anchors fit.
 
     Also draws samples with their annotations.
     """
@@ -86,7 +89,25 @@ def train(
         printing.print_json({"run": str(run.folder), "validation": run.metrics})
     else:
         printing.print_numbers("validation", run.metrics)
-        print(f"model, plots and log: {run.folder}")
+        _print_end(run)
+
+
+def _print_end(run: Run) -> None:
+    """Prints what a training took, where its results are, and what can be done with them."""
+    from mobilenet_tf.training.rows import duration
+    from mobilenet_tf.utils.run_folder import RunFolder
+
+    folder = RunFolder(run.folder)
+    if run.epochs:
+        print(
+            f"best epoch {run.best_epoch or 'unknown'} of {run.epochs} · {duration(run.seconds)} · "
+            f"{run.images_per_second:.1f} images/s in training"
+        )
+    for title, path in (("model", folder.model), ("plots", folder.plots), ("log", folder.log)):
+        print(f"{title}: {printing.link(path)}")
+    print("next:")
+    for command in (f"evaluate {run.folder}", f"export {run.folder}", f"predict {run.folder} IMAGES --images drawn"):
+        print(f"  mobilenet-tf {readable(command)}")
 
 
 def evaluate(
@@ -111,8 +132,10 @@ def evaluate(
     as_json: Json = False,
 ):
     """Score a run or model file on a split of its data, with the preprocessing it was trained with."""
+    from mobilenet_tf.data.folder_names import splits_of_names
     from mobilenet_tf.data.splits import SPLITS
 
+    split = splits_of_names([split]).get(split, split)  # val is validation
     if split not in SPLITS:
         raise UserError(f"--split must be train, validation or test. Received: {split}")
     from mobilenet_tf.workflow import evaluate_model

@@ -50,6 +50,15 @@ def print_entries(entries: Iterable[tuple[str, str]]) -> None:
         print(textwrap.fill(text, width, initial_indent="    ", subsequent_indent="    "))
 
 
+def link(path: Path) -> str:
+    """Returns a path as a terminal shows it, with a link to it; as text where stdout is no terminal."""
+    from mobilenet_tf.utils.console import readable
+
+    if not sys.stdout.isatty():
+        return readable(path)
+    return f"\x1b]8;;{path.absolute().as_uri()}\x1b\\{readable(path)}\x1b]8;;\x1b\\"  # OSC 8, as terminals agree
+
+
 def merge_json(path: Path, values: dict) -> None:
     """Adds to the numbers in a JSON file; a file that cannot be written is a warning."""
     from mobilenet_tf.utils.files import read_json, write_json

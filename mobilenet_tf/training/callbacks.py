@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from mobilenet_tf.training.inputs import Inputs, sync_with_statistics
+from mobilenet_tf.training.rows import Bar, Rows
 from mobilenet_tf.training.state import State
 from mobilenet_tf.training.trainer import Trainer
 from mobilenet_tf.utils.errors import UserError
@@ -54,16 +55,42 @@ class FiniteLoss(keras.callbacks.Callback):
         )
 
 
+class Steps(keras.callbacks.Callback):
+    """Shows how far an epoch is, in a terminal."""
+
+    async_safe = True  # as FiniteLoss
+
+    def __init__(self, bar: Bar, rows: Rows):
+        super().__init__()
+        self.bar, self.rows = bar, rows
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Draws the bar."""
+        self.bar.start(f"epoch {epoch + 1}/{self.rows.epochs}", cast(dict[str, Any], self.params)["steps"])
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Counts a step."""
+        self.bar.advance()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Removes the bar."""
+        self.bar.close()
+
+
 class AfterEpoch(keras.callbacks.Callback):
     """Evaluates, keeps the best model, writes the checkpoint and the logs.
 
     Args:
         total: the optimizer steps of the stage; after the last of them it always evaluates.
         save_model: writes the serving model to a path.
+        rows: what makes the line that is printed for an epoch; None: none is.
     """
 
-    def __init__(self, state: State, inputs: Inputs, total: int, save_model: Callable[[Path], None]):
+    def __init__(
+        self, state: State, inputs: Inputs, total: int, save_model: Callable[[Path], None], rows: Rows | None = None
+    ):
         super().__init__()
+        self.rows = rows
         self.state, self.inputs, self.total, self.save_model = state, inputs, total, save_model
         self.writer: Any = None  # of TensorBoard's events, from the first of them on
         self.has_summaries = True
@@ -80,7 +107,9 @@ class AfterEpoch(keras.callbacks.Callback):
         rate = float(optimizer.learning_rate)
         progress.seconds += time.perf_counter() - self.started
         progress.epoch, progress.stage_epoch = epoch + 1, progress.stage_epoch + 1
-        progress.step += cast(dict[str, Any], self.params)["steps"]
+        steps = cast(dict[str, Any], self.params)["steps"]
+        progress.step += steps
+        progress.images += min(steps * train.batch_size, self.inputs.count)
         row = {"epoch": progress.epoch, "stage": progress.stage + 1, "loss": logs["loss"], "learning_rate": rate}
         if progress.stage_epoch % train.evaluate_every == 0 or progress.step >= self.total:
             sync_with_statistics(state, self.inputs)
@@ -92,6 +121,11 @@ class AfterEpoch(keras.callbacks.Callback):
         progress.history.append(row)
         state.save(optimizer)
         self.write_summaries(row)
+        if self.rows:
+            print(self.rows.row(row, steps, progress.best_epoch == progress.epoch), flush=True)
+        patience, is_out = train.patience, cast(keras.Model, self.model).stop_training
+        if is_out and patience and progress.wait >= patience:
+            print(f"no better {state.task.monitor[0]} in {patience} evaluations: the stage ends here")
 
     def write_summaries(self, row: dict[str, Any]) -> None:
         """Writes a row of the log for TensorBoard. A full disk ends that, not the run."""
@@ -122,7 +156,6 @@ class AfterEpoch(keras.callbacks.Callback):
             progress.wait += 1
             patience = self.state.task.cfg.train.patience
             if patience and progress.wait >= patience:
-                print(f"\nno better {name} in {patience} evaluations: the stage ends here")
                 cast(keras.Model, self.model).stop_training = True
 
 

@@ -38,6 +38,7 @@ class Progress:
     stage_epoch: Count = 0  # epochs done in this stage
     step: Count = 0  # optimizer steps done in this stage
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # spent in training so far
+    images: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # trained on in that time, each as often as it was
     best: float | None = None  # best value of the monitored metric, over all stages
     best_epoch: Count = 0  # the epoch that had it, counted from 1; 0 where nobody knows
     stage_best: float | None = None  # best value in this stage, by which its patience goes

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,10 +20,11 @@ from mobilenet_tf.data.skipped import skipped_line
 from mobilenet_tf.data.source import Source, difference, user_errors
 from mobilenet_tf.task import Metric, Task
 from mobilenet_tf.training import checkpoint, distill, networks, optim, setup
-from mobilenet_tf.training.callbacks import AfterEpoch, FiniteLoss
+from mobilenet_tf.training.callbacks import AfterEpoch, FiniteLoss, Steps
 from mobilenet_tf.training.devices import device_settings
 from mobilenet_tf.training.evaluate import evaluate
 from mobilenet_tf.training.inputs import Data, Inputs, keep_statistics, remove_features, stage_inputs
+from mobilenet_tf.training.rows import Bar, Rows
 from mobilenet_tf.training.samples import SHEET, write_sheet
 from mobilenet_tf.training.setup import Change, Setup
 from mobilenet_tf.training.state import State
@@ -42,6 +43,10 @@ class Run:
     folder: Path
     model: keras.Model
     metrics: dict[str, float]
+    best_epoch: int = 0  # counted from 1; 0 where nobody knows
+    epochs: int = 0
+    seconds: float = 0.0  # of training and evaluation, over all its parts where it was interrupted
+    images_per_second: float = 0.0  # in training
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,17 @@ def train(task: Callable[[Any], Task], cfg: Config, folder: Path | str, *, resum
     Raises:
         UserError: an unusable folder or one in use, a checkpoint of another run, or a loss that is not finite.
     """
+    is_new = not Path(folder).exists()
     run_folder = _prepare(RunFolder(Path(folder)))
-    with locked(run_folder.path, "the run folder"):
-        return _train(task(cfg), run_folder, resume)
+    try:
+        with locked(run_folder.path, "the run folder"):
+            return _train(task(cfg), run_folder, resume)
+    except BaseException:
+        if is_new:  # and empty as yet: a start that fails leaves nothing
+            with contextlib.suppress(OSError):
+                run_folder.checkpoints.rmdir()
+                run_folder.path.rmdir()
+        raise
 
 
 def _train(task: Task, folder: RunFolder, resume: bool) -> Run:
@@ -225,7 +238,10 @@ def _train_stage(state: State, data: Data, index: int, jit: bool, resume_from: P
     exhausted = train.patience and progress.wait >= train.patience  # by the epoch after which the run was stopped
     if progress.step < total and not exhausted:
         save_model = partial(state.save_model, classes=data.source.classes)
-        _fit(trainer, state, inputs, total, [FiniteLoss(state), AfterEpoch(state, inputs, total, save_model)])
+        rows = _rows(state, inputs, total)
+        print(rows.header())
+        after = AfterEpoch(state, inputs, total, save_model, rows)
+        _fit(trainer, state, inputs, total, [FiniteLoss(state), Steps(bar := Bar(), rows), after], bar)
     keep_statistics(state, inputs)
     progress.end_stage()
     state.save()
@@ -241,7 +257,16 @@ def _count_steps(state: State, optimizer: Any, inputs: Inputs, total: int) -> No
         getattr(optimizer, "inner_optimizer", optimizer).iterations.assign(steps)
 
 
-def _fit(trainer: Trainer, state: State, inputs: Inputs, total: int, callbacks: list) -> None:
+def _rows(state: State, inputs: Inputs, total: int) -> Rows:
+    """What prints the rows of a stage; the epochs of later stages are counted as if they were as long as its own."""
+    progress, train = state.progress, state.task.cfg.train
+    later = [stage.duration.steps(inputs.epoch_steps, train.batch_size) for stage in train.stages[progress.stage + 1 :]]
+    epochs = [math.ceil(steps / inputs.epoch_steps) for steps in (total, *later)]
+    done = progress.epoch - progress.stage_epoch
+    return Rows(state.task.monitor[0], done + sum(epochs), total - progress.step + sum(later))
+
+
+def _fit(trainer: Trainer, state: State, inputs: Inputs, total: int, callbacks: list, bar: Bar) -> None:
     """Whole epochs, then what is left of the stage's steps: Keras fits epochs of one length."""
     progress, epoch_steps = state.progress, inputs.epoch_steps
     first = progress.epoch - progress.stage_epoch
@@ -249,7 +274,7 @@ def _fit(trainer: Trainer, state: State, inputs: Inputs, total: int, callbacks: 
     for epochs, steps in ((whole, epoch_steps), (whole + 1, rest)):
         if progress.stage_epoch >= epochs or not steps or trainer.stop_training:
             continue
-        with user_errors():
+        with contextlib.closing(bar), user_errors():
             cast(Any, trainer.fit)(  # Keras's stub takes verbose for text
                 inputs.batches_from(progress.epoch),
                 steps_per_epoch=steps,
@@ -257,7 +282,7 @@ def _fit(trainer: Trainer, state: State, inputs: Inputs, total: int, callbacks: 
                 epochs=first + epochs,
                 callbacks=callbacks,
                 shuffle=False,
-                verbose=1 if os.isatty(1) else 2,
+                verbose=0,
             )
 
 
@@ -295,7 +320,16 @@ def _finish(state: State, data: Data) -> Run:
         if line := skipped_line(source):
             warnings.warn(f"the {split} split: {line}", stacklevel=3)
     state.save_model(folder.model, data.source.classes)  # last: a run with a model is finished, and never touched again
-    return Run(folder.path, state.serving, numbers)
+    progress = state.progress
+    return Run(
+        folder.path,
+        state.serving,
+        numbers,
+        progress.best_epoch,
+        progress.epoch,
+        sum(float(row["seconds"] or 0) for row in progress.history if "seconds" in row),
+        progress.images / progress.seconds if progress.seconds else 0.0,
+    )
 
 
 def _take_best_weights(state: State) -> None:

@@ -30,6 +30,14 @@ class RunFolder:
             folder = RunFolder(self.path.with_name(f"{self.path.name}-{number}"))
         return folder
 
+    def unfinished(self) -> RunFolder:
+        """Returns the first of this folder, NAME-2, NAME-3, … that holds no finished run."""
+        number, folder = 1, self
+        while folder.model.exists():
+            number += 1
+            folder = RunFolder(self.path.with_name(f"{self.path.name}-{number}"))
+        return folder
+
     def other_files(self) -> list[str]:
         """Returns the names of what stands here and is not a run's, hidden files aside; none where this is a run."""
         if self.is_run() or not self.path.is_dir():

@@ -167,7 +167,7 @@ def test_an_unfinished_run_is_not_continued_as_another(interrupted, small_config
     assert yaml.safe_load((run.folder / "config.yaml").read_text()) == small_config(TWO).to_dict()
     assert "--resume: the config is that of the run" in capsys.readouterr().out
     assert all(map(np.array_equal, run.model.get_weights(), whole.model.get_weights()))
-    with pytest.raises(UserError, match=r"is finished; --new starts a new one beside it"):
+    with pytest.raises(UserError, match=r"--resume needs an unfinished run\. Received: .*which is finished"):
         workflow.train_run(path, [], interrupted, resume=True)
     with pytest.raises(UserError, match="--resume and --new must not be given together"):
         workflow.train_run(path, [], interrupted, resume=True, new=True)
