@@ -310,10 +310,10 @@ HEADER = (
     "ms, 2 thr.",
     "peak MB",
     "unsupported ops",
-    "needs",
+    "needs TFLite",
     "verdict",
 )
-MIN_WIDTHS = {"file": 4, "unsupported ops": 4}  # of columns that may be folded
+OPTIONAL = ("unsupported ops", "needs TFLite")  # columns that are left out where they say nothing of any file
 
 
 def columns(verifications: Iterable[Verification]) -> list[list[str]]:
@@ -331,7 +331,7 @@ def columns(verifications: Iterable[Verification]) -> list[list[str]]:
                 *("-" if time is None else f"{time:.2f}" for time in times),
                 "-" if v.peak_memory is None else f"{v.peak_memory / 1e6:.1f}",
                 ", ".join(v.unsupported_ops) or "none",
-                f"TFLite {v.min_runtime}" if v.min_runtime else "-",
+                v.min_runtime or "-",
                 v.verdict,
             ]
         )
@@ -345,13 +345,16 @@ def table(verifications: Iterable[Verification]) -> Table:
     if verifications:
         title = f"Exported files against the model, {verifications[0].reference_score}"
     header, *rows = columns(verifications)
-    reasons = "\n".join(f"{v.file} is {v.verdict}: {v.reason}" for v in verifications if v.reason)
-    result = Table(title=title, box=None, padding=(0, 1, 0, 0), caption=plain(reasons) or None, caption_justify="left")
-    for name, *cells in zip(header, *rows, strict=True):
-        min_width = MIN_WIDTHS.get(name) or max(map(len, cells), default=0)
-        side = "left" if name == "file" else "right"
-        result.add_column(name, justify=side, min_width=min_width, overflow="fold")
-    for *cells, verdict in rows:
-        color = "green" if verdict == "ok" else "red"
-        result.add_row(*map(plain, cells), f"[{color}]{verdict}[/]")
+    reasons = "\n".join(plain(f"{v.file} is {v.verdict}: {v.reason}") for v in verifications if v.reason)
+    result = Table(title=title, box=None, padding=(0, 1, 0, 0), caption=reasons or None, caption_justify="left")
+    shown = [
+        index
+        for index, name in enumerate(header)
+        if name not in OPTIONAL or {row[index] for row in rows} - {"none", "-"}
+    ]
+    for index in shown:
+        result.add_column(header[index], justify="left" if header[index] == "file" else "right")
+    for row in rows:
+        color = "green" if row[-1] == OK else "red"
+        result.add_row(*(plain(row[index]) for index in shown[:-1]), f"[{color}]{row[-1]}[/]")
     return result

@@ -51,7 +51,7 @@ class Rows:
         )
 
     def left(self) -> float:
-        """Returns how many seconds the rest is likely to take; of several epochs the first, which compiles, is left out."""
+        """Returns how many seconds the rest may take; of several epochs the first, which compiles, does not count."""
         known = self.seconds[1:] or self.seconds
         done = sum(steps for _, steps in known)
         return self.steps * sum(seconds for seconds, _ in known) / done if done else 0.0
