@@ -108,7 +108,7 @@ def write(
     scores = exporter.reference_for(verifications[0].format)[1]
     content = {
         "title": title,
-        "about": _about(exporter),
+        "about": _about(exporter, run),
         "facts": facts(verifications, scores, name),
         "files": [file_cells(v) for v in verifications],
         "notes": [f"{v.file} is {v.verdict}: {v.reason}" for v in verifications if v.reason] + list(notes),
@@ -141,10 +141,11 @@ METHOD = (
 )
 
 
-def _about(exporter: Exporter) -> str:
-    cfg, classes = exporter.cfg, exporter.metadata.classes
-    model = cfg.model
-    parts = [f"{model.backbone} {getattr(model, 'alpha', ''):g}", "input {} x {}".format(*exporter.metadata.input_size)]
+def _about(exporter: Exporter, run: RunFolder | None) -> str:
+    """The network in a line; the config of a model of others does not tell its backbone."""
+    model, classes = exporter.cfg.model, exporter.metadata.classes
+    parts = [f"{model.backbone} {model.alpha:g}"] if run else []
+    parts += ["input {} x {}".format(*exporter.metadata.input_size)]
     parts += [f"{len(classes)} classes"] if classes else []
     return ", ".join([*parts, f"outputs: {exporter.metadata.outputs}"])
 
