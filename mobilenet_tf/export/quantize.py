@@ -26,7 +26,7 @@ from mobilenet_tf.utils.errors import UserError
 FLOAT_ENDS = {"DEQUANTIZE", "SOFTMAX", "LOGISTIC", POST_PROCESS}  # operations after the network that may be in float32
 COMPARED_IMAGES = 50  # calibration images on which the error of each layer is measured
 
-Refine = Callable[[bytes], bytes]  # a float .tflite file -> one with ranges that computes the same
+Refine = Callable[..., bytes]  # `refinement.refined` with its images
 Examples = Callable[..., Iterator[list[np.ndarray]]]  # (stage, count) -> an iterator over [image [1, H, W, 3]]
 FloatLayers = int | Sequence[str]  # how many of the layers with the largest error, or patterns of layer names
 
@@ -53,14 +53,15 @@ def int8(
 
     Returns the content of a .tflite file. Raises UserError for a pattern that no layer's name matches.
     """
-    prepared = _refined(converter, examples, refine)
-    if not float_layers and prepared:
+    prepared = _refined(converter, examples, refine) if not float_layers else None
+    if prepared:
         return _with_io_types(mlir_quantize(prepared), inputs, outputs)
     _calibrate(converter, examples, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
     if not float_layers:
         converter.inference_input_type, converter.inference_output_type = tf.as_dtype(inputs), tf.as_dtype(outputs)
         return converter.convert()
-    debugger, names = _float_tensors(converter, examples, float_layers, prepared)
+    debugger, names = _float_tensors(converter, examples, float_layers, refine)
+    debugger.calibrated_model = _refined(converter, examples, refine, float_layers=names) or debugger.calibrated_model
     debugger.options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=names)
     return _with_io_types(debugger.get_nondebug_quantized_model(), inputs, outputs)
 
@@ -71,16 +72,16 @@ def float_tensors(converter: Any, examples: Examples, float_layers: FloatLayers)
     return _float_tensors(converter, examples, float_layers)[1]
 
 
-def _float_tensors(converter, examples, float_layers, prepared=None):
+def _float_tensors(converter, examples, float_layers, refine=None):
     """Returns TensorFlow's debugger and the outputs of the layers that stay in float32."""
     by_number = isinstance(float_layers, int)
-    debugger = _debugger(converter, examples, COMPARED_IMAGES if by_number else 1, prepared)
+    debugger = _debugger(converter, examples, COMPARED_IMAGES if by_number else 1, refine)
     errors = _errors(debugger)
     chosen = _largest_first(errors)[:float_layers] if by_number else _named(errors, float_layers)
     return debugger, [error.tensor for error in chosen]
 
 
-def _refined(converter: Any, examples: Examples, refine: Refine | None) -> bytes | None:
+def _refined(converter: Any, examples: Examples, refine: Refine | None, **options: Any) -> bytes | None:
     """Returns the float file that TensorFlow's quantizer takes, refined; None where LiteRT alone cannot run it."""
     if refine is None:
         return None
@@ -89,7 +90,7 @@ def _refined(converter: Any, examples: Examples, refine: Refine | None) -> bytes
     content = converter.convert()
     converter._experimental_calibrate_only = False
     try:
-        return refine(content)
+        return refine(content, **options)
     except (RuntimeError, ValueError):
         return None
 
@@ -130,9 +131,8 @@ def layer_errors(converter: Any, examples: Examples, refine: Refine | None = Non
 
     The arguments are those of `int8`.
     """
-    prepared = _refined(converter, examples, refine)
     _calibrate(converter, examples, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
-    return _largest_first(_errors(_debugger(converter, examples, COMPARED_IMAGES, prepared)))
+    return _largest_first(_errors(_debugger(converter, examples, COMPARED_IMAGES, refine)))
 
 
 def trained(converter: Any, inputs: str, outputs: str) -> bytes:
@@ -167,14 +167,15 @@ def _calibrate(converter, examples, *operations):
     converter.representative_dataset = examples
 
 
-def _debugger(converter, examples, count, prepared=None):
+def _debugger(converter, examples, count, refine=None):
     """Returns TensorFlow's comparison of the float and the int8 outputs of each operation on `count` examples.
 
-    prepared: the float file with ranges that is quantized in place of the one that the converter calibrates.
+    With `refine`, the network is refined before, but for its weights: rounded ones would show no error.
     """
     compared = partial(examples, "comparing the layers", count)
-    if prepared:
-        converter.representative_dataset = partial(examples, "converting to TFLite", 1)
+    prepared = _refined(converter, examples, refine, is_rounded=False)
+    if prepared is None:
+        converter.representative_dataset = examples
     debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=compared)
     if prepared:
         debugger.calibrated_model = prepared

@@ -23,7 +23,7 @@ import numpy as np
 from mobilenet_tf.export import first_layer, rounding, tflite_objects
 from mobilenet_tf.export.equalization import equalize
 from mobilenet_tf.export.rounding import Rounding
-from mobilenet_tf.export.tflite_objects import operations
+from mobilenet_tf.export.tflite_objects import constant, operations
 from mobilenet_tf.inference.tflite_schema import tflite_schema
 from mobilenet_tf.utils.console import quiet
 
@@ -73,13 +73,22 @@ class Seen:
         return min(low, 0.0), max(high, 0.0)
 
 
-def refined(content: bytes, images: Sequence[np.ndarray], say: Say = lambda text: None) -> bytes:
+def refined(
+    content: bytes,
+    images: Sequence[np.ndarray],
+    say: Say = lambda text: None,
+    *,
+    is_rounded: bool = True,
+    float_layers: Sequence[str] = (),
+) -> bytes:
     """Returns a float .tflite file that computes the same, with weights and ranges that are good for int8.
 
     Args:
         content: a whole and verified file in float32 that takes images in 0..255.
         images: float32 [H, W, C] in 0..255; the first `IMAGES` are used.
         say: is told the current step.
+        is_rounded: whether weights are rounded and biases corrected.
+        float_layers: the outputs of layers that stay in float32, whose weights and biases are not.
 
     Raises RuntimeError or ValueError where LiteRT cannot run the file.
     """
@@ -88,7 +97,11 @@ def refined(content: bytes, images: Sequence[np.ndarray], say: Say = lambda text
     seen = _observe(model, images, say)
     say("equalizing channels")
     factors = equalize(model, {tensor: found.highest for tensor, found in seen.items()})
-    rounding.round_weights(model, images, WEIGHTS, say)
+    if is_rounded:
+        kept = _weights(model, float_layers)
+        rounding.round_weights(model, images, WEIGHTS, say)
+        for tensor, values in kept:
+            tflite_objects.store(model, tensor, values)
     _set_ranges(model, seen, factors)
     return tflite_objects.packed(model)
 
@@ -111,6 +124,15 @@ def _observe(model: Any, images: Sequence[np.ndarray], say: Say) -> dict[int, Se
         for tensor, found in seen.items():
             found.add(interpreter.get_tensor(tensor), random)
     return seen
+
+
+def _weights(model: Any, outputs: Sequence[str]) -> list[tuple[Any, np.ndarray]]:
+    """Returns (tensor, values) of the float32 constants of the operations that put out tensors of these names."""
+    graph = model.subgraphs[0]
+    chosen = [op for op in graph.operators if graph.tensors[op.outputs[0]].name.decode() in outputs]
+    pairs = [(op, number) for op in chosen for number in range(len(op.inputs))]
+    found = [(graph.tensors[op.inputs[number]], constant(model, graph, op, number)) for op, number in pairs]
+    return [(tensor, values.copy()) for tensor, values in found if values is not None]
 
 
 def _computed(graph: Any) -> list[int]:
