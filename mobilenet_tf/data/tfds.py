@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Callable, Container
+import logging
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import tensorflow as tf
 
@@ -14,6 +17,7 @@ from mobilenet_tf.data.source import Sample, Source, image_loader
 from mobilenet_tf.data.splits import SPLITS, no_such_split, to_draw, warn_test_is_validation
 from mobilenet_tf.utils.errors import UserError
 
+TIMEOUTS = (4, 60)  # seconds until a server must have answered, and between two parts of what it sends
 SHUFFLE_BUFFER = 2_000  # records with their bytes; TFDS shuffles when it writes a data set
 
 
@@ -28,11 +32,38 @@ def builder(name: str | None, data_dir: str | Path | None) -> Any:
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise UserError(f"data.name must be a data set of TensorFlow Datasets{hint} Received: {name}") from None
     try:
-        prepared.download_and_prepare()
+        with _impatient():
+            prepared.download_and_prepare()
     except Exception as error:  # the network's, the disk's, a checksum's, one of an optional package
         where = f"be in {prepared.data_dir} or be downloaded"
-        raise UserError(f"{name} must {where}. Received: {type(error).__name__}: {one_line(error)}") from None
+        by_hand = ""
+        if isinstance(error, OSError) and getattr(error, "request", None) is not None:  # as those of `requests` have
+            folder = Path(str(prepared.data_dir)).parent
+            host = urlsplit(str(error.request.url)).hostname  # pyright: ignore[reportAttributeAccessIssue]
+            by_hand = f"; {host} cannot be reached: copy {folder} from a machine that has the data set"
+        raise UserError(f"{name} must {where}{by_hand}. Received: {type(error).__name__}: {one_line(error)}") from None
     return prepared
+
+
+@contextlib.contextmanager
+def _impatient() -> Iterator[None]:
+    """Without a network, downloads of TFDS end within seconds: it would try each ten times, without a limit of time."""
+    import requests
+    from tensorflow_datasets.core.download import downloader
+
+    retries, request, log = downloader.MAX_RETRIES, requests.Session.request, logging.getLogger("urllib3")
+    level = log.level
+
+    def limited(self: Any, method: Any, url: Any, *arguments: Any, **options: Any) -> Any:
+        return request(self, method, url, *arguments, **{"timeout": TIMEOUTS, **options})
+
+    downloader.MAX_RETRIES, requests.Session.request = 1, limited
+    log.setLevel(logging.ERROR)  # else a warning for each try
+    try:
+        yield
+    finally:
+        downloader.MAX_RETRIES, requests.Session.request = retries, request
+        log.setLevel(level)
 
 
 def read_split(
