@@ -87,7 +87,7 @@ def make(model: keras.Model, path: Path, title: str, calibration: list[np.ndarra
     return convert.export(model, path, format, metadata=metadata, calibration=calibration if needs else None, **options)
 
 
-def outputs(path: Path, pictures: list[Path]) -> np.ndarray:
+def outputs(path: Path, pictures: np.ndarray) -> np.ndarray:
     """Returns the logits of a file [N, classes], kept beside it."""
     stored = path.with_suffix(".npy")
     if not stored.exists():
@@ -95,7 +95,7 @@ def outputs(path: Path, pictures: list[Path]) -> np.ndarray:
         first, last = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
         logits = []
         for picture in track(pictures, path.stem):
-            interpreter.set_tensor(first, read(picture)[None])
+            interpreter.set_tensor(first, picture[None])
             interpreter.invoke()
             logits.append(interpreter.get_tensor(last)[0])
         np.save(stored, np.array(logits))
@@ -107,7 +107,7 @@ def share(hits: np.ndarray) -> dict[str, float]:
     return {"value": float(hits.mean()), "low": low, "high": high}
 
 
-def measure(spec: str, args: argparse.Namespace, pictures: list[Path], labels: np.ndarray, images: list) -> dict:
+def measure(spec: str, args: argparse.Namespace, pictures: np.ndarray, labels: np.ndarray, images: list) -> dict:
     """Returns the scores of one network's files by their titles."""
     title, model = load(spec)
     rows, reference = {}, None
@@ -155,7 +155,8 @@ def main():
         calibration, labels = [every[i] for i in labels[1::2]][:: max(1, len(every) // 200)], labels[::2]
     labels = labels[:: max(1, len(labels) // args.count)][: args.count]
     images = [np.stack([read(path) for path in calibration])]
-    results = [measure(spec, args, [every[i] for i in labels], labels, images) for spec in args.networks]
+    pictures = np.stack([read(every[i]) for i in track(labels, "reading")])
+    results = [measure(spec, args, pictures, labels, images) for spec in args.networks]
     header, *body = lines(results)
     if args.markdown:
         rows = [header, ["---"] * len(header), *body]

@@ -55,7 +55,8 @@ def int8(
     """
     prepared = _refined(converter, examples, refine) if not float_layers else None
     if prepared:
-        return _with_io_types(mlir_quantize(prepared), inputs, outputs)
+        content: Any = mlir_quantize(prepared)
+        return _with_io_types(content, inputs, outputs)
     _calibrate(converter, examples, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
     if not float_layers:
         converter.inference_input_type, converter.inference_output_type = tf.as_dtype(inputs), tf.as_dtype(outputs)

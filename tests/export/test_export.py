@@ -18,7 +18,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from untrained import adjusted
 
 from mobilenet_tf.export import convert as exporting
-from mobilenet_tf.export import verification
+from mobilenet_tf.export import rounding, verification
 from mobilenet_tf.export.convert import FORMATS, export, tflite_ops
 from mobilenet_tf.export.verification import Parity, Verification, check_parity, verify
 from mobilenet_tf.inference import artifact
@@ -392,7 +392,7 @@ def test_progress_names_every_stage(tmp_path, monkeypatch):
     images = np.tile(SMALL_IMAGES, (34, 1, 1, 1))
     export(small(), tmp_path / "m.tflite", "tflite_int8", metadata=SMALL, calibration=[images], float_layers=1)
     assert said[:2] == ["tracing the graph", "converting to TFLite"] and said[-1] == "checking the file"
-    for stage, count in (("calibrating on", 100), ("comparing the layers on", 50), ("looking at", 64)):
+    for stage, count in (("calibrating on", 100), ("comparing the layers on", 50), ("looking at", rounding.IMAGES)):
         assert {f"{stage} image {i} of {count}" for i in range(1, count + 1)} <= set(said)
     assert {"equalizing channels", "quantizing", "rounding the weights of layer 1 of 3"} <= set(said)
 
