@@ -20,7 +20,7 @@ from mobilenet_tf.export.tflite_objects import constant, operations
 from mobilenet_tf.inference.tflite_schema import tflite_schema
 from mobilenet_tf.utils.console import quiet
 
-IMAGES, POSITIONS = 64, 128  # images that are looked at, and the most positions in each
+IMAGES, POSITIONS = 32, 128  # images that are looked at, and the most positions in each
 POSITIONS_PER_INPUT = 4  # so many are enough where outputs have few inputs
 TOGETHER = 2**20  # numbers whose products are computed at once
 CLIPPING = np.linspace(1, 0.3, 36)  # shares of the largest weight of a channel that are tried as the last level
