@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from mobilenet_tf.inference.predict import Predictor
 
+VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".3gp")
 T = TypeVar("T")
 BATCH = 32  # images predicted at a time, at most
 BATCH_PIXELS = 2**25  # of the images that are held at a time, at most: a photograph of 48 megapixels takes 144 MB
@@ -240,6 +241,11 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
         found = [path] if path.exists() else sorted(map(Path, glob.glob(pattern, recursive=True)))
         folders = [path for path in found if path.is_dir()]
         matches = [path for path in found if path not in folders]
+        if video := next((path for path in matches if path.suffix.lower() in VIDEOS), None):
+            raise UserError(
+                "predict takes images, and no videos: write the frames as images first, for instance with ffmpeg -i "
+                f"{video.name} -vf fps=2 frame%05d.jpg. Received: {video}"
+            )
         matches += [path for folder in folders for path in files_below(folder)]
         if not matches:
             raise UserError(f"no image file, folder with images or matching glob has this name. Received: {pattern}")
