@@ -1,6 +1,7 @@
 """MobileNetV4, MobileDet, MNASNet, MobileNet-EdgeTPU and MobileNet-Multi: their published sizes, maps and layers."""
 
 import functools
+import warnings
 
 import keras
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 import mobilenet_tf
 from mobilenet_tf.analysis.cost import cost
-from mobilenet_tf.models import builder, specs, weights
+from mobilenet_tf.models import assembly, builder, specs, weights
 from mobilenet_tf.models.layers import AttentionLogits, AttentionValues, LayerScale
 from mobilenet_tf.utils.errors import UserError
 
@@ -114,6 +115,22 @@ def test_weights_of_a_classifier_load_with_its_head(few_rows, tmp_path):
     np.testing.assert_array_equal(second.get_layer("head_bn").gamma, first.get_layer("head_bn").gamma)
     with pytest.raises(UserError, match="none are published for MobileNetV4ConvSmall"):
         mobilenet_tf.MobileNetV4ConvSmall(weights="imagenet")
+
+
+def test_weights_from_another_padding_are_warned_about(few_rows, tmp_path):
+    """Networks that are converted from PyTorch have the same layers, but pad both sides at stride 2."""
+    net = specs.find("mobilenet_v4_conv_small")
+    image = keras.Input((64, 64, 3))
+    symmetric = assembly.endpoints(specs.replace(net, padding="symmetric"), image, 0.35)
+    keras.Model(image, symmetric["s32"]).save(tmp_path / "torch.keras")
+    with pytest.warns(
+        UserWarning, match=r"torch\.keras is of a network that pads both sides alike.*MobileNetV4ConvSmall"
+    ):
+        mobilenet_tf.backbone(net.name, 0.35, weights=tmp_path / "torch.keras")
+    keras.Model(image, assembly.endpoints(net, image, 0.35)["s32"]).save(tmp_path / "own.keras")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mobilenet_tf.backbone(net.name, 0.35, weights=tmp_path / "own.keras")
 
 
 # Layers of hybrid networks -----------------------------------------------------------------------

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -15,6 +18,8 @@ from mobilenet_tf.models.weights.catalog import download, published
 from mobilenet_tf.models.weights.files import StoredLayer, open_weights, values
 from mobilenet_tf.models.weights.identity import Identity, identify
 from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.keras_files import CONFIG, MAX_CONFIG, parsed
+from mobilenet_tf.utils.zip_files import open_zip, read_member
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ def load(model: keras.Model, source: str | Path, *, net: str | None = None, alph
         total = sum(len(layer.tensors) for layer in stored)
     for variable, value in assignments:
         variable.assign(value)
+    _warn_of_other_padding(path, model, target)
     done = {id(layer) for layer, _ in pairs}
     reset = [layer for layer in head if id(layer) not in done]
     report = LoadReport(
@@ -204,6 +210,33 @@ def _fits(layer, stored_layer) -> bool:
 
 def _flat(shape) -> tuple:
     return shape[2:] if len(shape) == 4 and shape[:2] == (1, 1) else shape
+
+
+def _warn_of_other_padding(path: Path, model: keras.Model, target: Identity | None) -> None:
+    """Warns where a .keras file holds a network converted from PyTorch and the model is not one: see `Net.padding`."""
+    if not zipfile.is_zipfile(path):
+        return
+    with open_zip(path) as archive:
+        config = parsed(read_member(archive, CONFIG, MAX_CONFIG), path)
+    own: Any = [layer for layer in leaves(model) if isinstance(layer, keras.layers.ZeroPadding2D)]
+    if _pads_both_sides(config) and not any(_is_both_sides(layer.padding) for layer in own):
+        warnings.warn(
+            f"{path.name} is of a network that pads both sides alike, as PyTorch does; {target or 'the model'} does "
+            "not, so that its features are shifted until they are fine-tuned",
+            stacklevel=3,
+        )
+
+
+def _pads_both_sides(config) -> bool:
+    if isinstance(config, dict):
+        padding = config.get("config", {}).get("padding") if config.get("class_name") == "ZeroPadding2D" else None
+        return _is_both_sides(padding) or any(map(_pads_both_sides, config.values()))
+    return isinstance(config, list) and any(map(_pads_both_sides, config))
+
+
+def _is_both_sides(padding) -> bool:
+    """Whether a padding ((top, bottom), (left, right)) is the same on all sides, and is one."""
+    return bool(padding) and len({side for pair in padding for side in pair}) == 1 and padding[0][0] > 0
 
 
 # Explaining --------------------------------------------------------------------------------------
