@@ -90,7 +90,7 @@ def quantize_tflite(
     quantized already, and as `quantize` does.
     """
     open_tflite(path)
-    content = tflite_objects.rescaled(files.read_bytes(Path(path), MAX_BYTES), scale, offset)
+    content = _checked(tflite_objects.rescaled, files.read_bytes(Path(path), MAX_BYTES), scale, offset)
     return quantize(content, format, images, inputs=inputs, float_layers=float_layers, say=say)
 
 
@@ -120,7 +120,7 @@ def quantize(
     """
     library = _library()
     precision = _precision(format)
-    model = tflite_objects.unpacked(content)
+    model = _checked(tflite_objects.unpacked, content)
     number = tflite_objects.image_input(model)
     _check_float(model)
     rounded: dict[str, tuple[str, np.ndarray]] = {}
@@ -271,7 +271,7 @@ def _checked(function: Callable, *arguments: Any, **options: Any) -> Any:
         return function(*arguments, **options)
     except UserError:
         raise
-    except (ValueError, RuntimeError, TypeError, KeyError, NotImplementedError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"the model must be one that can be quantized. Received: {reason_of(error)}") from error
 
 
