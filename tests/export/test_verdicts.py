@@ -1,5 +1,6 @@
 """Verdicts on exported files: what the metric, the agreement and the number of samples say together."""
 
+import io
 import json
 from dataclasses import replace
 
@@ -67,3 +68,21 @@ def test_the_table_says_why(capsys):
     console.print(verification.table([judged(), judged(count=24)]))
     text = " ".join(capsys.readouterr().out.split())
     assert "m.tflite is unproven: 24 samples cannot show" in text and text.count(" is ok") == 0
+
+
+def test_the_table_keeps_names_whole_in_80_columns_and_its_reasons_apart():
+    from rich.console import Console
+
+    from mobilenet_tf.utils.console import fit
+
+    results = [replace(judged(count=24), file=name) for name in ("model_int8.tflite", "model[8].onnx")]
+    table = verification.table(results)
+    fit(table, 80)
+    screen = Console(width=80, record=True, file=io.StringIO())
+    screen.print(table)
+    lines = screen.export_text().splitlines()
+    assert max(map(len, lines)) <= 80 and not any("\\n" in line for line in lines)
+    for result in results:
+        assert any(line.startswith(f"{result.file} ") and "unproven" in line for line in lines)
+        assert any(line.startswith(f"{result.file} is unproven: 24 samples") for line in lines)
+    assert "unsupported" not in screen.export_text()
