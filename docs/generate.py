@@ -32,7 +32,11 @@ Where a section comes in several kinds, its key `name` says which one it is: `tr
 
 A duration is a number of epochs, or text such as `20 epochs`, `500 steps` or `1e6 samples`. `null` is YAML's word for
 "none". Relative paths start from the working directory unless a key says otherwise. `mobilenet-tf configs show NAME`
-prints a shipped config with every default filled in.
+prints a shipped config with every default filled in, `mobilenet-tf configs keys TASK` this page for one task.
+
+On the command line some keys have short names: `epochs=3` is the length of all stages together, which keep their
+proportions; `lr=0.01` the highest learning rate, with those of the other stages in proportion; `batch`, `size` (or
+`imgsz`), `backbone` and `root` stand for `train.batch_size`, `model.input_size`, `model.backbone` and `data.root`.
 
 This page is generated from the fields of `mobilenet_tf/config.py` and `tasks/*/config.py` by `{COMMAND}`.
 """
