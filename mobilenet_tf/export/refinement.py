@@ -90,7 +90,7 @@ def refined(
         is_rounded: whether weights are rounded and biases corrected.
         float_layers: the outputs of layers that stay in float32, whose weights and biases are not.
 
-    Raises RuntimeError or ValueError where LiteRT cannot run the file.
+    Raises RuntimeError or ValueError where LiteRT cannot run the file, or it computes NaN or infinity.
     """
     images, model = images[:IMAGES], tflite_objects.unpacked(content)
     first_layer.take_gray_levels(model)
@@ -123,6 +123,8 @@ def _observe(model: Any, images: Sequence[np.ndarray], say: Say) -> dict[int, Se
         interpreter.invoke()
         for tensor, found in seen.items():
             found.add(interpreter.get_tensor(tensor), random)
+    if not all(np.isfinite(found.highest).all() for found in seen.values()):
+        raise ValueError("the model must compute finite values")
     return seen
 
 

@@ -127,6 +127,13 @@ def test_a_network_without_rescaling_stays_as_it_is(images):
     assert not first_layer.take_gray_levels(model) and first_layer.ranges(model) == {}
 
 
+def test_what_is_not_finite_is_refused(images):
+    image = keras.Input((SIZE, SIZE, 3))
+    model = keras.Model(image, keras.layers.Conv2D(4, 3, bias_initializer=keras.initializers.Constant(np.nan))(image))
+    with pytest.raises(ValueError, match="finite"):
+        refinement.refined(converted(model), images)
+
+
 def test_the_bias_takes_up_what_rounding_makes_on_average(content, images, tmp_path):
     model = tflite_objects.unpacked(content)
     rounding.round_weights(model, images, refinement.WEIGHTS)
