@@ -639,13 +639,14 @@ def answer_files(
             file would be replaced that was not written here, or the first image cannot be read and the task compares
             the others with it.
     """
-    cfg, predictor = open_model(model, overrides, declaration, threads=threads, trust=trust)
-    inference = find_inference(cfg.task)(cfg, replace(selection, masks=selection.masks or masks is not None))
-    inference.check_options(coco=complete)
-    paths = find_images(patterns)
+    is_foreign(model)  # raises UserError where there is no model
+    paths = find_images(patterns)  # before TensorFlow may be imported
     if pictures and masks and pictures.resolve() == masks.resolve():
         raise UserError(f"drawn copies and masks must go to different places. Received: {pictures} for both")
     drawings, mask_files = (drawing_paths(paths, folder) if folder else {} for folder in (pictures, masks))
+    cfg, predictor = open_model(model, overrides, declaration, threads=threads, trust=trust)
+    inference = find_inference(cfg.task)(cfg, replace(selection, masks=selection.masks or masks is not None))
+    inference.check_options(coco=complete)
     return Answers(inference, predictor, paths, drawings, mask_files, complete)
 
 

@@ -185,6 +185,15 @@ def test_a_class_that_no_image_reaches_is_null_and_what_is_not_finite_too():
 # Options
 
 
+def test_images_that_are_not_there_are_told_without_tensorflow(models, tmp_path):
+    """Of a run too, whose network needs it."""
+    code = "import sys\nsys.modules['tensorflow'] = None\nfrom mobilenet_tf import cli\ncli.main()"
+    for options in (["nothing*.jpg"], ["x.png", "--masks", tmp_path, "--images", tmp_path]):
+        arguments = [sys.executable, "-c", code, "predict", models["segmentation"].parents[1], *options]
+        done = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 2 and done.stderr.startswith(("error: no image file", "error: --images and --masks"))
+
+
 @pytest.mark.parametrize(
     ("task", "options"),
     [
