@@ -11,7 +11,7 @@ from mobilenet_tf import workflow
 from mobilenet_tf.analysis import benchmark
 from mobilenet_tf.data import scenes
 from mobilenet_tf.export import convert, verification
-from mobilenet_tf.utils.console import plain
+from mobilenet_tf.utils.console import plain, print_table
 
 
 def run(folder: Path) -> dict:
@@ -28,7 +28,7 @@ def run(folder: Path) -> dict:
 
     console.rule("3  export to TFLite, float32 and int8, and compare with the float model")
     results = workflow.export_run(folder)
-    console.print(verification.table(results))
+    print_table(verification.table(results))
 
     console.rule("4  predict with the int8 file")
     images = scenes.write_folder(folder / "images", {"test": 12}, size=224, seed=7)
@@ -40,7 +40,7 @@ def run(folder: Path) -> dict:
     console.rule("5  benchmark")
     files = [folder / "exports" / result.file for result in results]
     latencies = benchmark.compare([folder, *files], threads=(1, 2), runs=30)
-    console.print(benchmark.table(latencies))
+    print_table(benchmark.table(latencies))
 
     console.rule(f"done in {time.perf_counter() - started:.0f} s")
     for name, path in {"plots": folder / "plots", "annotated images": folder / "predictions", "model": int8}.items():

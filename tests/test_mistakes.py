@@ -1,7 +1,10 @@
 """The mistakes of the first five minutes: what each is answered, in one line and before TensorFlow is imported."""
 
 import json
+import os
 import shlex
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -167,6 +170,14 @@ def test_versions_and_help(capsys):
     for arguments in (["-h"], ["train", "-h"], ["configs", "show", "-h"]):
         code, out, _ = call(capsys, *arguments)
         assert code == 0 and out.startswith("Usage: mobilenet-tf")
+
+
+def test_a_shell_completes_commands_and_configs():
+    for words, expected in (("mobilenet-tf eval", "evaluate"), ("mobilenet-tf train folder", "folder_v2")):
+        asked = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_MOBILENET_TF_COMPLETE": "complete_bash"}
+        command = [sys.executable, "-m", "mobilenet_tf"]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **asked})
+        assert done.stdout.split() == [expected], done.stderr
 
 
 def test_doctor_keeps_its_brackets(capsys, monkeypatch):

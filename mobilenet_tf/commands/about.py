@@ -11,6 +11,7 @@ import typer
 
 from mobilenet_tf.commands import options, printing
 from mobilenet_tf.commands.options import (
+    ConfigName,
     Json,
     Overrides,
 )
@@ -72,7 +73,7 @@ def list_configs(as_json: Json = False):
 
 
 def show_config(
-    name: Annotated[str, typer.Argument(help="The name of a shipped config or the path of a YAML file.")],
+    name: ConfigName,
     overrides: Overrides = None,
     as_json: Json = False,
 ):

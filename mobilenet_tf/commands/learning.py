@@ -11,6 +11,7 @@ import typer
 from mobilenet_tf.commands import options, printing
 from mobilenet_tf.commands.options import (
     Classes,
+    ConfigName,
     DataRoot,
     EndsIn,
     ImageSize,
@@ -42,7 +43,7 @@ def demo(
 
 
 def check_data(
-    config: Annotated[str, typer.Argument(help="The name of a shipped config or the path of a YAML file.")],
+    config: ConfigName,
     overrides: Overrides = None,
     folder: Annotated[
         Path | None, typer.Option(help="Folder for the sample images. Default: runs/check-<config>.")
@@ -63,7 +64,7 @@ def check_data(
 
 
 def train(
-    config: Annotated[str, typer.Argument(help="The name of a shipped config or the path of a YAML file.")],
+    config: ConfigName,
     overrides: Overrides = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="The run folder. Default: runs/<config>. An interrupted run is continued.")

@@ -53,12 +53,30 @@ WeightsOf = Annotated[
     str | None, typer.Option("--weights", help="For the name of a network: imagenet, or a .h5 file with its weights.")
 ]
 Architecture = Annotated[
-    str | None, typer.Option(help="For a checkpoint of PyTorch: torchvision's or timm's name of what it holds, such as mobilenet_v3_large.")
+    str | None,
+    typer.Option(
+        help="For a checkpoint of PyTorch: torchvision's or timm's name of what it holds, such as mobilenet_v3_large."
+    ),
 ]
 DataRoot = Annotated[Path | None, typer.Option("--data", help="The data set to score on; the same as data.root=PATH.")]
 Calibration = Annotated[
     Path | None,
     typer.Option(help="A folder of images for int8 to be calibrated on; the same as export.calibration=PATH."),
+]
+
+
+def _config_names(incomplete: str) -> list[str]:
+    """What a shell offers for the name of a config."""
+    from mobilenet_tf import config
+
+    return [name for name in config.shipped() if name.startswith(incomplete)]
+
+
+ConfigName = Annotated[
+    str,
+    typer.Argument(
+        help="The name of a shipped config or the path of a YAML file.", metavar="config", autocompletion=_config_names
+    ),
 ]
 ModelPath = Annotated[Path, typer.Argument(help=f"A run folder, a SavedModel or a {suffixes()} file.")]
 
