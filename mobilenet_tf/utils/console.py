@@ -147,12 +147,14 @@ def fit(table: Table, width: int) -> None:
     _, right, _, left = table.padding
     free = width - (left + right + (table.box is not None)) * len(table.columns) - 1
     columns = [[_text(cell) for cell in (*column.cells, column.footer)] for column in table.columns]
-    headers = [max(map(len, _text(column.header).split()), default=0) for column in table.columns]
-    wanted = [max([head, *map(len, cells)]) for head, cells in zip(headers, columns, strict=True)]
+    headers = [_text(column.header) for column in table.columns]
+    words = [max(map(len, header.split()), default=0) for header in headers]
     longest = [max(map(len, " ".join(cells).split()), default=0) for cells in columns]
-    foldable = [max(head, word, min(all_, NARROW)) for head, word, all_ in zip(headers, longest, wanted, strict=True)]
-    for floors in (foldable, headers):  # words are broken where folding is not enough
-        while sum(wanted) > free and (wide := [i for i, floor in enumerate(floors) if wanted[i] > floor]):
+    whole = [max([word, *map(len, cells)]) for word, cells in zip(words, columns, strict=True)]
+    folded = [max(word, part, min(all_, NARROW)) for word, part, all_ in zip(words, longest, whole, strict=True)]
+    wanted = [max(len(header), width) for header, width in zip(headers, whole, strict=True)]
+    for least in (whole, folded, words):  # headers are folded, then texts; words are broken where that is not enough
+        while sum(wanted) > free and (wide := [i for i, width in enumerate(least) if wanted[i] > width]):
             wanted[max(wide, key=lambda i: wanted[i])] -= 1
     for column, cells, room in zip(table.columns, columns, wanted, strict=True):
         column.min_width = column.max_width = None
