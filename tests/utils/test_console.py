@@ -65,7 +65,7 @@ def test_a_table_fits_the_terminal_without_breaking_a_name():
 
 def test_headers_are_folded_before_names_are_shortened():
     found = table(("a_name_of_thirty_characters.xy", "1.2", "ok"))
-    console.fit(found, 54)
+    console.fit(found, 52)
     screen = Console(width=80, record=True, file=io.StringIO())
     screen.print(found)
     assert "a_name_of_thirty_characters.xy" in screen.export_text(clear=False)
