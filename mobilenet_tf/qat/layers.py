@@ -276,11 +276,13 @@ class QuantizedRescaling(keras.layers.Rescaling):
 
     def call(self, inputs):
         pixels = tf.quantization.fake_quant_with_min_max_args(inputs, 0, MAX_UINT8)
-        scale, offset = np.asarray(self.scale, np.float32), np.asarray(self.offset, np.float32)  # [] or [C]
-        scaled = tf.quantization.fake_quant_with_min_max_args(pixels * scale, 0, float(np.max(MAX_UINT8 * scale)))
+        scale, offset = np.asarray(self.scale, np.float64), np.asarray(self.offset, np.float64)  # [] or [C]
+        scaled = pixels * scale.astype(np.float32)
+        scaled = tf.quantization.fake_quant_with_min_max_args(scaled, 0, float(np.max(MAX_UINT8 * scale)))
         low, high = float(np.min(offset)), float(np.max(MAX_UINT8 * scale + offset))
         # 254 LSBs lie between low and high: with 255, each gray level would lie halfway between two int8 values.
-        return tf.quantization.fake_quant_with_min_max_args(scaled + offset, low, high + (high - low) / 254)
+        moved = scaled + offset.astype(np.float32)
+        return tf.quantization.fake_quant_with_min_max_args(moved, low, high + (high - low) / 254)
 
 
 @keras.saving.register_keras_serializable(package="mobilenet_tf")

@@ -394,7 +394,8 @@ def test_progress_names_every_stage(tmp_path, monkeypatch):
     assert said[:2] == ["tracing the graph", "converting to TFLite"] and said[-1] == "checking the file"
     for stage, count in (("calibrating on", 100), ("comparing the layers on", 50), ("looking at", rounding.IMAGES)):
         assert {f"{stage} image {i} of {count}" for i in range(1, count + 1)} <= set(said)
-    assert {"equalizing channels", "quantizing", "rounding the weights of layer 1 of 3"} <= set(said)
+    assert {"equalizing channels", "quantizing"} <= set(said)
+    assert any(text.startswith("rounding the weights of layer 1 of ") for text in said)
 
 
 def test_a_terminal_shows_the_stage(monkeypatch):

@@ -33,9 +33,11 @@ def small(*, vector: bool = False) -> keras.Model:
     model = keras.Model(image, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
     random = np.random.default_rng(0)
     for layer in model.layers:
-        if isinstance(layer, layers.DepthwiseConv2D):
+        if layer.weights:
             kernel, bias = layer.get_weights()
-            layer.set_weights([kernel * random.uniform(0.05, 3, (kernel.shape[2], 1)), bias + 0.1])
+            if isinstance(layer, layers.DepthwiseConv2D):
+                kernel *= random.uniform(0.05, 3, (kernel.shape[2], 1))
+            layer.set_weights([kernel, bias + random.uniform(0.05, 0.15, bias.shape)])
     return model
 
 
