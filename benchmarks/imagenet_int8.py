@@ -24,7 +24,6 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from mobilenet_tf import qat
 from mobilenet_tf.data import preprocess
 from mobilenet_tf.export import convert
 from mobilenet_tf.inference.artifact import Metadata
@@ -35,7 +34,6 @@ from mobilenet_tf.training.intervals import wilson
 from mobilenet_tf.utils.progress import track
 
 SIZE, CROP = (224, 224), 0.875
-PERCENTILE = 99.99
 INT8 = "tflite_int8"
 # title -> (format, options of convert.export); the first is what others are compared with
 FILES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -43,7 +41,6 @@ FILES: dict[str, tuple[str, dict[str, Any]]] = {
     "float16": ("tflite_float16", {}),
     "int8 weights (dynamic)": ("tflite_dynamic", {}),
     "int8, TensorFlow's own": (INT8, {"refine": False}),
-    "int8, TensorFlow's own, ranges of 99.99 %": (INT8, {"percentile": True}),
     "int8, TensorFlow's own, 1 layer in float": (INT8, {"refine": False, "float_layers": 1}),
     "int8, TensorFlow's own, 2 layers in float": (INT8, {"refine": False, "float_layers": 2}),
     "int8, TensorFlow's own, 3 layers in float": (INT8, {"refine": False, "float_layers": 3}),
@@ -79,8 +76,6 @@ def make(model: keras.Model, path: Path, title: str, calibration: list[np.ndarra
     format, options = FILES[title]
     if path.exists():
         return path
-    if options.get("percentile"):
-        model, options, calibration = qat.calibrated(model, calibration, PERCENTILE), {}, []
     classes = [str(number) for number in range(model.output_shape[-1])]
     metadata = Metadata(task="classification", classes=classes, input_size=SIZE, outputs="logits")
     needs = convert.FORMATS[format].needs_calibration and calibration

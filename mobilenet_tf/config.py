@@ -550,8 +550,9 @@ class Export(Section):
     calibration_percentile: float | None = Field(
         default=None,
         gt=50,
-        lt=100,
-        description="Clip the activation ranges of tflite_int8 files to this percentile; null uses min/max",
+        le=100,
+        description="The percentile of the values of a tensor at which its range in tflite_int8 files ends; null: "
+        "99.99; 100 is the largest value",
     )
     dynamic_batch: bool = Field(
         default=False,
@@ -636,11 +637,6 @@ class Config(Section):
             )
         if self.quantize.qat and self.export.float_layers:
             raise ValueError(f"export.float_layers must be 0 with quantize.qat. Received: {self.export.float_layers}")
-        if self.export.calibration_percentile and (self.export.float_layers or self.quantize.qat):
-            raise ValueError(
-                "export.calibration_percentile must be null with export.float_layers or quantize.qat. "
-                f"Received: {self.export.calibration_percentile}"
-            )
         return self
 
     @classmethod

@@ -13,6 +13,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ def quantize(
     inputs: InputType = "float32",
     outputs: InputType | None = None,
     float_layers: Sequence[str] = (),
+    percentile: float = refinement.PERCENTILE,
     say: Say = lambda text: None,
 ) -> bytes:
     """Quantizes a float .tflite file that takes images in 0..255.
@@ -113,6 +115,7 @@ def quantize(
         images: float32 [H, W, C] in 0..255, for the formats that look at some: all but tflite_dynamic.
         inputs, outputs: the types of the file's inputs and outputs; outputs of None are of the inputs' type.
         float_layers: regular expressions; the operations whose outputs' names one of them matches stay in float32.
+        percentile: where the ranges of activations in tflite_int8 files end, see `refinement.refined`.
         say: is told the current step.
 
     Returns the content of a .tflite file. Operations that TFLite cannot compute in the precision stay in float32.
@@ -128,7 +131,8 @@ def quantize(
     if not is_prepared and (precision.is_refined or precision.rounding):
         images = _some(images)
         if precision.is_refined:
-            model = tflite_objects.unpacked(_checked(refinement.refined, tflite_objects.packed(model), images, say))
+            refined = partial(refinement.refined, percentile=percentile)
+            model = tflite_objects.unpacked(_checked(refined, tflite_objects.packed(model), images, say))
             is_prepared = True
         else:
             rounded = _checked(rounding.round_weights, model, images, precision.rounding, say)

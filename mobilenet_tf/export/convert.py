@@ -26,7 +26,7 @@ from tensorflow.lite.python.convert_phase import ConverterError
 
 from mobilenet_tf import qat
 from mobilenet_tf.export import ai_edge, onnx_gelu, quantize
-from mobilenet_tf.export.refinement import refined
+from mobilenet_tf.export.refinement import PERCENTILE, refined
 from mobilenet_tf.export.unsupported import unsupported_ops, with_layers
 from mobilenet_tf.inference import artifact, tflite_metadata
 from mobilenet_tf.inference.artifact import Metadata
@@ -68,7 +68,8 @@ class Job:
     float_layers: quantize.FloatLayers
     has_post_process: bool  # whether the model ends in the runtimes' own post-processing of detectors
     say: Say
-    refine: bool = True
+    percentile: float
+    refine: bool
 
 
 def export(
@@ -82,6 +83,7 @@ def export(
     float_layers: quantize.FloatLayers = 0,
     dynamic_batch: bool = False,
     engine: Engine | None = None,
+    percentile: float = PERCENTILE,
     refine: bool = True,
 ) -> Path:
     """Writes a model file that runs without this package, with the metadata inside, and checks that it runs.
@@ -101,6 +103,7 @@ def export(
             delegate of a phone takes.
         engine: what quantizes, "tensorflow" or "ai_edge"; None: the better one for the format. A model from
             quantization-aware training is TensorFlow's.
+        percentile: where the ranges of activations in a tflite_int8 file end, see `refinement.refined`.
         refine: whether TensorFlow's engine prepares the network by the calibration images before it makes a tflite_int8
             file, see `refinement`; False: as TensorFlow does it by itself.
 
@@ -127,7 +130,8 @@ def export(
         say("tracing the graph")
         saved = _trace(net, (batch, *metadata.input_size, 3), Path(folder) / "saved_model")
         with files.replacing(path, members=chosen.kind.members) as temporary:
-            job = Job(format, calibration, inputs, float_layers, metadata.ending.has_post_process, say, refine)
+            has_post_process = metadata.ending.has_post_process
+            job = Job(format, calibration, inputs, float_layers, has_post_process, say, percentile, refine)
             by_tensorflow = qat.is_prepared(model) or chosen.engine(engine) == "tensorflow"
             convert = resolve(chosen.convert) if by_tensorflow else to_ai_edge
             with _naming_layers(net):
@@ -307,7 +311,7 @@ def to_int8(saved: Path, path: Path, job: Job) -> None:
         path.write_bytes(quantize.trained(converter, job.inputs, outputs))
         return
     examples = partial(_representative, job.calibration, job.say)
-    refine = _refine(job.calibration, job.say) if job.refine else None
+    refine = _refine(job.calibration, job.say, job.percentile) if job.refine else None
     path.write_bytes(quantize.int8(converter, examples, job.inputs, outputs, job.float_layers, refine))
 
 
@@ -336,6 +340,7 @@ def to_ai_edge(saved: Path, path: Path, job: Job) -> None:
             inputs=job.inputs,
             outputs=outputs,
             float_layers=[ai_edge.exactly(name) for name in named],
+            percentile=job.percentile,
             say=job.say,
         )
     )
@@ -382,9 +387,10 @@ def _representative(
     say("quantizing")
 
 
-def _refine(calibration: Sequence[np.ndarray], say: Say) -> quantize.Refine:
+def _refine(calibration: Sequence[np.ndarray], say: Say, percentile: float = PERCENTILE) -> quantize.Refine:
     """Returns the function that prepares a float file for int8 by the calibration images."""
-    return partial(refined, images=[image for batch in calibration for image in batch], say=say)
+    images = [image for batch in calibration for image in batch]
+    return partial(refined, images=images, say=say, percentile=percentile)
 
 
 def _tensor_names(path: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ from mobilenet_tf.data.source import Source
 from mobilenet_tf.data.subsets import stratified
 from mobilenet_tf.data.unlabeled import read_some
 from mobilenet_tf.export import convert, verification
+from mobilenet_tf.export.refinement import PERCENTILE
 from mobilenet_tf.export.requantize import requantize
 from mobilenet_tf.foreign.class_order import with_classes
 from mobilenet_tf.foreign.declaration import Range
@@ -178,27 +179,20 @@ class KerasExporter(Exporter):
         """Whether a file of that format is calibrated on images, and not by what training has learned."""
         return super().needs_calibration(name) and not (convert.FORMATS[name].keeps_qat and self.is_qat)
 
-    @cached_property
-    def percentile_model(self):
-        """The model with fake quantization, its ranges clipped to `export.calibration_percentile`."""
-        network = qat.calibrated(self.network, self.calibration, self.cfg.export.calibration_percentile)
-        return self._serve(network)
-
     def write(self, name: str, path: Path, float_layers=None) -> Path:
         """Exports to the format of that name and returns the path; `float_layers` overrides the config's."""
         chosen, options = convert.FORMATS[name], self.cfg.export
-        by_percentile = chosen.keeps_qat and options.calibration_percentile and float_layers is None
-        needs = self.needs_calibration(name) and not by_percentile
         return convert.export(
-            self.percentile_model if by_percentile else self.model,
+            self.model,
             path,
             name,
             metadata=self.metadata,
-            calibration=self.calibration if needs else None,
+            calibration=self.calibration if self.needs_calibration(name) else None,
             dynamic_batch=options.dynamic_batch,
             inputs=options.inputs if options.inputs in chosen.input_types else "float32",
             float_layers=options.float_layers if float_layers is None else float_layers,
             engine=options.engine,
+            percentile=options.calibration_percentile or PERCENTILE,
         )
 
     def reference_for(self, name: str) -> tuple[Predictor, Scores]:

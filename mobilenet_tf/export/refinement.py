@@ -80,6 +80,7 @@ def refined(
     *,
     is_rounded: bool = True,
     float_layers: Sequence[str] = (),
+    percentile: float = PERCENTILE,
 ) -> bytes:
     """Returns a float .tflite file that computes the same, with weights and ranges that are good for int8.
 
@@ -89,6 +90,7 @@ def refined(
         say: is told the current step.
         is_rounded: whether weights are rounded and biases corrected.
         float_layers: the outputs of layers that stay in float32, whose weights and biases are not.
+        percentile: of the values of a tensor, at which its range ends, where a layer with weights follows.
 
     Raises RuntimeError or ValueError where LiteRT cannot run the file, or it computes NaN or infinity.
     """
@@ -102,7 +104,7 @@ def refined(
         rounding.round_weights(model, images, WEIGHTS, say)
         for tensor, values in kept:
             tflite_objects.store(model, tensor, values)
-    _set_ranges(model, seen, factors)
+    _set_ranges(model, seen, factors, percentile)
     return tflite_objects.packed(model)
 
 
@@ -143,9 +145,9 @@ def _computed(graph: Any) -> list[int]:
     return [i for i in found if graph.tensors[i].type == tflite_schema().TensorType.FLOAT32]
 
 
-def _set_ranges(model: Any, seen: dict[int, Seen], factors: dict[int, np.ndarray]) -> None:
+def _set_ranges(model: Any, seen: dict[int, Seen], factors: dict[int, np.ndarray], percentile: float) -> None:
     graph, inside = model.subgraphs[0], _before_layers(model)
-    ranges = {i: found.range(factors.get(i, 1.0), PERCENTILE if i in inside else 100) for i, found in seen.items()}
+    ranges = {i: found.range(factors.get(i, 1.0), percentile if i in inside else 100) for i, found in seen.items()}
     ranges |= dict.fromkeys(graph.inputs, (0.0, GRAY_LEVELS))
     ranges |= first_layer.ranges(model)
     for name, operator in operations(model, graph):

@@ -66,7 +66,9 @@ class Format:
             return "tensorflow"
         if wanted is not None and wanted not in self.engines:
             raise UserError(f"export.engine {no_engine(self, wanted)}")
-        return wanted or next((engine for engine in self.engines if _is_installed(engine)), self.engines[0])
+        if wanted is not None:
+            return wanted
+        return next((engine for engine in self.engines if _is_installed(engine)), self.engines[0])
 
 
 PREDICT = "mobilenet_tf.inference.predict"

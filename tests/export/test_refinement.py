@@ -152,9 +152,8 @@ def test_the_bias_takes_up_what_rounding_makes_on_average(content, images, tmp_p
     assert np.abs((rounded - exact).mean(0)).sum() < 0.7 * np.abs((nearest - exact).mean(0)).sum()
 
 
-def test_ranges_leave_out_rare_values_but_not_of_outputs(content, images, monkeypatch):
-    monkeypatch.setattr(refinement, "PERCENTILE", 95)
-    model = tflite_objects.unpacked(refinement.refined(content, images))
+def test_ranges_leave_out_rare_values_but_not_of_outputs(content, images):
+    model = tflite_objects.unpacked(refinement.refined(content, images, percentile=95))
     graph, seen = model.subgraphs[0], observed(model, images)
     ranges = {i: (graph.tensors[i].quantization.min[0], graph.tensors[i].quantization.max[0]) for i in seen}
     last = graph.outputs[0]

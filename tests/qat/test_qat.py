@@ -22,7 +22,7 @@ from mobilenet_tf.inference.tflite import open_tflite
 from mobilenet_tf.models.graph import leaves
 from mobilenet_tf.models.heads import classifier
 from mobilenet_tf.models.layers import LayerScale
-from mobilenet_tf.qat import calibrated, is_prepared, prepare, strip
+from mobilenet_tf.qat import is_prepared, prepare, strip
 from mobilenet_tf.qat.layers import FakeQuant, HardSigmoid
 from mobilenet_tf.tasks.detection.model import detector
 from mobilenet_tf.tasks.embedding.export import serving_model
@@ -242,22 +242,6 @@ def values(path, images) -> list[tuple[dict, np.ndarray]]:
         details = [d for d in interpreter.get_tensor_details() if d["dtype"] == np.int8 and d["quantization"][0]]
         rows.append([interpreter.get_tensor(d["index"]) for d in details])
     return [(detail, np.stack(each)) for detail, *each in zip(details, *rows, strict=True)]
-
-
-@pytest.mark.slow
-def test_calibration_leaves_rare_values_out_of_the_ranges(pair, images, tmp_path):
-    network, _ = pair("v2")
-    loud = np.concatenate([images, images])
-    half, most = (ranges(calibrated(network, [loud, loud], percentile)) for percentile in (75, 99.9))
-    for inner, outer in zip(half, most, strict=True):
-        if not inner.fixed:
-            assert outer.low <= inner.low <= 0 <= inner.high <= outer.high and outer.low < outer.high
-            assert inner.observer is None
-    path = convert.export(calibrated(network, [images], 99.9), tmp_path / "m.tflite", "tflite_int8", metadata=METADATA)
-    difference = load_predictor(path)(images) - outputs(network, images)["raw"]
-    assert np.abs(difference).mean() < 0.1 * outputs(network, images)["raw"].std()
-    with pytest.raises(UserError, match="calibration must hold images"):
-        calibrated(network, [], 99.9)
 
 
 @pytest.mark.parametrize(("inputs", "zero"), [("uint8", 0), ("int8", -128)])
