@@ -68,7 +68,8 @@ class Format:
             raise UserError(f"export.engine {no_engine(self, wanted)}")
         if wanted is not None:
             return wanted
-        return next((engine for engine in self.engines if _is_installed(engine)), self.engines[0])
+        installed: list[Engine] = [engine for engine in self.engines if _is_installed(engine)]
+        return (installed or self.engines)[0]
 
 
 PREDICT = "mobilenet_tf.inference.predict"
