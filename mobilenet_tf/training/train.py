@@ -81,7 +81,7 @@ def train(task: Callable[[Any], Task], cfg: Config, folder: Path | str, *, resum
         with locked(run_folder.path, "the run folder"):
             return _train(task(cfg), run_folder, resume)
     except BaseException:
-        if is_new:  # and empty as yet: a start that fails leaves nothing
+        if is_new and not run_folder.config.exists():  # a start that fails leaves nothing, a run that began all it has
             with contextlib.suppress(OSError):
                 run_folder.checkpoints.rmdir()
                 run_folder.path.rmdir()

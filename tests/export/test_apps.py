@@ -278,7 +278,10 @@ def test_a_real_browser_gives_the_same_outputs(name, exported, browser, runtime,
         page.close()
     assert not elsewhere and not faults
     for key, values in raw.items():
-        np.testing.assert_allclose(outputs[key], np.asarray(values).ravel(), rtol=1e-2, atol=2e-3, err_msg=key)
+        want, got = np.asarray(values), np.reshape(outputs[key], np.shape(values))
+        if "num_detections" in raw and want.ndim > 1:  # what stands behind the last detection is undefined
+            want, got = (rows[:, : int(raw["num_detections"][0])] for rows in (want, got))
+        np.testing.assert_allclose(got, want, rtol=1e-2, atol=2e-3, err_msg=key)
     classes = predictor.metadata.classes
     if cfg.task == "classification":
         best = classes[int(prediction["probabilities"].argmax())]

@@ -74,4 +74,5 @@ def test_a_family_exports(name, tmp_path):
     assert all(not result.unsupported_ops for result in results)
     assert plain.parity.max_diff < 1e-4 and onnx.parity.max_diff < 1e-4
     assert plain.parity.agreement == onnx.parity.agreement == 1
-    assert int8.parity.agreement >= 0.3  # random weights amplify the rounding of their first layers; chance is 0.1
+    # Random weights amplify the rounding of their first layers; answers that have nothing in common differ by 0.16
+    assert int8.parity.mean_diff < 0.1
