@@ -103,8 +103,8 @@ def describe(
         "train": {"stages": [{"learning_rate": 0.01}]},
     }
     for key, value in facts.settings.items():
-        section, _, name = key.partition(".")
-        values.setdefault(section, {})[name] = value
+        section, _, name = key.rpartition(".")
+        (values.setdefault(section, {}) if section else values)[name] = value
     cfg = config.override(values, list(overrides), facts.name)
     classes = [] if task == "embedding" else _classes(facts, declaration, count, cfg, classes_of)
     return Description(cfg, classes, _range(facts, declaration), ends_in, is_binary)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mobilenet_tf.foreign.checkpoints import SETTINGS
 from mobilenet_tf.foreign.declaration import Declaration, Range
 from mobilenet_tf.foreign.facts import NO_DATA, Facts, describe
 from mobilenet_tf.utils.errors import UserError
@@ -82,6 +83,15 @@ def test_the_classes_of_the_data_are_the_models_where_nobody_says_others():
     assert given.classes == ["k", "l", "m", "n"]
     with pytest.raises(UserError, match="--classes must give"):
         describe(FACTS, said, classes_of=lambda cfg: pytest.fail("no data is given"))
+
+
+def test_a_detector_of_torchvision_has_the_settings_of_its_config():
+    heads = {"class_logits": (None, 3234, 6), "box_regressions": (None, 3234, 4)}
+    settings = SETTINGS["ssdlite320_mobilenet_v3_large"]
+    facts = Facts("net.pth", (None, 320, 320, 3), heads, rescales=True, task="detection", settings=settings)
+    description = describe(facts, Declaration(classes="numbered"))
+    assert description.classes == list("01234"), "the first of the six logits is the background"
+    assert description.cfg.detections.iou_threshold == 0.55 and description.cfg.model.anchors.max_side == 1.0
 
 
 def test_one_output_is_the_second_of_two_classes():
