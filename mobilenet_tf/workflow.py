@@ -17,8 +17,9 @@ from mobilenet_tf.inference.formats import ONNX, TFLITE, find_kind
 from mobilenet_tf.prediction import Answers, batches, drawing_paths, find_images
 from mobilenet_tf.task import AS_USUAL, Inference, Selection, Task
 from mobilenet_tf.utils import files
+from mobilenet_tf.utils.class_names import listed
 from mobilenet_tf.utils.console import readable
-from mobilenet_tf.utils.errors import UserError, some
+from mobilenet_tf.utils.errors import UserError
 from mobilenet_tf.utils.progress import track
 from mobilenet_tf.utils.run_folder import RunFolder
 
@@ -243,10 +244,11 @@ def evaluate_model(
             load_predictor(model, threads=threads, trust=trust),
         )
     else:
-        if not is_foreign(model):
+        is_ours = not is_foreign(model)
+        if is_ours:
             config.check_paths(open_config(model, overrides), ("data.root", "data.split_file"))
         cfg, predictor = open_model(model, overrides, declaration, threads=threads, trust=trust)
-        cfg = cfg if is_foreign(model) else _with_splits_of_run(cfg, model, overrides)
+        cfg = _with_splits_of_run(cfg, model, overrides) if is_ours else cfg
     import numpy as np
 
     from mobilenet_tf.data.skipped import skipped_line
@@ -261,7 +263,7 @@ def evaluate_model(
         raw = predictor(np.zeros((1, *(predictor.input_size or cfg.model.input_size), 3), np.float32))
         width = raw.shape[-1] if isinstance(raw, np.ndarray) and raw.dtype.kind == "f" else len(source.classes)
         if width != len(source.classes):
-            raise UserError(f"{model} must have {_names(source.classes)} as its outputs. Received: {width} outputs")
+            raise UserError(f"{model} must have {listed(source.classes)} as its outputs. Received: {width} outputs")
     metric = task.metric(source)
     for note in source.notes:
         print(readable(note))
@@ -438,7 +440,7 @@ def import_model(
     overrides: Sequence[str] = (),
     trust: bool = False,
 ) -> Metadata:
-    """Turns a model of others into a .keras file of this package, which then trains, evaluates and exports as ours.
+    """Turns a model of others into a .keras file of this package, which then evaluates, predicts and exports as ours.
 
     Args:
         source: a .keras or .h5 file, a checkpoint of PyTorch, or the name of a network.
@@ -678,7 +680,3 @@ def _sample_batches(model: Path, patterns: Sequence[str]):
     transform = find_task(cfg.task)(cfg).transform(training=False)
     for batch in batches(track(paths, "find dead channels"), lambda path: images.read(path, cfg.data.rendering)):
         yield np.stack([transform(cast("Sample", {"image": image}))["image"] for _, image in batch])
-
-
-def _names(classes: Sequence[str]) -> str:
-    return f"{len(classes)} classes {some(classes, 4)}"

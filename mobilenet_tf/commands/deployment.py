@@ -79,7 +79,10 @@ def export(
     """
     from mobilenet_tf.workflow import export_run
 
-    options.check_app(app)
+    if app:
+        from mobilenet_tf.export.apps import check_kind
+
+        check_kind(app)
     declaration = options.declaration(task, classes, input_range, ends_in, size, weights, architecture)
     given = {
         "overrides": options.with_paths(overrides, data, calibration),
@@ -140,7 +143,7 @@ def import_model(
     data: DataRoot = None,
     as_json: Json = False,
 ):
-    """Turn a model of others into a .keras file that evaluates, exports and fine-tunes like one of this package."""
+    """Turn a model of others into a .keras file that evaluates, predicts and exports like one of this package."""
     from mobilenet_tf.workflow import import_model
 
     declaration = options.declaration(task, classes, input_range, ends_in, size, weights, architecture)

@@ -14,7 +14,6 @@ from mobilenet_tf.utils.errors import UserError
 if TYPE_CHECKING:
     from mobilenet_tf.foreign.declaration import Declaration
 
-APPS = ("web", "android")  # of export/apps.py
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of config values, such as train.batch_size=16."),
@@ -118,9 +117,3 @@ def numbers(text: str, separator: str, option: str, counts: tuple[int, ...]) -> 
         wanted = " or ".join(separator.join(["N"] * count) for count in counts)
         raise UserError(f"{option} must look like {wanted} with whole numbers above 0. Received: {text}")
     return [int(part) for part in parts]
-
-
-def check_app(app: str | None) -> None:
-    """Raises UserError for the name of a program that cannot be written around a file."""
-    if app is not None and app not in APPS:
-        raise UserError(f"--app must be one of {', '.join(APPS)}. Received: {app}")

@@ -21,6 +21,7 @@ import numpy as np
 
 from mobilenet_tf.export import refinement, rounding, tflite_objects
 from mobilenet_tf.export.rounding import Rounding
+from mobilenet_tf.export.tflite_objects import CHANNELS
 from mobilenet_tf.inference.formats import InputType
 from mobilenet_tf.inference.tflite import MAX_BYTES, open_tflite
 from mobilenet_tf.inference.tflite_schema import tflite_schema
@@ -58,7 +59,6 @@ PRECISIONS = {
     "tflite_int8": Precision(8, 8, is_refined=True),
     "tflite_int16": Precision(8, 16, FEW_INPUTS),
 }
-CHANNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}  # axis of their weights
 MAX_BIAS = 2.0**30  # of an int32 bias, in steps of it; the library clips larger ones
 MIN_AMPLITUDE = (
     2.0**-16
@@ -74,6 +74,7 @@ def quantize_tflite(
     scale: float | Sequence[float] = 1.0,
     offset: float | Sequence[float] = 0.0,
     float_layers: Sequence[str] = (),
+    percentile: float = refinement.PERCENTILE,
     say: Say = lambda text: None,
 ) -> bytes:
     """Quantizes a float .tflite file of any origin.
@@ -85,14 +86,14 @@ def quantize_tflite(
         inputs: as for `quantize`.
         scale, offset: what turns images in 0..255 into the model's input, image * scale + offset, see
             `tflite_objects.rescaled`.
-        float_layers, say: as for `quantize`.
+        float_layers, percentile, say: as for `quantize`.
 
     Returns the content of a .tflite file that takes images in 0..255. Raises UserError for a damaged file, one that is
     quantized already, and as `quantize` does.
     """
     open_tflite(path)
     content = _checked(tflite_objects.rescaled, files.read_bytes(Path(path), MAX_BYTES), scale, offset)
-    return quantize(content, format, images, inputs=inputs, float_layers=float_layers, say=say)
+    return quantize(content, format, images, inputs=inputs, float_layers=float_layers, percentile=percentile, say=say)
 
 
 def quantize(

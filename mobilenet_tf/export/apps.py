@@ -59,8 +59,7 @@ def write_app(kind: str, folder: Path, models: Sequence[Path], examples: Sequenc
     Raises:
         UserError: the kind is unknown, or no file can be run by it; the line says why.
     """
-    if kind not in APPS:
-        raise UserError(f"--app must be one of {', '.join(APPS)}. Received: {kind}")
+    check_kind(kind)
     usable = [path for path in models if path.suffix == ".tflite" and _input_type(path) in ("float32", "uint8")]
     if not usable:
         names = ", ".join(path.name for path in models) or "no files"
@@ -75,6 +74,12 @@ def write_app(kind: str, folder: Path, models: Sequence[Path], examples: Sequenc
             f"export.outputs. Received: {metadata.outputs}"
         )
     return APPS[kind](folder, metadata, usable, examples)
+
+
+def check_kind(kind: str) -> None:
+    """Raises UserError for the name of a program that cannot be written around a file."""
+    if kind not in APPS:
+        raise UserError(f"--app must be one of {', '.join(APPS)}. Received: {kind}")
 
 
 def _input_type(path: Path) -> str:

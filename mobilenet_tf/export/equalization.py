@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from mobilenet_tf.export import tflite_objects
-from mobilenet_tf.export.tflite_objects import constant, operations
+from mobilenet_tf.export.tflite_objects import CHANNELS, constant, operations
 from mobilenet_tf.inference.tflite_schema import tflite_schema
 
 RELU6 = 6.0
@@ -30,7 +30,6 @@ MAX_FACTOR = 64.0  # channels of almost nothing would make weights of almost not
 # A depthwise convolution has a step for the weights of each channel, so it bears any factor. All other layers have one
 # step for the weights of many channels, which grow unequal by the factors: they get the root, and no more than 4.
 MAX_FACTOR_OF_MIXED = 4.0
-CHANNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}  # axis of the outputs in the weights
 INPUTS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 1}  # axis of the inputs
 # Operations f with f(factor * x) = factor * f(x) for each channel
 ALIKE = {"PAD", "MEAN", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"}
@@ -99,7 +98,7 @@ def _multiply(model: Any, tensor: Any, factors: np.ndarray, axis: int) -> None:
 def _groups(model: Any) -> list[Group]:
     graph = model.subgraphs[0]
     groups: dict[int, Group] = {}
-    shared = Counter(graph.tensors[i].buffer for operator in graph.operators for i in operator.inputs if i >= 0)
+    shared = tflite_objects.buffer_uses(graph)
 
     def group_of(tensor: int) -> Group:
         return groups.setdefault(tensor, Group([tensor]))
@@ -121,7 +120,7 @@ def _groups(model: Any) -> list[Group]:
     for name, operator in operations(model, graph):
         read = [i for i in operator.inputs if i >= 0 and not _is_constant(model, graph.tensors[i])]
         clips = _clips(name, operator)
-        if clips is not None and name in CHANNELS and _is_layer(model, name, operator, shared):
+        if clips is not None and name in INPUTS and _is_layer(model, name, operator, shared):
             group_of(operator.inputs[0]).readers.append((name, operator))
             group_of(operator.outputs[0]).writers.append((name, operator))
         elif clips is not None and _keeps_channels(model, name, operator, read):

@@ -230,4 +230,5 @@ class TfliteExporter(Exporter):
             calibration=self.calibration if chosen.needs_calibration else None,
             inputs=options.inputs if options.inputs in chosen.input_types else "float32",
             wanted=self.range,
+            percentile=options.calibration_percentile or PERCENTILE,
         )

@@ -109,7 +109,8 @@ def _keep_subtraction(model: Any, operators: list[Any], edge: float) -> None:
     result = last.outputs[0]
     graph.operators = [op for op in graph.operators if not any(op is other for other in operators)]
     if edge:
-        graph.operators.insert(0, tflite_objects.subtraction(model, graph.inputs[0], edge, result))
+        level = np.array([edge], np.float32)
+        graph.operators.insert(0, tflite_objects.with_constant(model, "SUB", graph.inputs[0], level, result))
         return
     for operator in graph.operators:
         operator.inputs = [graph.inputs[0] if i == result else i for i in operator.inputs]

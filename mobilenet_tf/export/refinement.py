@@ -13,7 +13,6 @@ values stretch the range. So, in this order:
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +24,6 @@ from mobilenet_tf.export.equalization import equalize
 from mobilenet_tf.export.rounding import Rounding
 from mobilenet_tf.export.tflite_objects import constant, operations
 from mobilenet_tf.inference.tflite_schema import tflite_schema
-from mobilenet_tf.utils.console import quiet
 
 PERCENTILE = 99.99  # of the values of a tensor; its range ends there
 IMAGES = 100  # that are looked at
@@ -110,19 +108,9 @@ def refined(
 
 def _observe(model: Any, images: Sequence[np.ndarray], say: Say) -> dict[int, Seen]:
     """Runs the model on the images and looks at all tensors that it computes."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    graph, random = model.subgraphs[0], np.random.default_rng(0)
-    seen = {i: Seen() for i in _computed(graph)}
-    with quiet(), warnings.catch_warnings(action="ignore"):
-        interpreter = Interpreter(
-            model_content=tflite_objects.packed(model), num_threads=2, experimental_preserve_all_tensors=True
-        )
-        interpreter.allocate_tensors()
-    for count, image in enumerate(images, 1):
-        say(f"calibrating on image {count} of {len(images)}")
-        interpreter.set_tensor(graph.inputs[0], np.ascontiguousarray(image, np.float32)[None])
-        interpreter.invoke()
+    random = np.random.default_rng(0)
+    seen = {i: Seen() for i in _computed(model.subgraphs[0])}
+    for interpreter in tflite_objects.runs(model, images, say, "calibrating on"):
         for tensor, found in seen.items():
             found.add(interpreter.get_tensor(tensor), random)
     if not all(np.isfinite(found.highest).all() for found in seen.values()):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from mobilenet_tf.export import ai_edge, tflite_objects
 from mobilenet_tf.export.convert import Images, check_finite, check_inputs, check_path, checked_calibration, progress
+from mobilenet_tf.export.refinement import PERCENTILE
 from mobilenet_tf.foreign.declaration import Range
 from mobilenet_tf.inference import artifact, tflite_metadata
 from mobilenet_tf.inference.artifact import Metadata
@@ -26,6 +28,7 @@ def requantize(
     wanted: Range,
     calibration: Images | None = None,
     inputs: InputType = "float32",
+    percentile: float = PERCENTILE,
 ) -> Path:
     """Writes a .tflite file that takes images in 0..255, quantized to a format by ai-edge-quantizer.
 
@@ -35,7 +38,7 @@ def requantize(
         format: "tflite", which changes the range of the input alone, or one of `ai_edge.PRECISIONS`.
         metadata: is written into the file.
         wanted: what the source takes instead of 0..255.
-        calibration, inputs: as for `convert.export`.
+        calibration, inputs, percentile: as for `convert.export`.
 
     Returns the path. Raises UserError for another format, a file that is quantized already, and a missing extra.
     """
@@ -50,10 +53,12 @@ def requantize(
     batches = None if calibration is None else checked_calibration(calibration, metadata.input_size)
     scale, offset = (values[0] if len(values) == 1 else values for values in (wanted.scale, wanted.offset))
     with progress(f"export {path.name}") as say, files.replacing(path) as temporary:
-        content = tflite_objects.rescaled(files.read_bytes(source, MAX_BYTES), scale, offset)
-        if format != FLOAT:
-            images = (image for batch in batches or () for image in batch)
-            content = ai_edge.quantize(content, format, images, inputs=inputs, say=say)
+        if format == FLOAT:
+            content = tflite_objects.rescaled(files.read_bytes(source, MAX_BYTES), scale, offset)
+        else:
+            images = [image for batch in batches or () for image in batch]
+            given: dict[str, Any] = {"inputs": inputs, "percentile": percentile, "say": say}
+            content = ai_edge.quantize_tflite(source, format, images, scale=scale, offset=offset, **given)
         temporary.write_bytes(content)
         tflite_metadata.embed(temporary, metadata)
         artifact.write(temporary, metadata)

@@ -7,8 +7,6 @@ arXiv:2210.17323), and what is left of it on average by the bias (Nagel et al. 2
 
 from __future__ import annotations
 
-import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +16,6 @@ import numpy as np
 from mobilenet_tf.export import tflite_objects
 from mobilenet_tf.export.tflite_objects import constant, operations
 from mobilenet_tf.inference.tflite_schema import tflite_schema
-from mobilenet_tf.utils.console import quiet
 
 IMAGES, POSITIONS = 32, 128  # images that are looked at, and the most positions in each
 POSITIONS_PER_INPUT = 4  # so many are enough where outputs have few inputs
@@ -97,11 +94,11 @@ def round_weights(
         step = _steps(layer.weights, wanted.levels, products.diagonal(axis1=1, axis2=2)[:, None])
         rounded = _gptq(layer.weights, products, step, wanted.levels)
         weights = graph.tensors[layer.operator.inputs[1]]
-        _store(model, weights, _as_stored(rounded, layer, weights.shape))
+        tflite_objects.store(model, weights, _as_stored(rounded, layer, weights.shape))
         bias = constant(model, graph, layer.operator, 2)
         if bias is not None:
             shift = ((layer.weights - rounded) @ mean[:, :, None]).reshape(bias.shape)
-            _store(model, graph.tensors[layer.operator.inputs[2]], bias + shift)
+            tflite_objects.store(model, graph.tensors[layer.operator.inputs[2]], bias + shift)
         shape = [1] * len(weights.shape)
         shape[-1 if layer.is_depthwise else 0] = step.size
         output = graph.tensors[layer.operator.outputs[0]].name.decode()
@@ -113,7 +110,7 @@ def _layers(model: Any, wanted: Rounding) -> list[Layer]:
     """Returns the operations whose weights are to be rounded, and whose inputs can be looked at."""
     found = []
     graph = model.subgraphs[0]
-    uses = Counter(graph.tensors[i].buffer for op in graph.operators for i in op.inputs if i >= 0)
+    uses = tflite_objects.buffer_uses(graph)
     for name, operator in operations(model, graph):
         weights = constant(model, graph, operator, 1) if name in wanted.operations else None
         if weights is None or weights.size < wanted.min_weights or uses[graph.tensors[operator.inputs[1]].buffer] > 1:
@@ -141,19 +138,9 @@ def _as_stored(weights: np.ndarray, layer: Layer, shape: Sequence[int]) -> np.nd
 
 def _observe(model: Any, layers: list[Layer], images: Sequence[np.ndarray], say: Say) -> None:
     """Runs the model on the images and adds to each layer the inputs at some positions of its output."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    graph, random = model.subgraphs[0], np.random.default_rng(0)
-    with quiet(), warnings.catch_warnings(action="ignore"):
-        interpreter = Interpreter(
-            model_content=tflite_objects.packed(model), num_threads=2, experimental_preserve_all_tensors=True
-        )
-        interpreter.allocate_tensors()
-        sizes = {detail["index"]: detail["shape"] for detail in interpreter.get_tensor_details()}
-    for count, image in enumerate(images, 1):
-        say(f"looking at image {count} of {len(images)}")
-        interpreter.set_tensor(graph.inputs[0], np.ascontiguousarray(image, np.float32)[None])
-        interpreter.invoke()
+    random, sizes = np.random.default_rng(0), {}
+    for interpreter in tflite_objects.runs(model, images, say, "looking at"):
+        sizes = sizes or {detail["index"]: detail["shape"] for detail in interpreter.get_tensor_details()}
         for layer in layers:
             source = interpreter.get_tensor(layer.operator.inputs[0])
             size = sizes[layer.operator.outputs[0]]
@@ -233,13 +220,3 @@ def _gptq(weights: np.ndarray, products: np.ndarray, step: np.ndarray, levels: i
             errors[:, :, i - start : i - start + 1] = error
         left[:, :, end:] -= errors @ passes[:, start:end, end:]
     return np.take_along_axis(rounded, np.argsort(order, axis=1)[:, None], 2)
-
-
-def _store(model: Any, tensor: Any, values: np.ndarray) -> None:
-    """Gives a constant other values, in a buffer of its own."""
-    buffer = tflite_schema().BufferT(values.astype(np.float32).reshape(-1).view(np.uint8))
-    if sum(other.buffer == tensor.buffer for graph in model.subgraphs for other in graph.tensors) > 1:
-        model.buffers.append(buffer)
-        tensor.buffer = len(model.buffers) - 1
-    else:
-        model.buffers[tensor.buffer] = buffer

@@ -6,7 +6,9 @@ op_version.cc.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import flatbuffers
@@ -14,6 +16,7 @@ import numpy as np
 
 from mobilenet_tf.inference import tflite_metadata
 from mobilenet_tf.inference.tflite_schema import text, tflite_schema
+from mobilenet_tf.utils.console import quiet
 from mobilenet_tf.utils.errors import UserError
 
 SIGNATURE = "serving_default"  # the name of the signature in a file that had none
@@ -52,6 +55,7 @@ VERSIONS = {
 }
 QUANTIZE_TO_INT16 = 2  # the version of QUANTIZE for an int16 output
 MUL_BY_MORE = 3  # the version of MUL where one step of the product is more than one of the output
+CHANNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}  # axis of weights' outputs
 DATA_INPUT = {"SPLIT": 1, "TRANSPOSE_CONV": 2}  # which input holds the activations, where it is not the first
 
 
@@ -151,15 +155,43 @@ def store(model: Any, tensor: Any, values: np.ndarray) -> None:
         model.buffers[tensor.buffer] = buffer
 
 
-def subtraction(model: Any, source: int, value: float, target: int) -> Any:
-    """Returns an operation that puts tensor `source` minus a number into tensor `target`; the caller inserts it."""
+def buffer_uses(graph: Any) -> Counter[int]:
+    """Returns how often the operations of a graph read each buffer."""
+    return Counter(graph.tensors[i].buffer for operator in graph.operators for i in operator.inputs if i >= 0)
+
+
+def runs(model: Any, images: Sequence[np.ndarray], say: Callable[[str], None], step: str) -> Iterator[Any]:
+    """Runs a ModelT with one input on images [H, W, C]; yields LiteRT's interpreter after each, with all tensors.
+
+    `say` is told the step before each image.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    with quiet(), warnings.catch_warnings(action="ignore"):
+        interpreter = Interpreter(model_content=packed(model), num_threads=2, experimental_preserve_all_tensors=True)
+        interpreter.allocate_tensors()
+    for count, image in enumerate(images, 1):
+        say(f"{step} image {count} of {len(images)}")
+        interpreter.set_tensor(model.subgraphs[0].inputs[0], np.ascontiguousarray(image, np.float32)[None])
+        interpreter.invoke()
+        yield interpreter
+
+
+def with_constant(model: Any, name: str, source: int, values: np.ndarray, target: int) -> Any:
+    """Returns the operation MUL, ADD or SUB of tensor `source` and a constant, into tensor `target`.
+
+    The caller inserts it.
+    """
     schema = tflite_schema()
-    name = model.subgraphs[0].tensors[target].name + b"/subtracted"
-    number = _add_constant(model, name, np.array([value], np.float32))
-    model.operatorCodes.append(_code(schema.BuiltinOperator.SUB))
+    stem = model.subgraphs[0].tensors[target].name
+    number = _add_constant(model, stem + f"/{name.lower()}_by".encode(), values)
+    model.operatorCodes.append(_code(getattr(schema.BuiltinOperator, name)))
     operator = schema.OperatorT(len(model.operatorCodes) - 1, [source, number], [target])
-    operator.builtinOptionsType = schema.BuiltinOptions.SubOptions
-    operator.builtinOptions = schema.SubOptionsT(potScaleInt16=False)
+    kind = f"{name.capitalize()}Options"
+    operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
+    operator.builtinOptions = getattr(schema, f"{kind}T")()
+    if hasattr(operator.builtinOptions, "potScaleInt16"):
+        operator.builtinOptions.potScaleInt16 = False
     return operator
 
 
@@ -228,27 +260,17 @@ def rescaled(content: bytes, scale: float | Sequence[float], offset: float | Seq
     tensor = graph.tensors[number]
     shape = [int(size) for size in tensor.shape]
     factors, offsets = (_per_channel(name, value, shape) for name, value in (("scale", scale), ("offset", offset)))
-    schema = tflite_schema()
-    options = [
-        ("MUL", factors, 1.0, schema.MulOptionsT()),
-        ("ADD", offsets, 0.0, schema.AddOptionsT(potScaleInt16=False)),
-    ]
-    steps = [(name, values, option) for name, values, neutral, option in options if (values != neutral).any()]
+    options = [("MUL", factors, 1.0), ("ADD", offsets, 0.0)]
+    steps = [(name, values) for name, values, neutral in options if (values != neutral).any()]
     if not steps:
         return packed(model)
     name, tensor.name = tensor.name, tensor.name + b"/rescaled"
     source = entry = _add_tensor(model, name, tensor)
     operators = []
-    for i, (operation, values, option) in enumerate(steps):
+    for i, (operation, values) in enumerate(steps):
         last = i == len(steps) - 1
         target = number if last else _add_tensor(model, name + f"/{operation.lower()}".encode(), tensor)
-        constant = _add_constant(model, name + f"/{operation.lower()}_by".encode(), values)
-        code = getattr(schema.BuiltinOperator, operation)
-        model.operatorCodes.append(_code(code))
-        operator = schema.OperatorT(len(model.operatorCodes) - 1, [source, constant], [target])
-        operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(option).__name__[:-1])
-        operator.builtinOptions = option
-        operators.append(operator)
+        operators.append(with_constant(model, operation, source, values, target))
         source = target
     graph.operators = operators + graph.operators
     graph.inputs = [entry]

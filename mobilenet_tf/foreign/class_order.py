@@ -11,7 +11,8 @@ import numpy as np
 from mobilenet_tf.data.folder_names import standard_form
 from mobilenet_tf.inference.endings import Named
 from mobilenet_tf.inference.predict import Predictor
-from mobilenet_tf.utils.errors import UserError, some
+from mobilenet_tf.utils.class_names import listed
+from mobilenet_tf.utils.errors import UserError
 
 
 def with_classes(predictor: Predictor, wanted: Sequence[str]) -> Predictor:
@@ -34,10 +35,10 @@ def with_classes(predictor: Predictor, wanted: Sequence[str]) -> Predictor:
     places = {each: place for place, each in enumerate(own)}
     if not set(others) <= set(places):
         raise UserError(
-            f"the classes of the data must be those of {name}: {_listed(classes)}. Received: {_listed(wanted)}"
+            f"the classes of the data must be those of {name}: {listed(classes)}. Received: {listed(wanted)}"
         )
     warnings.warn(
-        f"{name} has {_listed(classes)}; the data has {_listed(wanted)}, which are matched by their names", stacklevel=3
+        f"{name} has {listed(classes)}; the data has {listed(wanted)}, which are matched by their names", stacklevel=3
     )
     order = [places[each] for each in others]
     metadata = replace(predictor.metadata, classes=list(wanted))
@@ -63,7 +64,3 @@ def _detections(outputs: Named, order: Sequence[int]) -> Named:
         result["detection_classes"][image, : len(found)] = kept
         result["num_detections"][image] = len(found)
     return result
-
-
-def _listed(classes: Sequence[str]) -> str:
-    return f"{len(classes)} classes {some(classes, 4)}"

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from mobilenet_tf.inference.endings import SHARED
+from mobilenet_tf.models.specs import IMAGENET_MEAN, IMAGENET_STD
 from mobilenet_tf.utils.class_names import check_characters, unique
 from mobilenet_tf.utils.errors import UserError, short, some
 from mobilenet_tf.utils.text_files import read_json, read_lines
@@ -20,7 +21,7 @@ ENDINGS: tuple[str, ...] = get_args(Ending)
 TASKS = ("classification", "attributes", "embedding", "segmentation", "detection")
 MAX_CATEGORY = 10_000
 NUMBERED = "numbered"  # instead of a file with class names: the numbers from 0
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of images in 0..1; torchvision's
+GRAY = (0.299, 0.587, 0.114)  # the shares of red, green and blue, ITU-R BT.601, as Pillow has them
 CAFFE_MEAN = (103.939, 116.779, 123.68)  # of blue, green and red in 0..255; keras.applications' ResNet and VGG
 CANDIDATES = ("0..255", "-1..1", "0..1", "torch", "caffe")  # the ranges that networks are commonly trained with
 

@@ -13,15 +13,31 @@ from mobilenet_tf.config import Config
 from mobilenet_tf.data import preprocess
 from mobilenet_tf.data.unlabeled import read_some
 from mobilenet_tf.foreign.declaration import CANDIDATES, Declaration
-from mobilenet_tf.foreign.facts import Description
+from mobilenet_tf.foreign.facts import Description, MissingRangeError
 from mobilenet_tf.inference.endings import SHARED, softmax
-from mobilenet_tf.utils.errors import short
+from mobilenet_tf.utils.errors import UserError, short
 
 MOST_PICTURES = 32
 DRAWN = 16  # scenes that are drawn where there are no pictures
 SATURATED = 0.99  # probability from which an answer counts as saturated
 
 Answer = Callable[[np.ndarray], Any]  # images in 0..255 [N, H, W, 3] -> outputs [N, ..., C]
+
+
+def ask(
+    describe: Callable[[Declaration], Description],
+    network: Callable[[Description], Answer],
+    declaration: Declaration,
+) -> Description:
+    """The description of a model by what is said of it; arguments as for `evidence`.
+
+    Raises UserError where something is missing; where it is the range, with what the network answers under each.
+    """
+    try:
+        return describe(declaration)
+    except MissingRangeError as error:
+        answers = evidence(describe, network, declaration)
+        raise UserError(str(error).replace("Received: none", f"{answers}. Received: none")) from None
 
 
 def evidence(

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from mobilenet_tf.foreign.declaration import Range
+from mobilenet_tf.foreign.declaration import GRAY, Range
 from mobilenet_tf.foreign.facts import Description, Facts
 from mobilenet_tf.models import graph
 from mobilenet_tf.models.layers import FlipChannels
@@ -20,7 +20,6 @@ PASSING = (  # what changes neither the meaning of values nor their range
     layers.Dropout, layers.Flatten, layers.Reshape, layers.Identity, layers.Resizing, layers.UpSampling2D,
     layers.Cropping2D,
 )  # fmt: skip
-GRAY = (0.299, 0.587, 0.114)  # the shares of red, green and blue, ITU-R BT.601, as Pillow has them
 WIDEST = 255.0  # of what 0..255 becomes inside; a wider span means that the layer expects smaller values
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from flatbuffers import flexbuffers
 
 from mobilenet_tf.config import Config
-from mobilenet_tf.foreign.declaration import Declaration, Range
-from mobilenet_tf.foreign.evidence import evidence
-from mobilenet_tf.foreign.facts import Description, Facts, MissingRangeError, describe
+from mobilenet_tf.foreign.declaration import GRAY, Declaration, Range
+from mobilenet_tf.foreign.evidence import ask
+from mobilenet_tf.foreign.facts import Description, Facts, describe
 from mobilenet_tf.inference import tflite_metadata
 from mobilenet_tf.inference.endings import Named
 from mobilenet_tf.inference.formats import TFLITE
@@ -61,11 +61,7 @@ def open_predictor(
     def adapted(description: Description) -> Predictor:
         return _adapted(predictor, description)
 
-    try:
-        description = described(declaration)
-    except MissingRangeError as error:
-        answers = evidence(described, adapted, declaration)
-        raise UserError(str(error).replace("Received: none", f"{answers}. Received: none")) from None
+    description = ask(described, adapted, declaration)
     return adapted(description), description
 
 
@@ -77,7 +73,7 @@ def _adapted(predictor: Predictor, description: Description) -> Predictor:
     def run(images: np.ndarray) -> Named:
         inputs = description.range(images)
         if channels == 1:
-            inputs = inputs @ np.array([[0.299], [0.587], [0.114]], np.float32)
+            inputs = inputs @ np.array(GRAY, np.float32)[:, None]
         outputs: Named = predictor.run(inputs)
         if names:
             outputs = dict(zip(map(str, names), _in_order(outputs), strict=True))

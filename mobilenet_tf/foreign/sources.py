@@ -12,8 +12,8 @@ import keras
 from mobilenet_tf.config import Config
 from mobilenet_tf.foreign import checkpoints, named, saved_model
 from mobilenet_tf.foreign.declaration import Declaration
-from mobilenet_tf.foreign.evidence import evidence
-from mobilenet_tf.foreign.facts import Description, Facts, MissingRangeError, describe
+from mobilenet_tf.foreign.evidence import ask
+from mobilenet_tf.foreign.facts import Description, Facts, describe
 from mobilenet_tf.foreign.keras_model import adapted, facts_of
 from mobilenet_tf.inference import artifact
 from mobilenet_tf.inference.artifact import Metadata
@@ -60,11 +60,7 @@ def open_source(
     def network(description: Description) -> keras.Model:
         return adapted(model, facts, description)
 
-    try:
-        description = described(declaration)
-    except MissingRangeError as error:
-        answers = evidence(described, lambda each: keras_predictor(network(each)), declaration)
-        raise UserError(str(error).replace("Received: none", f"{answers}. Received: none")) from None
+    description = ask(described, lambda each: keras_predictor(network(each)), declaration)
     return Opened(network(description), description.metadata, isinstance(model, keras.Model))
 
 

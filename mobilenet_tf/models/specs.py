@@ -27,6 +27,7 @@ from mobilenet_tf.utils.errors import UserError
 
 BN_EPSILON = 1e-3  # of the BatchNormalization of heads and, unless a table says another, of networks; Keras, TF OD
 TORCH_EPSILON = 1e-5  # torch.nn.BatchNorm2d's own
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of pixels in 0..1; PyTorch's networks
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from mobilenet_tf.utils.errors import UserError
+from mobilenet_tf.utils.errors import UserError, some
 
 # Control characters, and whatever some reader of lines takes for the end of one: names stand one a line in labels.txt
 # inside .tflite files, so that a break within one gives all later classes the name of their neighbor
@@ -21,6 +21,11 @@ def check_characters(names: Iterable[str], where: object) -> None:
                 f"{where} must have class names without line breaks and control characters. "
                 f"Received: {character} in class {number}, {name!r}"
             )
+
+
+def listed(classes: Sequence[str]) -> str:
+    """Returns how many classes there are, and the first of them, as a message says it: "3 classes a, b, c"."""
+    return f"{len(classes)} classes {some(classes, 4)}"
 
 
 def unique(names: Iterable[str]) -> list[str]:

@@ -9,8 +9,6 @@ import numpy as np
 
 from mobilenet_tf.utils.errors import UserError, missing_extra
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels in 0..1, with which most are trained
-
 
 def read(state: Mapping | str | Path) -> dict[str, np.ndarray]:
     """The float32 tensors of a state dict, or of the file of one: `.pth`, `.pt`, `.safetensors` or `.npz`.

@@ -13,7 +13,7 @@ import numpy as np
 from mobilenet_tf.models import assembly, specs
 from mobilenet_tf.models.blocks import Conv, Fused, MultiQuery, Universal
 from mobilenet_tf.models.specs import Net
-from mobilenet_tf.models.weights.state_dicts import MEAN, STD, read
+from mobilenet_tf.models.weights.state_dicts import read
 from mobilenet_tf.models.weights.torchvision_converter import normalization
 from mobilenet_tf.utils.errors import UserError
 
@@ -114,7 +114,8 @@ def _net(name: str) -> tuple[Net, float]:
 
 
 def _normalization(name: str):
-    return next(((mean, std) for names, mean, std in NORMALIZATIONS if re.fullmatch(names, name)), (MEAN, STD))
+    imagenet = specs.IMAGENET_MEAN, specs.IMAGENET_STD
+    return next(((mean, std) for names, mean, std in NORMALIZATIONS if re.fullmatch(names, name)), imagenet)
 
 
 def _sources(net: Net, arrays: Mapping, name: str) -> Iterator[tuple[str, str]]:

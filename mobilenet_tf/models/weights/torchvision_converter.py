@@ -11,7 +11,8 @@ from keras import layers
 
 from mobilenet_tf.models.layers import BatchNormalization, Conv2D
 from mobilenet_tf.models.specs import BN_EPSILON, TORCH_EPSILON, Net
-from mobilenet_tf.models.weights.state_dicts import MEAN, STD
+from mobilenet_tf.models.specs import IMAGENET_MEAN as MEAN
+from mobilenet_tf.models.specs import IMAGENET_STD as STD
 from mobilenet_tf.utils.errors import UserError
 
 # The layers that follow the pooling in the state dict: torchvision/models/mobilenetv2.py, mobilenetv3.py
